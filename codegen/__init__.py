@@ -1,0 +1,1 @@
+"""Lowering of a graph and its plan to readable C99."""

@@ -1,0 +1,1 @@
+"""All C and project text that the code generator fills in (jinja2, no Python logic)."""

@@ -1,0 +1,1 @@
+"""Where generated code and split models run: host, emulator, device, edge, cluster."""

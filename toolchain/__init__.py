@@ -1,0 +1,1 @@
+"""The compiler: graph IR, operators, importers, passes, planner and command line."""

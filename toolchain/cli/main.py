@@ -1,0 +1,85 @@
+"""Entry point of ``tessera``: a lazy group, one exit code per kind of error.
+
+``tessera --help`` imports nothing but click; a verb's module (and with it numpy, jinja2 or
+zmq) is imported when that verb runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from toolchain.cli.report import Reporter
+from toolchain.errors import TesseraError, UsageError
+
+# verb -> (module that defines it, help line); a module names its click command ``command``.
+VERBS: dict[str, tuple[str, str]] = {
+    "cluster": ("toolchain.cli.cluster", "Split a language model over several machines."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a verb's module on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all verbs in the order of a user's work."""
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return the verb, or fail with the nearest names."""
+        del ctx
+        if cmd_name in VERBS:
+            command: click.Command = importlib.import_module(VERBS[cmd_name][0]).command
+            return command
+        near = difflib.get_close_matches(cmd_name, VERBS, n=3)
+        raise UsageError(
+            "E101",
+            f"no such command: {cmd_name}",
+            hints=[f"tessera {name} --help" for name in near],
+        )
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verb table without importing any verb."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tessera")
+def cli() -> None:
+    """Neural networks where they did not fit.
+
+    Compile a model into C99 firmware for a microcontroller, check it bit by bit in an
+    emulator, flash it; or split a language model over a handful of weak machines.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        argv: arguments without the program's name; ``sys.argv[1:]`` by default.
+
+    Returns:
+        0 ok, 1 our bug, 2 usage or bad input, 3 does not fit, 4 outputs differ, 5 device,
+        6 missing tool, 130 Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    reporter = Reporter.from_arguments(arguments)
+    try:
+        result = cli.main(args=arguments, prog_name="tessera", standalone_mode=False, obj=reporter)
+    except click.ClickException as error:
+        return reporter.failure(UsageError("E101", error.format_message()))
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except TesseraError as error:
+        return reporter.failure(error)
+    except Exception as error:  # noqa: BLE001 - the one place that turns a bug into a message
+        return reporter.crash(error)
+    return result if isinstance(result, int) else 0
