@@ -80,6 +80,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except TesseraError as error:
         return reporter.failure(error)
-    except Exception as error:  # noqa: BLE001 - the one place that turns a bug into a message
+    except Exception as error:
         return reporter.crash(error)
     return result if isinstance(result, int) else 0
