@@ -1,0 +1,167 @@
+"""Graph and plan, resolved into what the C templates print.
+
+Nodes whose kernels were specialised with equal numbers share one C function; equal tables share
+one array in flash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from toolchain.ir.graph import Graph, Node
+from toolchain.ir.tensor import Array, DType, Tensor
+from toolchain.kernels import Specialised, kernel_named
+from toolchain.ops.base import Number
+from toolchain.plan.plan import Plan, Slot
+
+C_TYPES = {
+    DType.INT8: "int8_t",
+    DType.INT16: "int16_t",
+    DType.INT32: "int32_t",
+    DType.INT64: "int64_t",
+    DType.UINT8: "uint8_t",
+    DType.BOOL: "uint8_t",
+    DType.FLOAT32: "float",
+}
+
+
+@dataclass(frozen=True)
+class Function:
+    """A kernel specialised by literals: one C function.
+
+    ``inputs`` and ``outputs`` are the C types of the tensors it is called with.
+    """
+
+    name: str
+    template: str
+    numbers: Mapping[str, Number]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A constant array in flash."""
+
+    name: str
+    ctype: str
+    data: Array
+
+
+@dataclass(frozen=True)
+class Call:
+    """One node: the function it calls and its arguments as C expressions."""
+
+    node: str
+    identifier: str
+    op: str
+    macs: int
+    function: Function
+    arguments: tuple[str, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Port:
+    """A graph input or output as the C API shows it."""
+
+    tensor: Tensor
+    ctype: str
+    expression: str
+
+
+@dataclass(frozen=True)
+class CModel:
+    """Everything ``model.c`` is made of."""
+
+    graph: Graph
+    plan: Plan
+    functions: tuple[Function, ...]
+    tables: tuple[Table, ...]
+    calls: tuple[Call, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+def identifier(text: str) -> str:
+    """Return ``text`` as a C identifier (may collide: callers add a number)."""
+    return re.sub(r"\W+", "_", text).strip("_").lower() or "node"
+
+
+def build_model(graph: Graph, plan: Plan, prefix: str) -> CModel:
+    """Resolve ``graph`` and ``plan`` for the templates; tables are named ``<prefix>_...``."""
+    return _Builder(graph, plan, prefix).build()
+
+
+class _Builder:
+    def __init__(self, graph: Graph, plan: Plan, prefix: str) -> None:
+        self.graph, self.plan, self.prefix = graph, plan, prefix
+        self.functions: dict[object, Function] = {}
+        self.tables: dict[object, Table] = {}
+        self.slots: dict[str, Slot] = {t: s for s in plan.slots for t in s.tensors}
+        self.scratch = {s.name: s for s in plan.slots if not s.tensors}
+
+    def build(self) -> CModel:
+        nodes = {node.name: node for node in self.graph.nodes}
+        steps = [(nodes[stage.node], stage.kernel) for stage in self.plan.stages if stage.kernel]
+        calls = tuple(self._call(i, node, kernel) for i, (node, kernel) in enumerate(steps))
+        return CModel(
+            self.graph,
+            self.plan,
+            tuple(self.functions.values()),
+            tuple(self.tables.values()),
+            calls,
+            tuple(self._port(tensor) for tensor in self.graph.input_tensors),
+            tuple(self._port(tensor) for tensor in self.graph.output_tensors),
+        )
+
+    def _call(self, index: int, node: Node, kernel: str) -> Call:
+        operands = self.graph.operands(node)
+        lowered = node.op.lower(operands)
+        special = kernel_named(kernel, lowered).specialise(lowered)
+        label = f"{index:02d}_{identifier(node.op.name)}"
+        arguments = [
+            self._address(tensor, const=True)
+            for tensor in operands.inputs
+            if tensor is not None and not tensor.is_constant
+        ]
+        arguments += [self._table(label, name, data) for name, data in special.tables.items()]
+        if special.scratch_bytes:
+            arguments.append(f"arena + {self.scratch[f'{node.name}.scratch'].offset}")
+        arguments += [self._address(tensor, const=False) for tensor in operands.outputs]
+        function = self._function(
+            kernel,
+            special,
+            tuple(C_TYPES[tensor.dtype] for tensor in operands.activations),
+            tuple(C_TYPES[tensor.dtype] for tensor in operands.outputs),
+        )
+        macs = node.op.macs(operands)
+        return Call(
+            node.name, label, node.op.name, macs, function, tuple(arguments), operands.outputs
+        )
+
+    def _function(
+        self, kernel: str, special: Specialised, ins: tuple[str, ...], outs: tuple[str, ...]
+    ) -> Function:
+        key = (kernel, tuple(special.numbers.items()), ins, outs)
+        if key not in self.functions:
+            count = sum(f.template == kernel for f in self.functions.values())
+            self.functions[key] = Function(f"{kernel}_{count}", kernel, special.numbers, ins, outs)
+        return self.functions[key]
+
+    def _table(self, label: str, name: str, data: Array) -> str:
+        key = (data.dtype.str, data.shape, data.tobytes())
+        if key not in self.tables:
+            ctype = C_TYPES[DType(data.dtype.name)]
+            self.tables[key] = Table(f"{self.prefix}_{name}_{label}", ctype, data.reshape(-1))
+        return self.tables[key].name
+
+    def _address(self, tensor: Tensor, *, const: bool) -> str:
+        ctype = C_TYPES[tensor.dtype]
+        qualifier = "const " if const else ""
+        return f"({qualifier}{ctype} *)(arena + {self.slots[tensor.name].offset})"
+
+    def _port(self, tensor: Tensor) -> Port:
+        return Port(tensor, C_TYPES[tensor.dtype], self._address(tensor, const=False))

@@ -1,0 +1,1 @@
+"""Fixed C99 support code that is copied into every generated project."""

@@ -1,0 +1,39 @@
+/* Integer arithmetic shared by all kernels: TFLite's double-rounding requantisation.
+ *
+ * Source: gemmlowp fixed-point semantics (saturating rounding doubling high multiply, then a
+ * rounding right shift, half away from zero). Shifts of arithmetic values assume two's complement
+ * and an arithmetic >>, as every supported compiler defines them. */
+#ifndef TSR_MATH_H
+#define TSR_MATH_H
+
+#include <stdint.h>
+
+/* a * b / 2^31, rounded half up. b is a multiplier below 2^31, so the result never saturates. */
+static inline int32_t tsr_mulh(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
+}
+
+/* x / 2^n, rounded to nearest, half away from zero; 0 <= n <= 31. */
+static inline int32_t tsr_rshift(int32_t x, int n)
+{
+    const int32_t mask = (int32_t)(((uint32_t)1 << n) - 1u);
+    const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
+    return (x >> n) + ((x & mask) > threshold ? 1 : 0);
+}
+
+/* acc * multiplier * 2^(shift - 31) with double rounding; -31 <= shift <= 30. */
+static inline int32_t tsr_requant(int32_t acc, int32_t multiplier, int shift)
+{
+    if (shift > 0) {
+        return tsr_mulh((int32_t)((uint32_t)acc << shift), multiplier);
+    }
+    return tsr_rshift(tsr_mulh(acc, multiplier), -shift);
+}
+
+static inline int32_t tsr_clamp(int32_t x, int32_t low, int32_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+#endif

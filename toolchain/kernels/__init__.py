@@ -1,0 +1,30 @@
+"""The kernel catalogue: which kernels exist and which one a node gets."""
+
+from __future__ import annotations
+
+from toolchain.kernels.base import Isa, Kernel, Portable, Specialised
+from toolchain.ops.base import Lowered
+
+# Faster kernels per operator, best first; every operator also has its portable kernel.
+_SPECIAL: tuple[Kernel, ...] = ()
+
+
+def candidates(lowered: Lowered, isa: Isa) -> tuple[Kernel, ...]:
+    """Return the kernels that can run ``lowered`` on ``isa``, best first, portable last."""
+    fast = (k for k in _SPECIAL if k.isa <= isa and k.supports(lowered))
+    return (*fast, Portable(lowered.kernel))
+
+
+def kernel_named(name: str, lowered: Lowered) -> Kernel:
+    """Return the kernel of that name for ``lowered``.
+
+    Raises:
+        KeyError: if no such kernel can run it.
+    """
+    for kernel in candidates(lowered, max(Isa)):
+        if kernel.name == name:
+            return kernel
+    raise KeyError(name)
+
+
+__all__ = ["Isa", "Kernel", "Portable", "Specialised", "candidates", "kernel_named"]

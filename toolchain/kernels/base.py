@@ -1,0 +1,83 @@
+"""Kernels: the ways to execute an operator, as data the planner can weigh.
+
+A kernel is named like its C template and says for which instruction set it is written, which nodes
+it can run, how it wants its constants packed and how much scratch memory it needs. The C itself is
+``firmware_templates/kernels/<name>.c.j2``; no C text lives here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+from toolchain.ir.tensor import Array
+from toolchain.ops.base import Lowered, Number
+
+
+class Isa(IntEnum):
+    """Instruction sets, each a superset of those before it."""
+
+    PORTABLE = 0  # C99 for any CPU
+    DSP = 1  # Armv7E-M / Armv8-M DSP extension (Cortex-M4, M7, M33)
+    MVE = 2  # Armv8.1-M vector extension (Cortex-M55, M85)
+
+
+@dataclass(frozen=True, eq=False)
+class Specialised:
+    """A kernel made ready for one node.
+
+    Attributes:
+        numbers: literals that specialise the template; equal numbers share one C function.
+        tables: constants in flash, packed as the kernel reads them, in parameter order.
+        scratch_bytes: working memory in the arena during this node only (4-byte aligned).
+        in_order: the kernel finishes the output slice by slice along its first axis that is not 1,
+            and for a slice never reads an input slice below that slice's window, nor writes one
+            above it: what allows an output to overlap its input.
+    """
+
+    numbers: Mapping[str, Number]
+    tables: Mapping[str, Array] = field(default_factory=dict)
+    scratch_bytes: int = 0
+    in_order: bool = False
+
+
+class Kernel(Protocol):
+    """One way to execute an operator."""
+
+    @property
+    def name(self) -> str:
+        """Return the template's name."""
+        ...
+
+    @property
+    def isa(self) -> Isa:
+        """Return the instruction set that the C needs."""
+        ...
+
+    def supports(self, lowered: Lowered) -> bool:
+        """Tell whether this kernel can run the node."""
+        ...
+
+    def specialise(self, lowered: Lowered) -> Specialised:
+        """Return the kernel's literals, packed tables and needs for the node."""
+        ...
+
+
+@dataclass(frozen=True)
+class Portable:
+    """The portable C99 kernel of an operator: its template has the operator's own name."""
+
+    name: str
+    isa: Isa = Isa.PORTABLE
+
+    def supports(self, lowered: Lowered) -> bool:
+        """Accept every node: this is the fallback."""
+        return lowered.kernel == self.name
+
+    def specialise(self, lowered: Lowered) -> Specialised:
+        """Use the operator's numbers and tables as they are."""
+        return Specialised(
+            lowered.numbers, lowered.tables, lowered.scratch_bytes, in_order=lowered.in_order
+        )

@@ -1,0 +1,90 @@
+"""What every operator answers.
+
+An operator is a small frozen dataclass of its attributes. Five questions are asked of it, always
+with the node's resolved tensors (`Operands`): the type of its outputs, its exact integer meaning,
+its cost, its windows, and the numbers that its C template needs. Its C is the template of the same
+name in ``firmware_templates/kernels``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+from toolchain.errors import ModelError
+from toolchain.ir.graph import Operands
+from toolchain.ir.tensor import Array, DType
+from toolchain.ops.window import Window
+
+Number = int | float | bool | str | tuple["Number", ...]
+
+
+class TensorType(NamedTuple):
+    """Shape and element type of an output."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """The numbers of a node's C.
+
+    Attributes:
+        kernel: name of the template, without its instruction-set suffix. Empty for an operator
+            that moves nothing (a view): its output is its input's buffer.
+        numbers: literals that specialise the code; nodes with equal numbers share one C function.
+        tables: constants that the code reads from flash (weights, biases, multipliers), passed to
+            the function as pointers, in this order.
+        scratch_bytes: working memory of the portable kernel in the arena.
+        in_order: whether the portable kernel keeps the order that overlap needs (see
+            `toolchain.kernels.base.Specialised`).
+    """
+
+    kernel: str
+    numbers: Mapping[str, Number]
+    tables: Mapping[str, Array] = field(default_factory=dict)
+    scratch_bytes: int = 0
+    in_order: bool = False
+
+
+class Op(ABC):
+    """Base of all operators."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def infer(self, operands: Operands) -> tuple[TensorType, ...]:
+        """Return the types of the outputs.
+
+        Only ``operands.inputs`` may be read, and the outputs' element type where the operator
+        leaves it open.
+
+        Raises:
+            ModelError: E206 if the operands are not legal for this operator.
+        """
+
+    @abstractmethod
+    def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
+        """Return the outputs for the input ``values``: the exact meaning of the operator."""
+
+    def macs(self, operands: Operands) -> int:
+        """Return the multiply-accumulates of one execution (0 where nothing is multiplied)."""
+        del operands
+        return 0
+
+    @abstractmethod
+    def windows(self, operands: Operands) -> tuple[Window, ...]:
+        """Return one window per input that is not a constant, in order."""
+
+    @abstractmethod
+    def lower(self, operands: Operands) -> Lowered:
+        """Return the numbers of the operator's C."""
+
+
+def require(condition: bool, op: Op, why: str) -> None:
+    """Raise E206 with the operator's name unless ``condition`` holds."""
+    if not condition:
+        raise ModelError("E206", f"{op.name}: {why}")

@@ -1,0 +1,1 @@
+"""Graph passes: a graph in, an equal and simpler graph out."""

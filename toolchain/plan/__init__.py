@@ -1,0 +1,1 @@
+"""Planning: in which order and where in memory a graph is executed."""

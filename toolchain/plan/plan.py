@@ -1,0 +1,81 @@
+"""The plan: how a graph is executed, as a value beside it.
+
+A plan can be printed, diffed, saved as ``plan.json``, edited by hand, and is checked on load by
+code that does not know how it was made (`toolchain.plan.check`). Steps are numbered by stage; a
+slot lives from the first to the last step that needs it, both included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LayerStage:
+    """One node executed at once.
+
+    Attributes:
+        node: the node's name.
+        kernel: the kernel's name (`toolchain.kernels`), empty for a view that moves nothing.
+    """
+
+    node: str
+    kernel: str
+
+
+# Patch and streaming stages will join this union.
+Stage = LayerStage
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A piece of the arena.
+
+    Attributes:
+        name: the first tensor that lives here, or ``"<node>.scratch"``.
+        tensors: all tensors that live here (a tensor and its views); empty for scratch.
+        region: memory region of the board, ``"arena"`` when the board does not matter.
+        offset: bytes from the start of the region's arena.
+        size: bytes.
+        first: first step that needs it.
+        last: last step that needs it.
+    """
+
+    name: str
+    tensors: tuple[str, ...]
+    region: str
+    offset: int
+    size: int
+    first: int
+    last: int
+
+    @property
+    def end(self) -> int:
+        """Return the offset behind the last byte."""
+        return self.offset + self.size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a graph is executed.
+
+    Attributes:
+        graph_hash: SHA-256 of the planned graph, hexadecimal.
+        isa: name of the instruction set the kernels were chosen for.
+        stages: in order of execution.
+        slots: the arena's layout.
+        arena_bytes: extent of the arena (activations, scratch, inputs and outputs).
+        lower_bound_bytes: no layout of these stages can be smaller; equal to ``arena_bytes`` when
+            the layout is proven optimal.
+    """
+
+    graph_hash: str
+    isa: str
+    stages: tuple[Stage, ...]
+    slots: tuple[Slot, ...]
+    arena_bytes: int
+    lower_bound_bytes: int
+
+    def slot_of(self, tensor: str) -> Slot:
+        """Return the slot that holds ``tensor``."""
+        return next(slot for slot in self.slots if tensor in slot.tensors)
