@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from toolchain.ir.graph import Graph, Node
+from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.kernels import Specialised, kernel_named
-from toolchain.ops.base import Number
+from toolchain.ops.base import Number, RowTaps
 from toolchain.plan.plan import Plan, Slot
 
 C_TYPES = {
@@ -52,15 +52,21 @@ class Table:
 
 @dataclass(frozen=True)
 class Call:
-    """One node: the function it calls and its arguments as C expressions."""
+    """One node: the function it calls and its arguments as C expressions.
+
+    ``sources`` and ``results`` are the addresses of inputs and outputs, ``extras`` the tables and
+    scratch memory between them. With ``taps`` the function is a row kernel.
+    """
 
     node: str
     identifier: str
-    op: str
     macs: int
     function: Function
-    arguments: tuple[str, ...]
+    sources: tuple[str, ...]
+    extras: tuple[str, ...]
+    results: tuple[str, ...]
     outputs: tuple[Tensor, ...]
+    taps: RowTaps | None
 
 
 @dataclass(frozen=True)
@@ -122,29 +128,24 @@ class _Builder:
         lowered = node.op.lower(operands)
         special = kernel_named(kernel, lowered).specialise(lowered)
         label = f"{index:02d}_{identifier(node.op.name)}"
-        arguments = [
-            self._address(tensor, const=True)
-            for tensor in operands.inputs
-            if tensor is not None and not tensor.is_constant
-        ]
-        arguments += [self._table(label, name, data) for name, data in special.tables.items()]
+        extras = [self._table(label, name, data) for name, data in special.tables.items()]
         if special.scratch_bytes:
-            arguments.append(f"arena + {self.scratch[f'{node.name}.scratch'].offset}")
-        arguments += [self._address(tensor, const=False) for tensor in operands.outputs]
-        function = self._function(
-            kernel,
-            special,
-            tuple(C_TYPES[tensor.dtype] for tensor in operands.activations),
-            tuple(C_TYPES[tensor.dtype] for tensor in operands.outputs),
-        )
-        macs = node.op.macs(operands)
+            extras.append(f"arena + {self.scratch[f'{node.name}.scratch'].offset}")
         return Call(
-            node.name, label, node.op.name, macs, function, tuple(arguments), operands.outputs
+            node.name,
+            label,
+            node.op.macs(operands),
+            self._function(kernel, special, operands),
+            tuple(self._address(tensor, const=True) for tensor in operands.activations),
+            tuple(extras),
+            tuple(self._address(tensor, const=False) for tensor in operands.outputs),
+            operands.outputs,
+            special.taps,
         )
 
-    def _function(
-        self, kernel: str, special: Specialised, ins: tuple[str, ...], outs: tuple[str, ...]
-    ) -> Function:
+    def _function(self, kernel: str, special: Specialised, operands: Operands) -> Function:
+        ins = tuple(C_TYPES[tensor.dtype] for tensor in operands.activations)
+        outs = tuple(C_TYPES[tensor.dtype] for tensor in operands.outputs)
         key = (kernel, tuple(special.numbers.items()), ins, outs)
         if key not in self.functions:
             count = sum(f.template == kernel for f in self.functions.values())

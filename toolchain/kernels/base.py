@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from toolchain.ir.tensor import Array
-from toolchain.ops.base import Lowered, Number
+from toolchain.ops.base import Lowered, Number, RowTaps
 
 
 class Isa(IntEnum):
@@ -35,12 +35,14 @@ class Specialised:
         in_order: the kernel finishes the output slice by slice along its first axis that is not 1,
             and for a slice never reads an input slice below that slice's window, nor writes one
             above it: what allows an output to overlap its input.
+        taps: set if the C function is a row kernel; the generated layer then loops over the rows.
     """
 
     numbers: Mapping[str, Number]
     tables: Mapping[str, Array] = field(default_factory=dict)
     scratch_bytes: int = 0
     in_order: bool = False
+    taps: RowTaps | None = None
 
 
 class Kernel(Protocol):
@@ -79,5 +81,9 @@ class Portable:
     def specialise(self, lowered: Lowered) -> Specialised:
         """Use the operator's numbers and tables as they are."""
         return Specialised(
-            lowered.numbers, lowered.tables, lowered.scratch_bytes, in_order=lowered.in_order
+            lowered.numbers,
+            lowered.tables,
+            lowered.scratch_bytes,
+            in_order=lowered.in_order or lowered.taps is not None,
+            taps=lowered.taps,
         )

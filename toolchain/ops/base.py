@@ -28,6 +28,43 @@ class TensorType(NamedTuple):
     dtype: DType
 
 
+@dataclass(frozen=True)
+class RowTaps:
+    """How a row kernel walks over its input.
+
+    The C function of a row kernel makes one output row. It is given ``count`` pointers, one per
+    kernel row; a null pointer stands for a row of padding. A layer calls it once per output row on
+    a whole map, a streaming stage calls the same function on a ring of rows.
+
+    Attributes:
+        count: rows of the kernel.
+        stride: input rows per output row.
+        dilation: distance between kernel rows, in input rows.
+        pad: rows of padding above the map.
+        batch: number of maps.
+        in_rows: rows of the input map.
+        out_rows: rows of the output map.
+        in_row_size: elements of an input row.
+        out_row_size: elements of an output row.
+    """
+
+    count: int
+    stride: int
+    dilation: int
+    pad: int
+    batch: int
+    in_rows: int
+    out_rows: int
+    in_row_size: int
+    out_row_size: int
+
+    @property
+    def padded(self) -> bool:
+        """Tell whether any pointer may be null."""
+        last = (self.out_rows - 1) * self.stride - self.pad + (self.count - 1) * self.dilation
+        return self.pad > 0 or last >= self.in_rows
+
+
 @dataclass(frozen=True, eq=False)
 class Lowered:
     """The numbers of a node's C.
@@ -41,6 +78,7 @@ class Lowered:
         scratch_bytes: working memory of the portable kernel in the arena.
         in_order: whether the portable kernel keeps the order that overlap needs (see
             `toolchain.kernels.base.Specialised`).
+        taps: set if the portable kernel is a row kernel (it is then in order by construction).
     """
 
     kernel: str
@@ -48,6 +86,7 @@ class Lowered:
     tables: Mapping[str, Array] = field(default_factory=dict)
     scratch_bytes: int = 0
     in_order: bool = False
+    taps: RowTaps | None = None
 
 
 class Op(ABC):

@@ -79,21 +79,23 @@ class Conv2D(Op):
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""
         x, weights, y = operands.input(0), operands.input(1), operands.output
+        sliding = self.sliding(operands)
         return Lowered(
             "conv2d",
             {
-                "batch": x.shape[0],
-                "x_shape": x.shape[1:],
-                "y_shape": y.shape[1:],
+                "in_w": x.shape[2],
+                "in_c": x.shape[3],
+                "out_w": y.shape[2],
+                "out_c": y.shape[3],
                 "kernel": weights.shape[1:3],
                 "group_c": weights.shape[3],
                 "groups": x.shape[3] // weights.shape[3],
-                "stride": self.stride,
-                "dilation": self.dilation,
-                "pad_top": self.pads.top,
+                "stride_w": self.stride[1],
+                "dilation_w": self.dilation[1],
+                "pad_rows": sliding.row_taps(x, y).padded,
                 "pad_left": self.pads.left,
                 **output_numbers(operands, self.activation),
             },
             output_tables(operands, y.shape[3]),
-            in_order=True,
+            taps=sliding.row_taps(x, y),
         )

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toolchain.ir.tensor import Array
+from toolchain.ir.tensor import Array, Tensor
+from toolchain.ops.base import RowTaps
 from toolchain.ops.window import IDENTITY, AxisMap, Slide, Window
 
 
@@ -60,6 +61,20 @@ class Sliding:
         rows = Slide(eh, sh, self.pads.top)
         columns = Slide(ew, sw, self.pads.left)
         return Window((IDENTITY, rows, columns, channels))
+
+    def row_taps(self, x: Tensor, y: Tensor) -> RowTaps:
+        """Return how a row kernel walks from the NHWC map ``x`` to ``y``."""
+        return RowTaps(
+            count=self.kernel[0],
+            stride=self.stride[0],
+            dilation=self.dilation[0],
+            pad=self.pads.top,
+            batch=x.shape[0],
+            in_rows=x.shape[1],
+            out_rows=y.shape[1],
+            in_row_size=x.shape[2] * x.shape[3],
+            out_row_size=y.shape[2] * y.shape[3],
+        )
 
     def taps(self, x: Array, fill: float = 0) -> Iterator[tuple[int, int, Array]]:
         """Yield ``(ky, kx, inputs)`` for every kernel position.
