@@ -1,0 +1,97 @@
+"""DEPTHWISE_CONV_2D: every input channel has filters of its own, int8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from toolchain.ir.graph import Operands
+from toolchain.ir.tensor import Array, DType
+from toolchain.numerics import Activation
+from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.spatial import NO_PADS, Pads, Sliding
+from toolchain.ops.weighted import finish, output_numbers, output_tables, weight_zero_points
+from toolchain.ops.window import IDENTITY, Whole, Window
+
+
+@dataclass(frozen=True)
+class DepthwiseConv2D(Op):
+    """Convolution of x (N, H, W, C) with weights (1, KH, KW, C * M) and bias (C * M,).
+
+    Output channel ``c * M + m`` sees input channel ``c`` only; the multiplier M follows from the
+    shapes. Padding holds the input's zero point.
+    Specification: TensorFlow Lite 8-bit quantisation specification, DEPTHWISE_CONV_2D.
+    """
+
+    name: ClassVar[str] = "depthwise_conv2d"
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: Pads = NO_PADS
+    activation: Activation = Activation.NONE
+
+    def sliding(self, operands: Operands) -> Sliding:
+        """Return the geometry with the weights' kernel size."""
+        _, height, width, _ = operands.input(1).shape
+        return Sliding((height, width), self.stride, self.dilation, self.pads)
+
+    def infer(self, operands: Operands) -> tuple[TensorType, ...]:
+        """See `Op.infer`."""
+        x, weights, bias = operands.input(0), operands.input(1), operands.optional(2)
+        require(len(x.shape) == 4 and len(weights.shape) == 4, self, "x and weights need rank 4")
+        require(x.dtype == weights.dtype == DType.INT8, self, "x and weights must be int8")
+        require(weights.is_constant, self, "weights must be constant")
+        in_c, out_c = x.shape[3], weights.shape[3]
+        require(weights.shape[0] == 1, self, "weights must be (1, KH, KW, channels)")
+        require(out_c % in_c == 0, self, f"{out_c} filters are no multiple of {in_c} channels")
+        require(bias is None or bias.shape == (out_c,), self, "bias must be (out channels,)")
+        out_h, out_w = self.sliding(operands).out_size(x.shape[1], x.shape[2])
+        require(out_h > 0 and out_w > 0, self, "the kernel is larger than the padded map")
+        return (TensorType((x.shape[0], out_h, out_w, out_c), DType.INT8),)
+
+    def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
+        """See `Op.reference`."""
+        x, out_c = operands.input(0), operands.output.shape[3]
+        weights = operands.input(1).values[0].astype(np.int32) - weight_zero_points(
+            operands.input(1)
+        ).astype(np.int32)
+        centred = np.asarray(values[0], dtype=np.int32) - x.zero_point
+        repeated = np.repeat(centred, out_c // x.shape[3], axis=3)
+        acc = np.zeros(operands.output.shape, np.int32)
+        for ky, kx, tap in self.sliding(operands).taps(repeated):
+            acc += tap * weights[ky, kx]
+        return (finish(acc, operands, self.activation, out_c),)
+
+    def macs(self, operands: Operands) -> int:
+        """See `Op.macs`."""
+        _, kernel_h, kernel_w, _ = operands.input(1).shape
+        return operands.output.size * kernel_h * kernel_w
+
+    def windows(self, operands: Operands) -> tuple[Window, ...]:
+        """See `Op.windows`."""
+        in_c, out_c = operands.input(0).shape[3], operands.input(1).shape[3]
+        return (self.sliding(operands).window(IDENTITY if in_c == out_c else Whole(in_c)),)
+
+    def lower(self, operands: Operands) -> Lowered:
+        """See `Op.lower`."""
+        x, weights, y = operands.input(0), operands.input(1), operands.output
+        sliding = self.sliding(operands)
+        return Lowered(
+            "depthwise_conv2d",
+            {
+                "in_w": x.shape[2],
+                "in_c": x.shape[3],
+                "multiplier": y.shape[3] // x.shape[3],
+                "out_w": y.shape[2],
+                "kernel": weights.shape[1:3],
+                "stride_w": self.stride[1],
+                "dilation_w": self.dilation[1],
+                "pad_rows": sliding.row_taps(x, y).padded,
+                "pad_left": self.pads.left,
+                **output_numbers(operands, self.activation),
+            },
+            output_tables(operands, y.shape[3]),
+            taps=sliding.row_taps(x, y),
+        )

@@ -1,0 +1,113 @@
+"""FULLY_CONNECTED: a matrix product with constant weights, int8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from toolchain.ir.graph import Operands
+from toolchain.ir.tensor import Array, DType
+from toolchain.numerics import (
+    Activation,
+    Int64,
+    clamp_range,
+    quantize_multipliers,
+    requantize,
+    saturate,
+)
+from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.weighted import (
+    bias_values,
+    output_multipliers,
+    output_numbers,
+    weight_zero_points,
+)
+from toolchain.ops.window import IDENTITY, Whole, Window, whole
+
+
+@dataclass(frozen=True)
+class FullyConnected(Op):
+    """Product of x (..., I) with weights (O, I), plus bias (O,).
+
+    The output is (rows, O), or (..., O) with ``keep_dims``. Without ``keep_dims`` x may have any
+    shape whose size is a multiple of I.
+    Specification: TensorFlow Lite 8-bit quantisation specification, FULLY_CONNECTED.
+    """
+
+    name: ClassVar[str] = "fully_connected"
+    activation: Activation = Activation.NONE
+    keep_dims: bool = False
+
+    def infer(self, operands: Operands) -> tuple[TensorType, ...]:
+        """See `Op.infer`."""
+        x, weights, bias = operands.input(0), operands.input(1), operands.optional(2)
+        require(x.dtype == weights.dtype == DType.INT8, self, "x and weights must be int8")
+        require(weights.is_constant, self, "weights must be constant")
+        require(len(weights.shape) == 2, self, "weights must be (outputs, inputs)")
+        units, depth = weights.shape
+        require(x.size % depth == 0, self, f"{x.size} inputs are no multiple of {depth}")
+        require(bias is None or bias.shape == (units,), self, "bias must be (outputs,)")
+        if not self.keep_dims:
+            return (TensorType((x.size // depth, units), DType.INT8),)
+        require(x.shape[-1:] == (depth,), self, f"the last axis of x must have {depth} elements")
+        return (TensorType((*x.shape[:-1], units), DType.INT8),)
+
+    def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
+        """See `Op.reference`."""
+        x, weights, y = operands.input(0), operands.input(1), operands.output
+        units, depth = weights.shape
+        # float64 products of 9-bit integers are exact, and a matrix product is fast.
+        centred = np.asarray(values[0], dtype=np.float64).reshape(-1, depth) - x.zero_point
+        matrix = weights.values.astype(np.float64) - weight_zero_points(weights).reshape(-1, 1)
+        acc = (centred @ matrix.T).astype(np.int64) + bias_values(operands.optional(2), units)
+        scaled = requantize(acc, *_multipliers(operands)) + y.zero_point
+        return (saturate(scaled, clamp_range(self.activation, y), y.dtype).reshape(y.shape),)
+
+    def macs(self, operands: Operands) -> int:
+        """See `Op.macs`."""
+        return operands.input(0).size * operands.input(1).shape[0]
+
+    def windows(self, operands: Operands) -> tuple[Window, ...]:
+        """See `Op.windows`."""
+        x, depth = operands.input(0), operands.input(1).shape[1]
+        if x.shape[-1:] != (depth,) or len(x.shape) != len(operands.output.shape):
+            return (whole(x.shape),)
+        return (Window((*(IDENTITY,) * (len(x.shape) - 1), Whole(depth))),)
+
+    def lower(self, operands: Operands) -> Lowered:
+        """See `Op.lower`."""
+        units, depth = operands.input(1).shape
+        multiplier, shift = _multipliers(operands)
+        return Lowered(
+            "fully_connected",
+            {
+                "rows": operands.input(0).size // depth,
+                "depth": depth,
+                "units": units,
+                "per_channel": len(multiplier) > 1,
+                **output_numbers(operands, self.activation),
+            },
+            {
+                "weights": operands.input(1).values,
+                "bias": bias_values(operands.optional(2), units).astype(np.int32),
+                "multiplier": multiplier.astype(np.int32),
+                "shift": shift.astype(np.int8),
+            },
+            in_order=True,
+        )
+
+
+def _multipliers(operands: Operands) -> tuple[Int64, Int64]:
+    """Return multiplier and shift: one of each for per-tensor weights, else one per output.
+
+    For a per-tensor scale TFLite multiplies the input's and the weights' scales in float32, unlike
+    in convolutions and for per-channel scales, where the product is in double precision.
+    """
+    x, weights, y = operands.input(0), operands.input(1), operands.output
+    if weights.quant is not None and len(weights.quant.scales) > 1:
+        return output_multipliers(x, weights, y, weights.shape[0])
+    product = np.float32(x.scale) * np.float32(weights.scale)
+    return quantize_multipliers([float(product) / y.scale])
