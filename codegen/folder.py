@@ -34,7 +34,7 @@ def write_project(files: Mapping[str, Content], facts: Mapping[str, Any], folder
         The number of files whose content changed.
 
     Raises:
-        UsageError: E104 if ``folder`` holds something that is not a project of ours.
+        UsageError: E106 if ``folder`` holds something that is not a project of ours.
     """
     data = {name: text.encode() if isinstance(text, str) else text for name, text in files.items()}
     listed = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(data.items())}
@@ -78,7 +78,7 @@ def _ours(folder: Path) -> set[str]:
         return set()
     if not folder.is_dir() or not (folder / MANIFEST).exists():
         raise UsageError(
-            "E104",
+            "E106",
             f"{folder} exists and was not made by tessera",
             hints=["choose another folder with -o"],
         )

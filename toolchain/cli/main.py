@@ -18,7 +18,20 @@ from toolchain.errors import TesseraError, UsageError
 
 # verb -> (module that defines it, help line); a module names its click command ``command``.
 VERBS: dict[str, tuple[str, str]] = {
+    "boards": ("toolchain.cli.boards", "List boards, or those that a model fits."),
+    "inspect": ("toolchain.cli.inspect", "Show what is in a model."),
+    "ops": ("toolchain.cli.ops", "List the supported operators."),
+    "plan": ("toolchain.cli.plan", "Choose how a model uses memory; show the arena."),
+    "compile": ("toolchain.cli.compile", "Turn a model into a C99 project."),
+    "test": ("toolchain.cli.test", "Run a project on host and emulator; compare bit by bit."),
+    "profile": ("toolchain.cli.profile", "Show instructions and cycles of every layer."),
+    "build": ("toolchain.cli.build", "Build a project's firmware."),
+    "flash": ("toolchain.cli.flash", "Build and upload to the board."),
+    "monitor": ("toolchain.cli.monitor", "Show what the board prints."),
+    "validate": ("toolchain.cli.validate", "Compare the connected board with the interpreter."),
+    "run": ("toolchain.cli.run", "Compile, test and profile in one go."),
     "cluster": ("toolchain.cli.cluster", "Split a language model over several machines."),
+    "doctor": ("toolchain.cli.doctor", "Show which tools are installed."),
 }
 
 

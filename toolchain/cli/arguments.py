@@ -1,0 +1,101 @@
+"""Arguments that several verbs share, and the arrays they read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from toolchain.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolchain.ir import Array, Tensor
+
+_Decorator = Callable[[Any], Any]
+
+
+def model_argument() -> _Decorator:
+    """Return the MODEL argument: a path to a model file."""
+    return click.argument("model", type=click.Path(path_type=Path))
+
+
+def project_argument() -> _Decorator:
+    """Return the DIR argument: a generated project."""
+    return click.argument("project", metavar="DIR", type=click.Path(path_type=Path))
+
+
+def board_option(*, required: bool = False) -> _Decorator:
+    """Return ``--board``: an id of ``tessera boards`` or a TOML file."""
+    return click.option("--board", "-b", metavar="ID", required=required, help="Target board.")
+
+
+def load_cases(path: Path, tensors: Sequence[Tensor]) -> list[list[Array]]:
+    """Read cases of a network's inputs or outputs from ``.npy`` or ``.npz``.
+
+    Args:
+        path: one array (N, *shape) for one tensor; for several, an ``.npz`` that holds one array
+            per tensor, by the tensor's name or in order.
+        tensors: what each case must look like; the batch axis of size 1 may be left out.
+
+    Returns:
+        N cases of one array per tensor.
+
+    Raises:
+        UsageError: E111 if the file cannot be read, E112 if arrays do not match the tensors.
+    """
+    arrays = _read(path, [tensor.name for tensor in tensors])
+    if len(arrays) != len(tensors):
+        raise UsageError(
+            "E112", f"{len(tensors)} arrays are needed, the file has {len(arrays)}", where=str(path)
+        )
+    shaped = [_shaped(a, t, path) for a, t in zip(arrays, tensors, strict=True)]
+    if len({len(array) for array in shaped}) != 1:
+        raise UsageError("E112", "the arrays hold different numbers of cases", where=str(path))
+    return [list(case) for case in zip(*shaped, strict=True)]
+
+
+def random_cases(tensors: Sequence[Tensor], count: int, seed: int) -> list[list[Array]]:
+    """Return ``count`` cases of random inputs: full range for integers, normal for floats."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    return [[_random(tensor, rng) for tensor in tensors] for _ in range(count)]
+
+
+def _random(tensor: Tensor, rng: Any) -> Array:
+    import numpy as np
+
+    if tensor.dtype.numpy.kind == "f":
+        return np.asarray(rng.normal(0, 1, tensor.shape), np.float32)
+    low, high = tensor.dtype.limits
+    return np.asarray(rng.integers(low, high, tensor.shape, tensor.dtype.numpy, endpoint=True))
+
+
+def _read(path: Path, names: Sequence[str]) -> list[Array]:
+    import numpy as np
+
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError("E111", f"cannot read arrays: {error}", where=str(path)) from None
+    if isinstance(loaded, np.ndarray):
+        return [loaded]
+    with loaded:
+        if set(names) <= set(loaded.files):
+            return [loaded[name] for name in names]
+        return [loaded[name] for name in loaded.files]
+
+
+def _shaped(array: Array, tensor: Tensor, path: Path) -> Array:
+    dtype, shape = tensor.dtype.numpy, tensor.shape
+    without_batch = shape[1:] if shape[:1] == (1,) else shape
+    if array.shape[1:] not in (shape, without_batch) or array.dtype != dtype or not len(array):
+        raise UsageError(
+            "E112",
+            f'"{tensor.name}" needs an array {dtype}[N, {", ".join(map(str, shape))}], '
+            f"not {array.dtype}{list(array.shape)}",
+            where=str(path),
+        )
+    return array.reshape(len(array), *shape)
