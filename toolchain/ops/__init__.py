@@ -4,6 +4,17 @@ from toolchain.ops.base import Lowered, Op, TensorType
 from toolchain.ops.conv2d import Conv2D
 from toolchain.ops.depthwise_conv2d import DepthwiseConv2D
 from toolchain.ops.fully_connected import FullyConnected
+from toolchain.ops.hard_swish import HardSwish
+from toolchain.ops.leaky_relu import LeakyRelu
+from toolchain.ops.logistic import Logistic
+from toolchain.ops.relu import Relu
 from toolchain.ops.reshape import Reshape
+from toolchain.ops.tanh import Tanh
 
-__all__ = ["Conv2D", "DepthwiseConv2D", "FullyConnected", "Lowered", "Op", "Reshape", "TensorType"]
+__all__ = [
+    "HardSwish",
+    "LeakyRelu",
+    "Logistic",
+    "Relu",
+    "Tanh",
+]

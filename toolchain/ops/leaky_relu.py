@@ -1,0 +1,35 @@
+"""LEAKY_RELU: x where positive, ``alpha * x`` elsewhere, int8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from toolchain.ir.graph import Operands
+from toolchain.ir.tensor import Array
+from toolchain.numerics import Int64, quantize_multiplier, requantize, saturate
+from toolchain.ops.unary import Unary
+
+
+@dataclass(frozen=True)
+class LeakyRelu(Unary):
+    """Leaky ReLU of int8 x with slope ``alpha`` (any sign) below zero.
+
+    Specification: TensorFlow Lite ``reference_ops::QuantizeLeakyRelu``; the two multipliers are
+    formed in float32.
+    """
+
+    name: ClassVar[str] = "leaky_relu"
+    alpha: float = 0.2
+
+    def evaluate(self, operands: Operands, x: Int64) -> Array:
+        """See `Unary.evaluate`."""
+        source, y = operands.input(0), operands.output
+        scale_in, scale_out = np.float32(source.scale), np.float32(y.scale)
+        identity = quantize_multiplier(float(scale_in / scale_out))
+        leak = quantize_multiplier(float(scale_in * np.float32(self.alpha) / scale_out))
+        centred = x - source.zero_point
+        scaled = np.where(centred >= 0, requantize(centred, *identity), requantize(centred, *leak))
+        return saturate(scaled + y.zero_point, y.dtype.limits, y.dtype)
