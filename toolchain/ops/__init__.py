@@ -1,5 +1,6 @@
 """Operators: one file each, five questions answered there (see `toolchain.ops.base`)."""
 
+from toolchain.ops.average_pool2d:AveragePool2D import max_pool2d:MaxPool2D
 from toolchain.ops.base import Lowered, Op, TensorType
 from toolchain.ops.conv2d import Conv2D
 from toolchain.ops.depthwise_conv2d import DepthwiseConv2D
@@ -17,4 +18,5 @@ __all__ = [
     "Logistic",
     "Relu",
     "Tanh",
+    "max_pool2d:MaxPool2D",
 ]

@@ -1,0 +1,84 @@
+"""MEAN: the mean over any axes, int8."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from toolchain.ir.graph import Operands
+from toolchain.ir.tensor import Array, DType
+from toolchain.numerics import quantize_multiplier, requantize, saturate
+from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.loops import Loop, merged, row_major
+from toolchain.ops.window import IDENTITY, Whole, Window, whole
+
+
+@dataclass(frozen=True)
+class Mean(Op):
+    """The mean of x over ``axes`` (not negative, increasing), which stay as 1 with ``keep_dims``.
+
+    The division is part of the requantisation: its multiplier is divided by the number of
+    elements, as TFLite's integer reference does for every shape and axis.
+    """
+
+    name: ClassVar[str] = "mean"
+    axes: tuple[int, ...]
+    keep_dims: bool = False
+
+    def infer(self, operands: Operands) -> tuple[TensorType, ...]:
+        """See `Op.infer`."""
+        x = operands.input(0)
+        require(x.dtype == DType.INT8, self, "x must be int8")
+        legal = list(self.axes) == sorted(set(self.axes) & set(range(len(x.shape))))
+        require(legal, self, f"axes {list(self.axes)} of a tensor of rank {len(x.shape)}")
+        kept = [1 if axis in self.axes else size for axis, size in enumerate(x.shape)]
+        if not self.keep_dims:
+            kept = [size for axis, size in enumerate(x.shape) if axis not in self.axes]
+        return (TensorType(tuple(kept), x.dtype),)
+
+    def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
+        """See `Op.reference`."""
+        x, y = operands.input(0), operands.output
+        total = np.asarray(values[0], dtype=np.int64).sum(axis=self.axes)
+        centred = total - x.zero_point * self._count(operands)
+        scaled = requantize(centred, *self._multiplier(operands)) + y.zero_point
+        return (saturate(scaled, y.dtype.limits, y.dtype).reshape(y.shape),)
+
+    def windows(self, operands: Operands) -> tuple[Window, ...]:
+        """See `Op.windows`."""
+        shape = operands.input(0).shape
+        if not self.keep_dims:
+            return (whole(shape),)
+        axes = enumerate(shape)
+        return (Window(tuple(Whole(n) if axis in self.axes else IDENTITY for axis, n in axes)),)
+
+    def lower(self, operands: Operands) -> Lowered:
+        """See `Op.lower`."""
+        x, y = operands.input(0), operands.output
+        steps = list(enumerate(zip(x.shape, row_major(x.shape), strict=True)))
+        multiplier, shift = self._multiplier(operands)
+        return Lowered(
+            "mean",
+            {
+                "kept": merged(Loop(*ns, 0) for axis, ns in steps if axis not in self.axes),
+                "reduced": merged(Loop(*ns, 0) for axis, ns in steps if axis in self.axes),
+                "offset": -x.zero_point * self._count(operands),
+                "multiplier": multiplier,
+                "shift": shift,
+                "y_zero": y.zero_point,
+            },
+        )
+
+    def _count(self, operands: Operands) -> int:
+        return math.prod(operands.input(0).shape[axis] for axis in self.axes)
+
+    def _multiplier(self, operands: Operands) -> tuple[int, int]:
+        """Divide ``s_x / s_y`` by the number of elements, keeping as many bits as TFLite does."""
+        count = self._count(operands)
+        multiplier, shift = quantize_multiplier(operands.input(0).scale / operands.output.scale)
+        spare = min(count.bit_length() - 1, 32, 31 + shift)
+        return (multiplier << spare) // count, shift - spare
