@@ -52,4 +52,4 @@ def _checked(tensor: Tensor, value: Array) -> Array:
             f"not {value.dtype}{list(value.shape)}",
             where=f'input "{tensor.name}"',
         )
-    return np.ascontiguousarray(value)
+    return np.asarray(value, order="C")

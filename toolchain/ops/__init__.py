@@ -8,8 +8,11 @@ from toolchain.ops.fully_connected import FullyConnected
 from toolchain.ops.hard_swish import HardSwish
 from toolchain.ops.leaky_relu import LeakyRelu
 from toolchain.ops.logistic import Logistic
+from toolchain.ops.pack:Pack import transpose:Transpose
+from toolchain.ops.pad:Pad import concat:Concat
 from toolchain.ops.relu import Relu
 from toolchain.ops.reshape import Reshape
+from toolchain.ops.split:Split import unpack:Unpack
 from toolchain.ops.tanh import Tanh
 
 __all__ = [
@@ -18,5 +21,7 @@ __all__ = [
     "Logistic",
     "Relu",
     "Tanh",
-    "max_pool2d:MaxPool2D",
+    "concat:Concat",
+    "transpose:Transpose",
+    "unpack:Unpack",
 ]
