@@ -1,0 +1,48 @@
+"""Records of the operators that compute element by element or along one axis."""
+
+from __future__ import annotations
+
+from toolchain.exporters.tflite_layer import Layer, Writer, fused
+from toolchain.exporters.tflite_writer import Record
+from toolchain.importers.tflite_types import STAND_ALONE
+from toolchain.ir import DType
+from toolchain.ops import (
+    Add,
+    LeakyRelu,
+    Mul,
+    Relu,
+    Sub,
+)
+
+_INDEX_TYPES = {DType.INT32: 2, DType.INT64: 4}  # numbers of TensorType
+
+
+def plain(code: str, version: int, options: str = "") -> Writer:
+    """Return the writer of an operator without attributes."""
+    return lambda layer: layer.record(code, version, options)
+
+
+def add(layer: Layer) -> Record:
+    """ADD."""
+    return layer.record("ADD", 2, "AddOptions", fused(layer.op(Add).activation))
+
+
+def sub(layer: Layer) -> Record:
+    """SUB."""
+    return layer.record("SUB", 2, "SubOptions", fused(layer.op(Sub).activation))
+
+
+def mul(layer: Layer) -> Record:
+    """MUL."""
+    return layer.record("MUL", 2, "MulOptions", fused(layer.op(Mul).activation))
+
+
+def relu(layer: Layer) -> Record:
+    """RELU, RELU_N1_TO_1 or RELU6."""
+    codes = {activation: code for code, activation in STAND_ALONE.items()}
+    return layer.record(codes[layer.op(Relu).activation], 2)
+
+
+def leaky_relu(layer: Layer) -> Record:
+    """LEAKY_RELU."""
+    return layer.record("LEAKY_RELU", 2, "LeakyReluOptions", {"Alpha": layer.op(LeakyRelu).alpha})

@@ -1,0 +1,205 @@
+"""Read a ``.tflite`` file into a graph; every defect of the file ends in one `ModelError`.
+
+The file is hostile until checked: all offsets first (`toolchain.importers.flatbuffer`), then the
+operators that are not supported, all at once, then tensors, attributes and types, and at last the
+graph as a whole (`toolchain.ir.verify`). Nothing larger than the file is allocated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from toolchain.errors import ModelError
+from toolchain.importers.flatbuffer import corrupt
+from toolchain.importers.tflite_file import integers, open_model, short, text
+from toolchain.importers.tflite_layer import Layer, Reader, operands
+from toolchain.importers.tflite_options import READERS
+from toolchain.importers.tflite_tensors import Tensors
+from toolchain.ir import DType, Graph, Node, Tensor, verify
+
+_MAX_LISTED = 40
+# A table without fields: the options of an operator that has none are all defaults.
+_EMPTY_TABLE, _EMPTY_POSITION = b"\x04\x00\x04\x00\x04\x00\x00\x00", 4
+_FLOAT_HINT = (
+    "quantise it to full int8 (TFLiteConverter with a representative dataset and "
+    "supported_ops = [TFLITE_BUILTINS_INT8])"
+)
+
+
+def import_tflite(data: bytes, name: str) -> Graph:
+    """Return the graph of a ``.tflite`` file.
+
+    Padding is made explicit; a batch of -1 in the shape signature is ignored; attributes that the
+    file keeps in constant tensors move into the operators; uint8 tensors of legacy files become
+    int8 with values and zero points less 128, which stands for the same real values.
+
+    Args:
+        data: the file.
+        name: the graph's name.
+
+    Raises:
+        ModelError: E201 not a ``.tflite`` file, E202 float or hybrid model, E204 damaged file,
+            E205 illegal graph, E206 illegal operator, E207 shapes that are not fixed, E208
+            unsupported type, E210 unsupported operators, all of them.
+    """
+    model = open_model(data)
+    subgraph = model.Subgraphs(0)
+    tensors = Tensors(model, subgraph, data)
+    found = list(_operators(model, subgraph))
+    _refuse_unsupported(found, tensors)
+    _refuse_dynamic(subgraph, tensors)
+    layers = [_layer(index, code, raw, tensors) for index, (code, raw) in enumerate(found)]
+    graph_inputs = [tensors[i] for i in integers(subgraph.InputsAsNumpy())]
+    graph_outputs = [tensors[i] for i in integers(subgraph.OutputsAsNumpy())]
+    everything = [*graph_inputs, *graph_outputs]
+    for layer in layers:
+        everything += [t for t in (*layer.inputs, *layer.outputs) if t is not None]
+    graph = Graph(
+        name,
+        tuple(_nodes(layers)),
+        {tensor.name: tensor for tensor in everything},
+        tuple(tensor.name for tensor in graph_inputs),
+        tuple(tensor.name for tensor in graph_outputs),
+    )
+    return verify(graph.with_nodes(graph.nodes))
+
+
+def _operators(model: Any, subgraph: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and accessor of every operator, in the file's order."""
+    import tflite
+
+    names = {n: name for name, n in vars(tflite.BuiltinOperator).items() if isinstance(n, int)}
+    for index in range(subgraph.OperatorsLength()):
+        raw = subgraph.Operators(index)
+        if not 0 <= raw.OpcodeIndex() < model.OperatorCodesLength():
+            raise corrupt(f"operator {index} has no operator code")
+        code = model.OperatorCodes(raw.OpcodeIndex())
+        # Codes that fit 8 bits stand in the deprecated field of old files.
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        name = names.get(number, f"builtin {number}")
+        yield (f'CUSTOM "{text(code.CustomCode())}"' if name == "CUSTOM" else name), raw
+
+
+def _refuse_unsupported(found: Sequence[tuple[str, Any]], tensors: Tensors) -> None:
+    listed = []
+    for index, (code, raw) in enumerate(found):
+        if code not in READERS:
+            inputs, outputs = (integers(v) for v in (raw.InputsAsNumpy(), raw.OutputsAsNumpy()))
+            name = short(tensors.name(outputs[0])) if outputs else "?"
+            shapes = ", ".join(tensors.describe(i) for i in inputs[:4] if i >= 0)
+            listed.append(f'{code} at #{index} "{name}" ({shapes})')
+    if not listed:
+        return
+    more = [f"and {len(listed) - _MAX_LISTED} more"] if len(listed) > _MAX_LISTED else []
+    raise ModelError(
+        "E210",
+        "unsupported operators: " + "; ".join(listed[:_MAX_LISTED] + more),
+        numbers={"unsupported": len(listed), "operators": len(found)},
+        hints=["tessera ops"],
+    )
+
+
+def _refuse_dynamic(subgraph: Any, tensors: Tensors) -> None:
+    """Refuse inputs with an unknown dimension; an unknown batch, the first one, is 1."""
+    for index in integers(subgraph.InputsAsNumpy()):
+        signature = tensors.signature(index)
+        if min(signature[1:], default=0) < 0:
+            raise ModelError(
+                "E207",
+                f"shape {list(signature)} is dynamic; only the batch may be -1",
+                where=f'input "{tensors[index].name}"',
+                hints=["export the model with a fixed input shape"],
+            )
+
+
+def _layer(index: int, code: str, raw: Any, tensors: Tensors) -> Layer:
+    reader = READERS[code]
+    inputs = [None if i == -1 else tensors[i] for i in integers(raw.InputsAsNumpy())]
+    outputs = [tensors[i] for i in integers(raw.OutputsAsNumpy())]
+    layer = Layer(index, code, None, tuple(inputs), tuple(outputs))
+    layer.require(bool(outputs), "it has no output")
+    layer.require(
+        reader.fewest <= len(inputs) <= reader.most, f"{len(inputs)} inputs are not legal"
+    )
+    for i in range(reader.fewest):
+        layer.input(i)
+    return Layer(index, code, _options(reader, raw, layer), layer.inputs, layer.outputs)
+
+
+def _options(reader: Reader, raw: Any, layer: Layer) -> Any:
+    import tflite
+
+    if not reader.options:
+        return None
+    kind, table = raw.BuiltinOptionsType(), raw.BuiltinOptions()
+    accessor: Any = getattr(tflite, reader.options)()
+    if table is None or kind == tflite.BuiltinOptions.NONE:
+        accessor.Init(_EMPTY_TABLE, _EMPTY_POSITION)
+        return accessor
+    expected = getattr(tflite.BuiltinOptions, reader.options)
+    layer.require(kind == expected, f"its options are of kind {kind}, not {reader.options}")
+    accessor.Init(table.Bytes, table.Pos)
+    return accessor
+
+
+def _nodes(layers: Sequence[Layer]) -> Iterator[Node]:
+    failures = []
+    for layer in layers:
+        try:
+            yield _node(layer)
+        except ModelError as error:
+            failures.append((layer, error))
+    if not failures:
+        return
+    _refuse_float([layer for layer, _ in failures])
+    raise failures[0][1]
+
+
+def _node(layer: Layer) -> Node:
+    reader = READERS[layer.code]
+    kept = operands(reader, layer)
+    _check_quantised(layer, reader)
+    op = reader.read(layer)
+    try:
+        op.infer(kept)
+    except ModelError as error:
+        raise ModelError(error.code, error.what, where=layer.where) from None
+    return Node(
+        f"{op.name}_{layer.index}",
+        op,
+        tuple(None if tensor is None else tensor.name for tensor in kept.inputs),
+        tuple(tensor.name for tensor in kept.outputs),
+    )
+
+
+def _check_quantised(layer: Layer, reader: Reader) -> None:
+    """Require a scale of int8 and int16 operands, one per channel only of weights."""
+    weights = layer.input(reader.weights) if reader.weights is not None else None
+    for tensor in operands(reader, layer).inputs + layer.outputs:
+        if tensor is None or tensor.dtype not in (DType.INT8, DType.INT16):
+            continue
+        layer.require(tensor.quant is not None, f'"{tensor.name}" carries no quantisation')
+        per_channel = tensor.quant is not None and tensor.quant.axis is not None
+        legal = not per_channel or tensor is weights
+        layer.require(legal, f'"{tensor.name}" must not be quantised per channel')
+
+
+def _refuse_float(layers: Sequence[Layer]) -> None:
+    """Refuse a model whose operators fail because they compute in float32."""
+    floats = [layer for layer in layers if _any(layer, DType.FLOAT32)]
+    if not floats:
+        return
+    hybrid = any(_any(layer, DType.INT8) for layer in floats)
+    kind = "hybrid model (float activations, int8 weights)" if hybrid else "float model"
+    raise ModelError(
+        "E202",
+        f"{kind}: {len(floats)} operators compute in float32 where int8 is needed",
+        where=floats[0].where,
+        hints=[_FLOAT_HINT],
+    )
+
+
+def _any(layer: Layer, dtype: DType) -> bool:
+    tensors: tuple[Tensor | None, ...] = (*layer.inputs, *layer.outputs)
+    return any(tensor is not None and tensor.dtype is dtype for tensor in tensors)

@@ -1,0 +1,186 @@
+"""How each operator of a ``.tflite`` file is read: one line per operator in `READERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from toolchain.importers.tflite_layer import Layer, Reader
+from toolchain.importers.tflite_slice import strided_slice
+from toolchain.importers.tflite_types import STAND_ALONE
+from toolchain.ops import (
+    Add,
+    AveragePool2D,
+    Concat,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    HardSwish,
+    LeakyRelu,
+    Logistic,
+    Maximum,
+    MaxPool2D,
+    Mean,
+    Minimum,
+    Mul,
+    Op,
+    Pack,
+    Pad,
+    Relu,
+    Reshape,
+    Split,
+    Sub,
+    Tanh,
+    Transpose,
+    Unpack,
+)
+from toolchain.ops.spatial import Sliding
+
+_MANY = 2**31
+
+
+def _plain(op: Callable[[], Op]) -> Callable[[Layer], Op]:
+    """Return the reader of an operator without attributes."""
+    return lambda _: op()
+
+
+def _extent(layer: Layer) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return dilation and dilated kernel size of a convolution with weights (_, KH, KW, _)."""
+    _, kernel_h, kernel_w, _ = layer.rank(1, 4)
+    options = layer.options
+    dilation_h, dilation_w = layer.positive(options.DilationHFactor(), options.DilationWFactor())
+    dilation = (dilation_h, dilation_w)
+    return dilation, Sliding((kernel_h, kernel_w), dilation=dilation).extent
+
+
+def _conv2d(layer: Layer) -> Op:
+    dilation, extent = _extent(layer)
+    _, height, width, _ = layer.rank(0, 4)
+    pads = layer.pads((height, width), extent)
+    return Conv2D(layer.stride, dilation, pads, layer.activation)
+
+
+def _depthwise_conv2d(layer: Layer) -> Op:
+    dilation, extent = _extent(layer)
+    _, height, width, _ = layer.rank(0, 4)
+    pads = layer.pads((height, width), extent)
+    return DepthwiseConv2D(layer.stride, dilation, pads, layer.activation)
+
+
+def _fully_connected(layer: Layer) -> Op:
+    layer.require(layer.options.WeightsFormat() == 0, "shuffled weights are not supported")
+    return FullyConnected(layer.activation, bool(layer.options.KeepNumDims()))
+
+
+def _pool(op: type[AveragePool2D] | type[MaxPool2D]) -> Callable[[Layer], Op]:
+    def read(layer: Layer) -> Op:
+        height, width = layer.rank(0, 4)[1:3]
+        options = layer.options
+        kernel_h, kernel_w = layer.positive(options.FilterHeight(), options.FilterWidth())
+        kernel = (kernel_h, kernel_w)
+        return op(kernel, layer.stride, layer.pads((height, width), kernel), layer.activation)
+
+    return read
+
+
+def _mean(layer: Layer) -> Op:
+    rank = len(layer.input(0).shape)
+    axes = {layer.axis(axis, rank) for axis in layer.numbers(1)}
+    return Mean(tuple(sorted(axes)), bool(layer.options.KeepDims()))
+
+
+def _pad(layer: Layer) -> Op:
+    pads, rank = layer.numbers(1), len(layer.input(0).shape)
+    layer.require(len(pads) == 2 * rank, f"{2 * rank} paddings are needed")
+    layer.require(min(pads, default=0) >= 0, "paddings must not be negative")
+    return Pad(pads[0::2], pads[1::2], _pad_value(layer))
+
+
+def _pad_value(layer: Layer) -> int | None:
+    """Return the constant of a PADV2 in the input's type."""
+    if len(layer.inputs) < 3:
+        return None
+    x, value = layer.input(0), layer.input(2)
+    layer.require(value.is_constant and value.size == 1, "the value must be one constant")
+    same = value.dtype == x.dtype and value.quant == x.quant
+    layer.require(same, "the value must be quantised like the input")
+    return int(value.values.reshape(-1)[0])
+
+
+def _reshape(layer: Layer) -> Op:
+    return Reshape(layer.outputs[0].shape)
+
+
+def _transpose(layer: Layer) -> Op:
+    rank = len(layer.input(0).shape)
+    return Transpose(tuple(layer.axis(axis, rank) for axis in layer.numbers(1)))
+
+
+def _concat(layer: Layer) -> Op:
+    axis = layer.axis(layer.options.Axis(), len(layer.input(0).shape))
+    return Concat(axis, layer.activation)
+
+
+def _split_along(layer: Layer, axis: tuple[int, ...], rank: int) -> Op:
+    layer.require(len(axis) == 1, "one axis is needed")
+    along = layer.axis(axis[0], rank)
+    ranks = {len(output.shape) for output in layer.outputs}
+    layer.require(ranks == {rank}, "the parts need the rank of the whole")
+    return Split(along, tuple(output.shape[along] for output in layer.outputs))
+
+
+def _split(layer: Layer) -> Op:
+    return _split_along(layer, layer.numbers(0), len(layer.input(1).shape))
+
+
+def _split_v(layer: Layer) -> Op:
+    return _split_along(layer, layer.numbers(2), len(layer.input(0).shape))
+
+
+def _pack(layer: Layer) -> Op:
+    return Pack(layer.axis(layer.options.Axis(), len(layer.input(0).shape) + 1))
+
+
+def _unpack(layer: Layer) -> Op:
+    return Unpack(layer.axis(layer.options.Axis(), len(layer.input(0).shape)))
+
+
+def _leaky_relu(layer: Layer) -> Op:
+    return LeakyRelu(layer.options.Alpha())
+
+
+def _relu(layer: Layer) -> Op:
+    return Relu(STAND_ALONE[layer.code])
+
+
+READERS: Mapping[str, Reader] = {
+    "ADD": Reader(lambda layer: Add(layer.activation), "AddOptions", 2, 2),
+    "AVERAGE_POOL_2D": Reader(_pool(AveragePool2D), "Pool2DOptions"),
+    "CONCATENATION": Reader(_concat, "ConcatenationOptions", 1, _MANY),
+    "CONV_2D": Reader(_conv2d, "Conv2DOptions", 2, 3, weights=1),
+    "DEPTHWISE_CONV_2D": Reader(_depthwise_conv2d, "DepthwiseConv2DOptions", 2, 3, weights=1),
+    "EXPAND_DIMS": Reader(_reshape, "ExpandDimsOptions", 2, 2, (0,)),
+    "FULLY_CONNECTED": Reader(_fully_connected, "FullyConnectedOptions", 2, 3, weights=1),
+    "HARD_SWISH": Reader(_plain(HardSwish)),
+    "LEAKY_RELU": Reader(_leaky_relu, "LeakyReluOptions"),
+    "LOGISTIC": Reader(_plain(Logistic)),
+    "MAXIMUM": Reader(_plain(Maximum), "", 2, 2),
+    "MAX_POOL_2D": Reader(_pool(MaxPool2D), "Pool2DOptions"),
+    "MEAN": Reader(_mean, "ReducerOptions", 2, 2, (0,)),
+    "MINIMUM": Reader(_plain(Minimum), "", 2, 2),
+    "MUL": Reader(lambda layer: Mul(layer.activation), "MulOptions", 2, 2),
+    "PACK": Reader(_pack, "PackOptions", 1, _MANY),
+    "PAD": Reader(_pad, "", 2, 2, (0,)),
+    "PADV2": Reader(_pad, "", 3, 3, (0,)),
+    "RELU": Reader(_relu),
+    "RELU6": Reader(_relu),
+    "RELU_N1_TO_1": Reader(_relu),
+    "RESHAPE": Reader(_reshape, "", 1, 2, (0,)),
+    "SPLIT": Reader(_split, "", 2, 2, (1,)),
+    "SPLIT_V": Reader(_split_v, "", 3, 3, (0,)),
+    "SQUEEZE": Reader(_reshape),
+    "STRIDED_SLICE": Reader(strided_slice, "StridedSliceOptions", 4, 4, (0,)),
+    "SUB": Reader(lambda layer: Sub(layer.activation), "SubOptions", 2, 2),
+    "TANH": Reader(_plain(Tanh)),
+    "TRANSPOSE": Reader(_transpose, "", 2, 2, (0,)),
+    "UNPACK": Reader(_unpack, "UnpackOptions"),
+}
