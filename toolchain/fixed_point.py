@@ -82,7 +82,7 @@ def log(x: Array, integer_bits: int, output_bits: int) -> Int64:
     """
     x = np.asarray(x, dtype=np.int64)
     multiply = doubling_high_multiply
-    root_half, root_root_half = round(math.sqrt(0.5) * 2**31), round(0.5**0.25 * 2**31)
+    root_half = round(math.sqrt(0.5) * 2**31)
     unit, quarter = 1 << (30 - output_bits), 1 << (28 - output_bits)
     zeros_a = leading_zeros(x)
     mantissa_a = multiply(_saturating_shift_left(x, zeros_a - 1), root_half) << 1
@@ -92,7 +92,7 @@ def log(x: Array, integer_bits: int, output_bits: int) -> Int64:
     power = np.maximum(
         (integer_bits - zeros_a) * unit + quarter, (integer_bits - zeros_b) * unit - quarter
     )
-    fraction = _log_of_mantissa(mantissa, root_root_half, output_bits + 1)
+    fraction = _log_of_mantissa(mantissa, output_bits + 1)
     return _saturating_shift_left(multiply(power, round(math.log(2) * 2**31)) + fraction, 1)
 
 
@@ -102,18 +102,19 @@ def leading_zeros(x: Array) -> Int64:
     return 32 - bits.astype(np.int64)
 
 
-def _log_of_mantissa(r: Int64, centre: int, integer_bits: int) -> Int64:
+def _log_of_mantissa(r: Int64, integer_bits: int) -> Int64:
     multiply = doubling_high_multiply
-    fourth_root = 2**0.25
+    fourth_root = math.sqrt(math.sqrt(2))
+    centre = round(2**31 / fourth_root)
     alpha_n, alpha_d = round(11 / 240 * fourth_root * 2**31), round(fourth_root / 20 * 2**31)
     alpha_i = round((2 / fourth_root - fourth_root) * 2**31)
     alpha_f = round(fourth_root / 4 * 2**31)
     p = _half_sum(r, centre)
-    q = 2 * (r - centre)
+    q: Int64 = 2 * (r - centre)
     square = multiply(q, q)
     numerator = multiply(q, r) + multiply(multiply(q, square), alpha_n)
-    inner = alpha_i + q + multiply(alpha_d, square)
-    denominator_minus_one = multiply(p, inner) + multiply(alpha_f, q)
+    inner: Int64 = alpha_i + q + multiply(square, alpha_d)
+    denominator_minus_one = multiply(p, inner) + multiply(q, alpha_f)
     scaled = rounding_shift_right(numerator, integer_bits)
     return multiply(scaled, one_over_one_plus(denominator_minus_one))
 
@@ -146,4 +147,5 @@ def _half_sum(a: Array, b: int) -> Int64:
 
 
 def _saturating_shift_left(x: Array, bits: Array | int) -> Int64:
-    return np.clip(np.asarray(x, dtype=np.int64) << bits, -(2**31), _INT32_MAX)
+    shifted: Int64 = np.asarray(x, dtype=np.int64) << bits
+    return np.clip(shifted, -(2**31), _INT32_MAX)

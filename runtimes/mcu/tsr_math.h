@@ -31,6 +31,20 @@ static inline int32_t tsr_requant(int32_t acc, int32_t multiplier, int shift)
     return tsr_rshift(tsr_mulh(acc, multiplier), -shift);
 }
 
+/* a * b / 2^32, rounded half up: tsr_mulh of a doubled b, cheaper by a shift. */
+static inline int32_t tsr_mul_high(int32_t a, int32_t b)
+{
+    const int64_t product = (int64_t)a * b;
+    return (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
+}
+
+/* x / 2^n, rounded to nearest, half away from zero, plus a constant that is a multiple of 2^n
+ * before the shift: offset = 2^(n-1) + constant * 2^n. |x| + |offset| < 2^31, n > 0. */
+static inline int32_t tsr_shift_round(int32_t x, int n, int32_t offset)
+{
+    return (x + (x >> 31) + offset) >> n;
+}
+
 static inline int32_t tsr_clamp(int32_t x, int32_t low, int32_t high)
 {
     return x < low ? low : x > high ? high : x;

@@ -1,0 +1,16 @@
+"""MAXIMUM: the larger of two elements, with broadcasting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from toolchain.ops.extremum import Extremum
+
+
+@dataclass(frozen=True)
+class Maximum(Extremum):
+    """Elementwise maximum of two int8 tensors of one quantisation."""
+
+    name: ClassVar[str] = "maximum"
+    comparison: ClassVar[str] = ">"
