@@ -1,0 +1,1 @@
+"""Real boards: the framed protocol, serial ports, PlatformIO."""

@@ -1,0 +1,97 @@
+"""The emulated board as a board: the real firmware, spoken to through its UART."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from boards import Board
+from runtimes.device.client import Client
+from runtimes.emulator.machine import Machine
+from runtimes.toolchains import Firmware
+from toolchain.ir.graph import Graph
+from toolchain.ir.tensor import Array
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """Instructions that one layer function executed."""
+
+    name: str
+    instructions: int
+
+
+@dataclass(frozen=True, eq=False)
+class EmulatedRun:
+    """One inference in the emulator.
+
+    Attributes:
+        outputs: of the graph's shapes and dtypes.
+        instructions: executed by ``<prefix>_run``, all layers included; exact.
+        layers: of each layer, in order.
+        stack_bytes: greatest depth of the stack during the inference.
+    """
+
+    outputs: list[Array]
+    instructions: int
+    layers: tuple[LayerCount, ...]
+    stack_bytes: int
+
+
+class MachineLink:
+    """The emulated UART as a link of `runtimes.device.client.Client`."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine, self._pending = machine, b""
+
+    def write(self, data: bytes) -> None:
+        """See `Link.write`."""
+        self._pending += data
+
+    def read(self, seconds: float) -> bytes:
+        """See `Link.read`: runs the firmware until it waits; the emulator needs no time limit."""
+        del seconds
+        data, self._pending = self._pending, b""
+        return self._machine.resume(data) if data else b""
+
+
+class Emulator:
+    """Keeps one emulated board alive for many inferences.
+
+    Args:
+        firmware: a project's firmware, built for ``board``.
+        board: whose memory map is enforced.
+        graph: the network, for its inputs and outputs.
+        plan_hash: hash of the plan the firmware must run.
+        prefix: C prefix of the network.
+
+    Raises:
+        ToolError: E603 if the firmware fails, E604 if the core cannot be emulated.
+        DeviceError: E503 if the firmware was made from another plan.
+    """
+
+    def __init__(
+        self, firmware: Firmware, board: Board, graph: Graph, plan_hash: str, prefix: str = "model"
+    ) -> None:
+        self.machine = Machine(firmware, board)
+        self._names = self.machine.watch(prefix)
+        self.machine.start()
+        where = f"emulated {board.id}"
+        link = MachineLink(self.machine)
+        self._client = Client(link, graph.input_tensors, graph.output_tensors, where)
+        self.info = self._client.connect(plan_hash)
+
+    def run(self, inputs: Sequence[Array]) -> EmulatedRun:
+        """Run one inference through the firmware's protocol.
+
+        Args:
+            inputs: one array per graph input.
+
+        Raises:
+            ToolError: E603 if the firmware touches memory that the board has not, or hangs.
+        """
+        self.machine.clear_counts()
+        done = self._client.run(inputs)
+        total, layers = self.machine.layer_counts
+        counts = tuple(LayerCount(n, c) for n, c in zip(self._names, layers, strict=True))
+        return EmulatedRun(done.outputs, total, counts, done.stack_bytes)

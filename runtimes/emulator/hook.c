@@ -1,0 +1,160 @@
+/* Compiled part of the emulator: called by Unicorn for every basic block and every access to the
+ * UART and the tick counter. It counts instructions exactly and never calls back into Python. */
+#include <stdint.h>
+#include <string.h>
+
+/* What the block that starts at a halfword of the code means. */
+enum { PLAIN = 0, ENTER_RUN = 1, IN_RUN = 2, FIRST_LAYER = 3 };
+
+#define OUTSIDE 0u
+#define NOWHERE 0xFFFFFFFFu
+#define IDLE_POLLS 4u
+#define SLACK 16u         /* bytes that may still be sent before the firmware stops */
+#define LINK_REGISTER 10  /* UC_ARM_REG_LR */
+
+typedef struct {
+    /* Code window: bytes, per halfword the net number of runs that start (+) or end (-) there. */
+    const uint16_t *code;
+    int64_t *runs;
+    uint32_t *lengths; /* block bytes << 12 | instructions, of the last block seen there */
+    const uint16_t *marks;
+    uint64_t *counts; /* instructions outside [0], in run itself [2], in each layer [3 ...] */
+    uint32_t base, size;
+    uint32_t current, return_to;
+    uint64_t instructions, limit;
+    uint32_t limit_reached;
+    /* UART: bytes from the host, bytes to the host. */
+    const uint8_t *incoming;
+    uint32_t incoming_size, incoming_next;
+    uint8_t *outgoing;
+    uint32_t outgoing_size, outgoing_next;
+    uint32_t polls;
+    uint32_t rx_state, rx_mask, rx_ready, rx_data, tx_state, tx_mask, tx_ready, tx_data;
+    /* Tick counter. */
+    uint32_t ticks, ticks_down, ticks_mask;
+    /* Last access outside the memory map. */
+    uint32_t fault_kind, fault_bytes;
+    uint64_t fault_address;
+    int (*stop)(void *uc);
+    int (*read_register)(void *uc, int id, void *value);
+} emulation;
+
+/* A page of peripheral registers: plain memory but for the registers above. */
+typedef struct {
+    emulation *state;
+    uint32_t base;
+    uint8_t memory[4096];
+} page;
+
+static uint32_t instructions_in(const uint16_t *code, uint32_t bytes)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < bytes / 2; count++) {
+        i += (code[i] >> 11) >= 0x1D ? 2 : 1;
+    }
+    return count;
+}
+
+static void change_place(void *uc, emulation *e, uint16_t mark, uint32_t pc)
+{
+    if (mark == ENTER_RUN) {
+        uint32_t lr = 0;
+        e->read_register(uc, LINK_REGISTER, &lr);
+        e->return_to = lr & ~1u;
+        e->current = IN_RUN;
+    } else if (mark && e->current != OUTSIDE) {
+        e->current = mark;
+    } else if (pc == e->return_to) {
+        e->current = OUTSIDE;
+        e->return_to = NOWHERE;
+    }
+}
+
+void on_block(void *uc, uint64_t address, uint32_t bytes, void *context)
+{
+    emulation *e = context;
+    const uint32_t pc = (uint32_t)address, at = (pc - e->base) / 2;
+    if (pc - e->base >= e->size || bytes > e->size - (pc - e->base)) {
+        return;
+    }
+    if (e->marks[at] || pc == e->return_to) {
+        change_place(uc, e, e->marks[at], pc);
+    }
+    if (e->lengths[at] >> 12 != bytes) {
+        e->lengths[at] = bytes << 12 | instructions_in(e->code + at, bytes);
+    }
+    const uint32_t count = e->lengths[at] & 0xFFFu;
+    e->runs[at]++;
+    e->runs[at + bytes / 2]--;
+    e->instructions += count;
+    e->counts[e->current] += count;
+    if (e->instructions > e->limit) {
+        e->limit_reached = 1;
+        e->stop(uc);
+    }
+}
+
+int on_fault(void *uc, int kind, uint64_t address, int bytes, int64_t value, void *context)
+{
+    emulation *e = context;
+    (void)uc;
+    (void)value;
+    e->fault_kind = (uint32_t)kind;
+    e->fault_bytes = (uint32_t)bytes;
+    e->fault_address = address;
+    return 0;
+}
+
+static uint32_t uart_state(void *uc, emulation *e, uint32_t address, uint32_t value)
+{
+    const int waiting = e->incoming_next < e->incoming_size;
+    if (address == e->rx_state) {
+        value = (value & ~e->rx_mask) | ((waiting ? e->rx_ready : ~e->rx_ready) & e->rx_mask);
+        if (!waiting && ++e->polls >= IDLE_POLLS) {
+            e->stop(uc); /* the firmware waits for input: give the host its turn */
+        }
+    }
+    if (address == e->tx_state) {
+        value = (value & ~e->tx_mask) | (e->tx_ready & e->tx_mask);
+    }
+    return value;
+}
+
+uint64_t on_read(void *uc, uint64_t offset, unsigned bytes, void *context)
+{
+    page *p = context;
+    emulation *e = p->state;
+    const uint32_t address = p->base + (uint32_t)offset;
+    uint32_t value = 0;
+    memcpy(&value, p->memory + offset, bytes);
+    if (address == e->rx_state || address == e->tx_state) {
+        return uart_state(uc, e, address, value);
+    }
+    if (address == e->rx_data && e->incoming_next < e->incoming_size) {
+        e->polls = 0;
+        return e->incoming[e->incoming_next++];
+    }
+    if (address == e->ticks) {
+        const uint32_t count = (uint32_t)e->instructions;
+        return (e->ticks_down ? ~count : count) & e->ticks_mask;
+    }
+    return value;
+}
+
+void on_write(void *uc, uint64_t offset, unsigned bytes, uint64_t value, void *context)
+{
+    page *p = context;
+    emulation *e = p->state;
+    const uint32_t address = p->base + (uint32_t)offset;
+    if (address == e->tx_data) {
+        e->polls = 0;
+        if (e->outgoing_next < e->outgoing_size) {
+            e->outgoing[e->outgoing_next++] = (uint8_t)value;
+        }
+        if (e->outgoing_next >= e->outgoing_size - SLACK) {
+            e->stop(uc);
+        }
+        return;
+    }
+    memcpy(p->memory + offset, &value, bytes);
+}

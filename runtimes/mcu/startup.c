@@ -1,0 +1,60 @@
+/* Start-up: vectors, memory, floating point, stack pattern; every fault ends in one handler. */
+#include <stdint.h>
+
+#include "tsr_port.h"
+
+extern uint32_t __data_load[], __data_start[], __data_end[], __bss_start[], __bss_end[];
+extern uint32_t __stack_limit[], __stack_top[];
+
+int main(void);
+void Reset_Handler(void);
+void Fault_Handler(void);
+
+typedef struct {
+    uint32_t *stack;
+    void (*handlers[15])(void);
+} tsr_vectors;
+
+__attribute__((used, section(".isr_vector"))) const tsr_vectors tsr_vector_table = {
+    __stack_top,
+    {
+        Reset_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler,
+        Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler,
+        Fault_Handler, Fault_Handler,
+#ifdef TSR_TICKS_SYSTICK
+        SysTick_Handler,
+#else
+        Fault_Handler,
+#endif
+    },
+};
+
+#define CPACR (*(volatile uint32_t *)0xE000ED88u)
+#define CCR (*(volatile uint32_t *)0xE000ED14u)
+
+void Reset_Handler(void)
+{
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
+    CPACR |= 0xFu << 20; /* full access to the floating-point and vector unit */
+#endif
+#if defined(__ARM_FEATURE_MVE)
+    CCR |= 1u << 19; /* low-overhead loops */
+#endif
+    __asm volatile("dsb\n\tisb" ::: "memory");
+    const uint32_t *from = __data_load;
+    for (uint32_t *to = __data_start; to < __data_end;) {
+        *to++ = *from++;
+    }
+    for (uint32_t *to = __bss_start; to < __bss_end;) {
+        *to++ = 0;
+    }
+    tsr_stack_paint();
+    tsr_exit(main());
+}
+
+void Fault_Handler(void)
+{
+    uint32_t number;
+    __asm volatile("mrs %0, ipsr" : "=r"(number));
+    tsr_exit(100 + (int)number);
+}

@@ -1,0 +1,50 @@
+/* A small framed protocol: inputs go in, outputs, ticks per layer and the stack's mark come back.
+ *
+ * A frame is COBS-coded (S. Cheshire and M. Baker, "Consistent Overhead Byte Stuffing", 1999) and
+ * ends with a zero byte, so a receiver finds the next frame after any noise. Decoded it holds
+ *
+ *     kind (1)  sequence (1)  payload (0..240)  CRC-32 of all before it (4, little endian)
+ *
+ * A reply repeats the request's sequence number; all numbers are little endian.
+ *
+ *     request  payload                                  reply
+ *     'I'      -                                        'i' version 1, inputs 1, outputs 1,
+ *                                                           layers 2, clock 4, stack 4, hash
+ *     'W'      port 1, offset 4, data                   none: the run checks all inputs at once
+ *     'R'      CRC-32 of all inputs in order 4          'r' ticks 4, stack bytes used 4
+ *     'L'      first layer 2                            'l' first 2, ticks 4 of each layer ...
+ *     'O'      port 1, offset 4, count 4                'o' port 1, offset 4, data; repeated
+ *
+ * Anything that cannot be done is answered by 'e' with one byte, a tsr_refusal. */
+#ifndef TSR_PROTOCOL_H
+#define TSR_PROTOCOL_H
+
+#include <stdint.h>
+
+#define TSR_PROTOCOL_VERSION 1
+
+typedef enum {
+    TSR_UNKNOWN_REQUEST = 1, /* no such kind, or a payload of the wrong length */
+    TSR_OUT_OF_RANGE = 2,    /* no such port, layer or byte */
+    TSR_INPUTS_DAMAGED = 3   /* the inputs do not match the checksum: send them again */
+} tsr_refusal;
+
+/* Memory of an input or output of the network. */
+typedef struct {
+    uint8_t *data;
+    uint32_t bytes;
+} tsr_port_memory;
+
+typedef struct {
+    const char *plan_hash;
+    const tsr_port_memory *inputs, *outputs;
+    uint8_t input_count, output_count;
+    uint16_t layer_count;
+    uint32_t *marks; /* layer_count + 1 tick values */
+    void (*run)(void);
+} tsr_application;
+
+/* Answer requests for ever. */
+void tsr_serve(const tsr_application *application);
+
+#endif

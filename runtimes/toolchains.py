@@ -1,0 +1,204 @@
+"""Cross compilers for Cortex-M: Debian's GCC where it is installed, else the ziglang wheel's clang.
+
+Both get the same C, linker script and memory functions; start-up code and the C library of the
+compiler are not used.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from boards import Board
+from codegen.firmware import linker_script
+from runtimes.host.library import WARNINGS, write_files
+from toolchain.errors import FitError, ToolError, UsageError
+
+_OPTIMISE = ("-O2", "-g", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables")
+_FPU = {"cortex-m4": "fpv4-sp-d16", "cortex-m7": "fpv5-sp-d16", "cortex-m33": "fpv5-sp-d16"}
+_ZIG_FPU = {"cortex-m4": "vfp4d16sp", "cortex-m7": "fp_armv8d16sp", "cortex-m33": "fp_armv8d16sp"}
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A cross compiler.
+
+    Attributes:
+        name: ``"gcc"`` or ``"zig"``.
+        command: how to start it.
+    """
+
+    name: str
+    command: tuple[str, ...]
+
+    def flags(self, board: Board) -> tuple[str, ...]:
+        """Return the flags that choose the board's core and floating-point unit."""
+        return _gcc_flags(board) if self.name == "gcc" else _zig_flags(board)
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """A linked firmware.
+
+    Attributes:
+        elf: the file.
+        board: the board it is linked for.
+        sections: bytes of each section that takes memory.
+        flash_bytes: code, constants and initial values.
+        ram_bytes: variables, arena and the reserved stack.
+    """
+
+    elf: Path
+    board: Board
+    sections: Mapping[str, int]
+    flash_bytes: int
+    ram_bytes: int
+
+
+def gcc() -> Toolchain | None:
+    """Return the system's ``arm-none-eabi-gcc``, ``None`` if there is none."""
+    found = shutil.which("arm-none-eabi-gcc")
+    return Toolchain("gcc", (found,)) if found else None
+
+
+def zig() -> Toolchain | None:
+    """Return the ziglang wheel's clang, ``None`` if the wheel is not installed."""
+    if importlib.util.find_spec("ziglang") is None:
+        return None
+    return Toolchain("zig", (sys.executable, "-m", "ziglang", "cc"))
+
+
+def find_toolchain() -> Toolchain:
+    """Return the cross compiler to use; ``TESSERA_TOOLCHAIN=gcc|zig`` chooses.
+
+    Raises:
+        ToolError: E601 if there is none.
+        UsageError: E107 if the variable names neither.
+    """
+    finders = {"gcc": gcc, "zig": zig}
+    chosen = os.environ.get("TESSERA_TOOLCHAIN")
+    if chosen is not None and chosen not in finders:
+        raise UsageError("E107", f"TESSERA_TOOLCHAIN must be gcc or zig, not {chosen!r}")
+    for name in [chosen] if chosen else ["gcc", "zig"]:
+        if found := finders[name]():
+            return found
+    raise ToolError(
+        "E601",
+        f"no cross compiler for Cortex-M found ({chosen or 'arm-none-eabi-gcc, ziglang'})",
+        hints=['pip install "tessera[mcu]"', "apt install gcc-arm-none-eabi"],
+    )
+
+
+def build_firmware(
+    files: Mapping[str, str], board: Board, folder: Path, toolchain: Toolchain | None = None
+) -> Firmware:
+    """Write a project's ``files`` below ``folder``, compile and link them for ``board``.
+
+    Args:
+        files: ``{path: text}`` of `codegen.project.project_files` or of the same layout: sources
+            in ``src`` and ``lib/<library>/src``, headers also in ``include/<board>``.
+        board: a Cortex-M board whose header and linker script are among ``files``.
+        folder: where to write; the firmware becomes ``firmware.elf`` there.
+        toolchain: the compiler, by default `find_toolchain`.
+
+    Raises:
+        ToolError: E601 without a compiler, E602 if it refuses the code.
+        FitError: E302 if the linker finds that a region overflows.
+    """
+    write_files(files, folder)
+    return link(files, board, folder, toolchain)
+
+
+def link(
+    names: Iterable[str], board: Board, folder: Path, toolchain: Toolchain | None = None
+) -> Firmware:
+    """Compile and link a project that lies in ``folder``: see `build_firmware`.
+
+    Args:
+        names: relative paths of the project's files.
+        board: as there.
+        folder: as there.
+        toolchain: as there.
+    """
+    chosen = toolchain or find_toolchain()
+    names = list(names)
+    sources = [n for n in names if n.endswith(".c") and n.startswith(("src/", "lib/"))]
+    headers = {str(Path(n).parent) for n in names if n.endswith(".h")}
+    includes = [f"-I{d}" for d in sorted(headers) if not d.startswith("include/")]
+    arguments = [
+        *chosen.flags(board), *WARNINGS, *_OPTIMISE, "-DTSR_PROFILE=1", f"-Iinclude/{board.id}",
+        *includes, *sources, f"-T{linker_script(board)}", "-Wl,--gc-sections", "-o", "firmware.elf",
+    ]  # fmt: skip
+    environment = {**os.environ, **_cache(chosen)}
+    done = subprocess.run(
+        [*chosen.command, *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise _failure(done.stderr, board)
+    return measure(folder / "firmware.elf", board)
+
+
+def measure(elf: Path, board: Board) -> Firmware:
+    """Return the firmware in ``elf`` with its sizes."""
+    from elftools.elf.elffile import ELFFile
+
+    with elf.open("rb") as stream:
+        allocated = [s for s in ELFFile(stream).iter_sections() if s["sh_flags"] & 2]
+    sizes = {s.name: int(s["sh_size"]) for s in allocated if s["sh_size"]}
+    start, end = board.ram.start, board.ram.end
+    in_ram = {s.name for s in allocated if start <= s["sh_addr"] < end}
+    stored = sum(size for name, size in sizes.items() if name not in in_ram)
+    initial = sizes.get(".data", 0)
+    ram = sum(size for name, size in sizes.items() if name in in_ram)
+    return Firmware(elf, board, sizes, stored + initial, ram)
+
+
+def _failure(message: str, board: Board) -> ToolError | FitError:
+    overflow = [line.strip() for line in message.splitlines() if "overflow" in line]
+    if overflow:
+        return FitError("E302", f"the firmware does not fit {board.id}", where="; ".join(overflow))
+    return ToolError("E602", "the cross compiler refused the code", where=message.strip()[-4000:])
+
+
+def _gcc_flags(board: Board) -> tuple[str, ...]:
+    core = board.core
+    fpu = any(feature.startswith("fpu") for feature in board.features)
+    link_flags = ("-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs")
+    if core == "cortex-m55":
+        return (f"-mcpu={core}", "-mthumb", "-mfloat-abi=hard", *link_flags)
+    if core == "cortex-m33" and not fpu:
+        core = "cortex-m33+nofp"
+    abi = (f"-mfpu={_FPU[core]}", "-mfloat-abi=hard") if fpu else ("-mfloat-abi=soft",)
+    return (f"-mcpu={core}", "-mthumb", *abi, *link_flags)
+
+
+def _zig_flags(board: Board) -> tuple[str, ...]:
+    fpu = any(feature.startswith("fpu") for feature in board.features)
+    cpu = board.core.replace("-", "_")
+    if board.core == "cortex-m55":
+        cpu += "+mve+fp_armv8d16"
+    elif fpu:
+        cpu += f"+{_ZIG_FPU[board.core]}"
+    target = "thumb-freestanding-eabihf" if fpu else "thumb-freestanding-eabi"
+    headers = str(resources.files("runtimes.mcu") / "freestanding")
+    return (
+        "-target", target, f"-mcpu={cpu}", "-ffreestanding", "-fno-builtin", "-fno-sanitize=all",
+        f"-isystem{headers}", "-Wl,-e,Reset_Handler",
+    )  # fmt: skip
+
+
+def _cache(toolchain: Toolchain) -> dict[str, str]:
+    """Zig keeps its compiled run-time library; a private folder keeps the home folder clean."""
+    if toolchain.name != "zig" or "ZIG_GLOBAL_CACHE_DIR" in os.environ:
+        return {}
+    from runtimes.cache import cache_folder
+
+    return {"ZIG_GLOBAL_CACHE_DIR": str(cache_folder() / "zig")}
