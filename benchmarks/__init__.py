@@ -1,0 +1,1 @@
+"""Commands that print the measured figures of benchmarks/RESULTS.md."""
