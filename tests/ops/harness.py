@@ -13,7 +13,7 @@ from runtimes.host.library import HostModel, compile_host
 from toolchain.ir import Array, Graph, Node, Operands, Tensor, run, verify
 from toolchain.kernels import Isa
 from toolchain.ops import Op
-from toolchain.plan.baseline import plan_layers
+from toolchain.plan import plan_layers
 
 CASES = 200
 

@@ -1,1 +1,22 @@
-"""Planning: in which order and where in memory a graph is executed."""
+"""The planner: how a graph is executed in the least memory, as a value with its proof."""
+
+from toolchain.plan.check import check_plan
+from toolchain.plan.layers import plan_layers
+from toolchain.plan.model import plan_model
+from toolchain.plan.plan import LayerStage, Plan, Slot, Stage, graph_hash
+from toolchain.plan.serialise import plan_from_json, plan_to_json, read_plan, write_plan
+
+__all__ = [
+    "LayerStage",
+    "Plan",
+    "Slot",
+    "Stage",
+    "check_plan",
+    "graph_hash",
+    "plan_from_json",
+    "plan_layers",
+    "plan_model",
+    "plan_to_json",
+    "read_plan",
+    "write_plan",
+]

@@ -1,0 +1,93 @@
+"""Random small networks with branches, views and several outputs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from toolchain.ir import DType, Graph, Node, Operands, Quant, Tensor, constant, verify
+from toolchain.ops import Conv2D, DepthwiseConv2D, FullyConnected, Op, Relu, Reshape
+from toolchain.ops.spatial import Pads
+
+
+class Builder:
+    """Grows a graph node by node; tensors get random quantisation."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.tensors: dict[str, Tensor] = {}
+        self.nodes: list[Node] = []
+
+    def quant(self) -> Quant:
+        return Quant.per_tensor(self.rng.uniform(0.02, 0.1), int(self.rng.integers(-20, 20)))
+
+    def activation(self, name: str, shape: tuple[int, ...], quant: Quant | None = None) -> Tensor:
+        tensor = Tensor(name, shape, DType.INT8, quant or self.quant())
+        self.tensors[name] = tensor
+        return tensor
+
+    def weights(self, shape: tuple[int, ...], axis: int) -> tuple[Tensor, Tensor]:
+        count, channels = len(self.tensors), shape[axis]
+        scales = tuple(float(np.float32(s)) for s in self.rng.uniform(0.002, 0.02, channels))
+        values = self.rng.integers(-127, 128, shape, dtype=np.int8)
+        weights = constant(f"w{count}", values, Quant(scales, (0,) * channels, axis))
+        bias = constant(f"b{count}", self.rng.integers(-500, 500, channels, dtype=np.int32))
+        self.tensors |= {weights.name: weights, bias.name: bias}
+        return weights, bias
+
+    def add(self, op: Op, *inputs: Tensor, quant: Quant | None = None) -> Tensor:
+        name = f"t{len(self.tensors)}"
+        made = Tensor(name, (), DType.INT8, quant or self.quant())
+        (kind,) = op.infer(Operands(inputs, (made,)))
+        self.tensors[name] = replace(made, shape=kind.shape, dtype=kind.dtype)
+        names = tuple(tensor.name for tensor in inputs)
+        self.nodes.append(Node(f"n{len(self.nodes)}", op, names, (name,)))
+        return self.tensors[name]
+
+    def graph(self, *inputs: Tensor) -> Graph:
+        read = {name for node in self.nodes for name in node.inputs}
+        outputs = tuple(n for node in self.nodes for n in node.outputs if n not in read)
+        names = tuple(tensor.name for tensor in inputs)
+        return verify(Graph("random", tuple(self.nodes), self.tensors, names, outputs))
+
+
+def grow(build: Builder, x: Tensor) -> Tensor:
+    """Add one random node that reads ``x``."""
+    rng = build.rng
+    if len(x.shape) == 2:
+        return build.add(
+            FullyConnected(), x, *build.weights((int(rng.integers(1, 12)), x.shape[1]), 0)
+        )
+    kind = rng.choice(["conv", "conv", "depthwise", "relu", "reshape", "flat"])
+    if kind == "relu":
+        return build.add(Relu(), x)
+    if kind == "reshape":
+        return build.add(Reshape((1, x.shape[2], x.shape[1], x.shape[3])), x, quant=x.quant)
+    if kind == "flat":
+        return build.add(Reshape((1, x.size)), x, quant=x.quant)
+    size = [int(k) for k in rng.integers(1, 4, 2)]
+    pads = Pads(*(int(rng.integers(0, k)) for k in np.repeat(size, 2)))
+    size = [
+        min(k, n + sum(p)) for k, n, p in zip(size, x.shape[1:3], (pads[:2], pads[2:]), strict=True)
+    ]
+    stride = tuple(int(s) for s in rng.integers(1, 3, 2))
+    if kind == "conv":
+        weights = build.weights((int(rng.integers(1, 9)), *size, x.shape[3]), 0)
+        return build.add(Conv2D(stride, pads=pads), x, *weights)
+    weights = build.weights((1, *size, x.shape[3]), 3)
+    return build.add(DepthwiseConv2D(stride, pads=pads), x, *weights)
+
+
+def random_network(rng: np.random.Generator) -> Graph:
+    """Return a graph of up to eight nodes; tensors may have several readers or none."""
+    build = Builder(rng)
+    x = build.activation(
+        "x", (1, *(int(n) for n in rng.integers(3, 12, 2)), int(rng.integers(1, 6)))
+    )
+    made = [x]
+    for _ in range(int(rng.integers(1, 9))):
+        made.append(
+            grow(build, made[-1] if rng.random() < 0.7 else made[int(rng.integers(len(made)))])
+        )
+    return build.graph(x)

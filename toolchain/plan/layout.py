@@ -1,0 +1,227 @@
+"""Layout: offsets for blocks of memory so that those alive together do not collide.
+
+The problem is dynamic storage allocation (NP-hard, Garey and Johnson SR2) with one addition:
+a pair of blocks may be allowed to overlap when one starts far enough above the other. Everything
+is counted in words (4 bytes). The search goes from cheap to exact and stops at the lower bound:
+greedy orders, a hill climb on the best of them, then branch and bound with a limit on nodes,
+so that equal problems have equal answers on every machine.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+_CLIMB_STEPS = 400
+_SEARCH_NODES = 10_000
+_SEARCH_BLOCKS = 400
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of memory: size in words, first and last step that need it."""
+
+    size: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Blocks, and for pairs ``(upper, lower)`` of indices how close they may start.
+
+    ``overlaps[upper, lower] = d`` allows block ``upper`` to start ``d`` words above the start of
+    ``lower`` although both are alive; without an entry ``d`` is the size of ``lower``.
+    """
+
+    blocks: tuple[Block, ...]
+    overlaps: Mapping[tuple[int, int], int]
+
+    @cached_property
+    def gaps(self) -> tuple[tuple[tuple[int, int, int], ...], ...]:
+        """Return per block ``(other, gap if above the other, gap if below it)`` for rivals."""
+        count = len(self.blocks)
+        return tuple(
+            tuple(
+                (j, self._gap(i, j), self._gap(j, i))
+                for j in range(count)
+                if i != j and self._together(self.blocks[i], self.blocks[j])
+            )
+            for i in range(count)
+        )
+
+    def _gap(self, upper: int, lower: int) -> int:
+        return self.overlaps.get((upper, lower), self.blocks[lower].size)
+
+    @staticmethod
+    def _together(a: Block, b: Block) -> bool:
+        return a.first <= b.last and b.first <= a.last
+
+    def lower_bound(self) -> int:
+        """Return words that no layout can do without: the largest need of any step."""
+        steps = sorted({block.first for block in self.blocks})
+        return max((self._need(step) for step in steps), default=0)
+
+    def _need(self, step: int) -> int:
+        alive = {i for i, b in enumerate(self.blocks) if b.first <= step <= b.last}
+        total = sum(self.blocks[i].size for i in alive)
+        saved = 0
+        for lower in alive:
+            uppers = [u for u in alive if (u, lower) in self.overlaps]
+            if len(uppers) == 1:
+                pair = self.blocks[uppers[0]].size, self.blocks[lower].size
+                joint = max(pair[0] + self.overlaps[uppers[0], lower], pair[1])
+                saved += max(0, sum(pair) - joint)
+            elif uppers:
+                saved += min(self.blocks[lower].size, sum(self.blocks[u].size for u in uppers))
+        return total - saved
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Offsets in words, their extent, and the bound below which no layout exists."""
+
+    offsets: tuple[int, ...]
+    extent: int
+    bound: int
+
+
+@dataclass(frozen=True)
+class _Placed:
+    extent: int
+    offsets: list[int]
+    order: list[int]
+
+
+def solve(problem: Problem) -> Layout:
+    """Return a layout of least extent, or the best found within the limits."""
+    bound = problem.lower_bound()
+    best = min((_stack(problem, order) for order in _orders(problem)), key=lambda p: p.extent)
+    if best.extent > bound:
+        best = _climb(problem, best, bound)
+    if best.extent > bound:
+        search = _Search(problem, best.extent, bound)
+        search.run()
+        if search.found:
+            best = _Placed(search.extent, search.found, [])
+        if search.complete:
+            bound = best.extent
+    return Layout(tuple(best.offsets), best.extent, bound)
+
+
+def _orders(problem: Problem) -> list[list[int]]:
+    """Return orders in which to place blocks, each a known good heuristic."""
+    blocks = problem.blocks
+    crowd = [sum(blocks[j].size for j, _, _ in rivals) for rivals in problem.gaps]
+    keys: tuple[Callable[[int], tuple[int, ...]], ...] = (
+        lambda i: (-blocks[i].size, blocks[i].first),
+        lambda i: (-crowd[i] - blocks[i].size, -blocks[i].size),
+        lambda i: (-blocks[i].size * (blocks[i].last - blocks[i].first + 1), i),
+        lambda i: (blocks[i].first, -blocks[i].size),
+        lambda i: (-blocks[i].last, -blocks[i].size),
+    )
+    return [sorted(range(len(blocks)), key=key) for key in keys]
+
+
+def _stack(problem: Problem, order: Sequence[int]) -> _Placed:
+    """Place blocks in ``order``, each at the lowest offset that those placed leave."""
+    offsets = [-1] * len(problem.blocks)
+    extent = 0
+    for i in order:
+        offset = 0
+        taken = [
+            (offsets[j] - below, offsets[j] + above)
+            for j, above, below in problem.gaps[i]
+            if offsets[j] >= 0
+        ]
+        for low, high in sorted(taken):  # offsets strictly between the two are taken
+            if low >= offset:
+                break
+            offset = max(offset, high)
+        offsets[i] = offset
+        extent = max(extent, offset + problem.blocks[i].size)
+    return _Placed(extent, offsets, list(order))
+
+
+def _climb(problem: Problem, best: _Placed, bound: int) -> _Placed:
+    """Move blocks that reach the top to the front of the order while that helps."""
+    rng = random.Random(len(problem.blocks))
+    for _ in range(_CLIMB_STEPS):
+        top = [
+            i
+            for i, block in enumerate(problem.blocks)
+            if best.offsets[i] + block.size == best.extent
+        ]
+        block = rng.choice([*top, rng.randrange(len(problem.blocks))])
+        order = [i for i in best.order if i != block]
+        order.insert(rng.randrange(len(order) + 1), block)
+        candidate = _stack(problem, order)
+        if candidate.extent <= best.extent:
+            best = candidate
+        if best.extent == bound:
+            break
+    return best
+
+
+class _Search:
+    """Branch and bound over layouts in which blocks are placed bottom-up.
+
+    Every layout can be pushed down until each block rests on offset 0 or on another block, and
+    then be built block by block in order of offset; so only such layouts are tried. ``floors`` are
+    the least offsets that the blocks placed so far leave to the others.
+    """
+
+    def __init__(self, problem: Problem, extent: int, bound: int) -> None:
+        self.problem, self.extent, self.bound = problem, extent, bound
+        self.found: list[int] = []
+        self.nodes = 0
+        self.offsets = [-1] * len(problem.blocks)
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether nothing was left untried."""
+        return self.nodes <= _SEARCH_NODES
+
+    def run(self) -> None:
+        """Search for a layout whose extent is below the known one."""
+        if len(self.offsets) <= _SEARCH_BLOCKS:
+            self._place([0] * len(self.offsets), 0, len(self.offsets))
+        else:
+            self.nodes = _SEARCH_NODES + 1
+
+    def _place(self, floors: list[int], level: int, left: int) -> None:
+        self.nodes += 1
+        if self.nodes > _SEARCH_NODES or self.extent == self.bound:
+            return
+        if not left:
+            self.found = list(self.offsets)
+            self.extent = max(
+                o + b.size for o, b in zip(self.offsets, self.problem.blocks, strict=True)
+            )
+            return
+        for i in self._open(floors):
+            offset = max(floors[i], 0)
+            if offset < level or offset + self.problem.blocks[i].size >= self.extent:
+                continue
+            raised = list(floors)
+            for j, _, below in self.problem.gaps[i]:
+                if self.offsets[j] < 0:
+                    raised[j] = max(raised[j], offset + below)
+            if self._hopeless(raised, i):
+                continue
+            self.offsets[i] = offset
+            self._place(raised, offset, left - 1)
+            self.offsets[i] = -1
+
+    def _open(self, floors: list[int]) -> list[int]:
+        blocks = self.problem.blocks
+        free = [i for i, offset in enumerate(self.offsets) if offset < 0]
+        return sorted(free, key=lambda i: (floors[i], -blocks[i].size, i))
+
+    def _hopeless(self, floors: list[int], placed: int) -> bool:
+        return any(
+            offset < 0 and i != placed and floors[i] + self.problem.blocks[i].size >= self.extent
+            for i, offset in enumerate(self.offsets)
+        )

@@ -1,0 +1,103 @@
+"""Lifetimes: which buffers an order of execution needs, from which step to which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from toolchain.ir.graph import Graph, Node, Operands
+from toolchain.kernels import Isa, Specialised, candidates
+from toolchain.plan.overlap import distances
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A node made ready for planning: its best kernel and what that kernel needs.
+
+    Attributes:
+        node: the node.
+        operands: its tensors.
+        kernel: the kernel's name, empty for a view that moves nothing.
+        scratch_bytes: working memory of the kernel.
+        overlaps: for inputs that the output may run over, the least distance in bytes.
+    """
+
+    node: Node
+    operands: Operands
+    kernel: str
+    scratch_bytes: int
+    overlaps: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory that tensors (a tensor and its views) or a kernel's scratch need.
+
+    Attributes:
+        name: the first tensor, or ``"<node>.scratch"``.
+        tensors: the tensors that live in it; empty for scratch.
+        size: bytes.
+        first: first step that needs it.
+        last: last step that needs it.
+    """
+
+    name: str
+    tensors: tuple[str, ...]
+    size: int
+    first: int
+    last: int
+
+
+def prepare(graph: Graph, isa: Isa) -> dict[str, Work]:
+    """Choose the first kernel of `candidates` for each node and ask it for its needs."""
+    return {node.name: _work(graph, node, isa) for node in graph.nodes}
+
+
+def _work(graph: Graph, node: Node, isa: Isa) -> Work:
+    operands = graph.operands(node)
+    lowered = node.op.lower(operands)
+    if not lowered.kernel:
+        return Work(node, operands, "", 0, {})
+    kernel = candidates(lowered, isa)[0]
+    special: Specialised = kernel.specialise(lowered)
+    overlaps = distances(node.op.windows(operands), operands) if special.in_order else {}
+    return Work(node, operands, kernel.name, special.scratch_bytes, overlaps)
+
+
+def roots(graph: Graph, work: Mapping[str, Work]) -> dict[str, str]:
+    """Return for each activation the tensor whose buffer it lives in (itself unless a view)."""
+    found = {name: name for name in graph.inputs}
+    for node in graph.nodes:
+        source = None if work[node.name].kernel else node.inputs[0]
+        for name in node.outputs:
+            found[name] = found.get(source, source) if source is not None else name
+    return found
+
+
+def buffers(graph: Graph, work: Mapping[str, Work], order: Sequence[Node]) -> list[Buffer]:
+    """Return the buffers of executing ``order`` step by step.
+
+    Inputs live from the first step; outputs live up to a step of their own behind the last.
+    """
+    root = roots(graph, work)
+    first, last = dict.fromkeys(graph.inputs, 0), dict.fromkeys(graph.inputs, 0)
+    for step, node in enumerate(order):
+        for name in node.inputs:
+            if name in root:
+                last[root[name]] = step
+        for name in node.outputs:
+            first.setdefault(root[name], step)
+            last[root[name]] = step
+    for name in graph.outputs:
+        last[root[name]] = len(order)
+    members: dict[str, list[str]] = {name: [] for name in first}
+    for name, owner in root.items():
+        members[owner].append(name)
+    made = [
+        Buffer(name, tuple(members[name]), graph.tensors[name].nbytes, first[name], last[name])
+        for name in first
+    ]
+    for step, node in enumerate(order):
+        if size := work[node.name].scratch_bytes:
+            made.append(Buffer(f"{node.name}.scratch", (), size, step, step))
+    return made
