@@ -16,6 +16,7 @@ from toolchain.ops.pack:Pack import transpose:Transpose
 from toolchain.ops.pad:Pad import concat:Concat
 from toolchain.ops.relu import Relu
 from toolchain.ops.reshape import Reshape
+from toolchain.ops.resize_nearest:ResizeNearest import resize_bilinear:ResizeBilinear
 from toolchain.ops.split:Split import unpack:Unpack
 from toolchain.ops.sub import Sub
 from toolchain.ops.tanh import Tanh
@@ -31,4 +32,5 @@ __all__ = [
     "Relu",
     "Sub",
     "Tanh",
+    "resize_bilinear:ResizeBilinear",
 ]

@@ -50,6 +50,43 @@ class Whole:
         return 0, self.size
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A transposed sliding kernel: input ``i`` adds to outputs from ``i * stride - pad`` on.
+
+    Attributes:
+        extent: kernel size, how many outputs each input adds to.
+        stride: output step per input step.
+        pad: outputs cut off in front.
+    """
+
+    extent: int
+    stride: int
+    pad: int = 0
+
+    def needs(self, low: int, high: int) -> tuple[int, int]:
+        """See `AxisMap.needs`."""
+        first = -((self.extent - 1 - self.pad - low) // self.stride)
+        return first, (high - 1 + self.pad) // self.stride + 1
+
+
+@dataclass(frozen=True)
+class Resample:
+    """Resampling: output ``y`` needs inputs ``lower[y]`` to ``upper[y]``, both included.
+
+    Attributes:
+        lower: first input of every output; never decreases.
+        upper: last input of every output; never decreases.
+    """
+
+    lower: tuple[int, ...]
+    upper: tuple[int, ...]
+
+    def needs(self, low: int, high: int) -> tuple[int, int]:
+        """See `AxisMap.needs`."""
+        return self.lower[low], self.upper[high - 1] + 1
+
+
 IDENTITY = Slide()
 
 
