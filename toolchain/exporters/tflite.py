@@ -29,11 +29,14 @@ WRITERS: Mapping[str, Writer] = {
     "pad": tflite_moves.pad,
     "relu": tflite_math.relu,
     "reshape": tflite_moves.reshape,
+    "resize_bilinear": tflite_moves.resize_bilinear,
+    "resize_nearest": tflite_moves.resize_nearest,
     "split": tflite_moves.split,
     "strided_slice": tflite_moves.strided_slice,
     "sub": tflite_math.sub,
     "tanh": plain("TANH", 2),
     "transpose": tflite_moves.transpose,
+    "transpose_conv": tflite_spatial.transpose_conv,
     "unpack": tflite_moves.unpack,
 }
 

@@ -13,6 +13,8 @@ from toolchain.ops import (
     Pack,
     Pad,
     Reshape,
+    ResizeBilinear,
+    ResizeNearest,
     Split,
     StridedSlice,
     Transpose,
@@ -93,3 +95,21 @@ def strided_slice(layer: Layer) -> Record:
         "ShrinkAxisMask": sum(1 << axis for axis in op.shrink),
     }
     return layer.record("STRIDED_SLICE", 2, "StridedSliceOptions", fields, inputs)
+
+
+def resize_nearest(layer: Layer) -> Record:
+    """RESIZE_NEAREST_NEIGHBOR."""
+    op = layer.op(ResizeNearest)
+    return _resize(layer, op, "RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions")
+
+
+def resize_bilinear(layer: Layer) -> Record:
+    """RESIZE_BILINEAR."""
+    op = layer.op(ResizeBilinear)
+    return _resize(layer, op, "RESIZE_BILINEAR", "ResizeBilinearOptions")
+
+
+def _resize(layer: Layer, op: ResizeNearest | ResizeBilinear, code: str, options: str) -> Record:
+    inputs = (layer.node.inputs[0], layer.integers("size", op.size))
+    fields = {"AlignCorners": op.align_corners, "HalfPixelCenters": op.half_pixel}
+    return layer.record(code, 3, options, fields, inputs)

@@ -16,6 +16,7 @@ from toolchain.ops import (
     DepthwiseConv2D,
     FullyConnected,
     MaxPool2D,
+    TransposeConv,
 )
 from toolchain.ops.spatial import NO_PADS, Pads, Sliding, same_pads
 
@@ -142,3 +143,18 @@ def _bias(layer: Layer) -> str | None:
     products = tuple(float(np.float32(x.scale * scale)) for scale in scales)
     axis = 0 if len(scales) > 1 else None
     return layer.draft.add(replace(bias, quant=Quant(products, (0,) * len(scales), axis)))
+
+
+def transpose_conv(layer: Layer) -> Record:
+    """TRANSPOSE_CONV; its padding follows from the output's shape."""
+    op = layer.op(TransposeConv)
+    x, weights = layer.operands.input(0), layer.operands.input(1)
+    shape, (_, kernel_h, kernel_w, _) = layer.operands.output.shape, weights.shape
+    near = same_pads((shape[1], shape[2]), (kernel_h, kernel_w), op.stride)
+    here = (op.pads.top, op.pads.left)
+    if here not in {(0, 0), (near.top, near.left)}:
+        raise layer.refuse(f"the padding {tuple(op.pads)} is neither SAME nor VALID")
+    padding = {"Padding": _VALID if here == (0, 0) else _SAME}
+    inputs = (layer.integers("shape", shape), weights.name, x.name, _bias(layer))
+    fields = {**padding, **_strides(op), **fused(op.activation)}
+    return layer.record("TRANSPOSE_CONV", 4, "TransposeConvOptions", fields, inputs)

@@ -27,13 +27,16 @@ from toolchain.ops import (
     Pad,
     Relu,
     Reshape,
+    ResizeBilinear,
+    ResizeNearest,
     Split,
     Sub,
     Tanh,
     Transpose,
+    TransposeConv,
     Unpack,
 )
-from toolchain.ops.spatial import Sliding
+from toolchain.ops.spatial import Pads, Sliding
 
 _MANY = 2**31
 
@@ -64,6 +67,20 @@ def _depthwise_conv2d(layer: Layer) -> Op:
     _, height, width, _ = layer.rank(0, 4)
     pads = layer.pads((height, width), extent)
     return DepthwiseConv2D(layer.stride, dilation, pads, layer.activation)
+
+
+def _transpose_conv(layer: Layer) -> Op:
+    """Return the operator; "same" padding is that of a convolution from output to input."""
+    _, kernel_h, kernel_w, _ = layer.rank(1, 4)
+    _, in_h, in_w, _ = layer.rank(2, 4)
+    layer.require(len(layer.outputs[0].shape) == 4, "the output needs rank 4")
+    _, out_h, out_w, _ = layer.outputs[0].shape
+    near = layer.pads((out_h, out_w), (kernel_h, kernel_w))
+    (stride_h, stride_w) = layer.stride
+    bottom = (in_h - 1) * stride_h + kernel_h - near.top - out_h
+    right = (in_w - 1) * stride_w + kernel_w - near.left - out_w
+    pads = Pads(near.top, bottom, near.left, right)
+    return TransposeConv(layer.stride, pads, layer.activation)
 
 
 def _fully_connected(layer: Layer) -> Op:
@@ -144,6 +161,15 @@ def _unpack(layer: Layer) -> Op:
     return Unpack(layer.axis(layer.options.Axis(), len(layer.input(0).shape)))
 
 
+def _resize(op: type[ResizeNearest] | type[ResizeBilinear]) -> Callable[[Layer], Op]:
+    def read(layer: Layer) -> Op:
+        size, options = layer.numbers(1), layer.options
+        layer.require(len(size) == 2 and min(size) > 0, "the size must be height and width")
+        return op((size[0], size[1]), options.AlignCorners(), options.HalfPixelCenters())
+
+    return read
+
+
 def _leaky_relu(layer: Layer) -> Op:
     return LeakyRelu(layer.options.Alpha())
 
@@ -175,6 +201,10 @@ READERS: Mapping[str, Reader] = {
     "RELU6": Reader(_relu),
     "RELU_N1_TO_1": Reader(_relu),
     "RESHAPE": Reader(_reshape, "", 1, 2, (0,)),
+    "RESIZE_BILINEAR": Reader(_resize(ResizeBilinear), "ResizeBilinearOptions", 2, 2, (0,)),
+    "RESIZE_NEAREST_NEIGHBOR": Reader(
+        _resize(ResizeNearest), "ResizeNearestNeighborOptions", 2, 2, (0,)
+    ),
     "SPLIT": Reader(_split, "", 2, 2, (1,)),
     "SPLIT_V": Reader(_split_v, "", 3, 3, (0,)),
     "SQUEEZE": Reader(_reshape),
@@ -182,5 +212,6 @@ READERS: Mapping[str, Reader] = {
     "SUB": Reader(lambda layer: Sub(layer.activation), "SubOptions", 2, 2),
     "TANH": Reader(_plain(Tanh)),
     "TRANSPOSE": Reader(_transpose, "", 2, 2, (0,)),
+    "TRANSPOSE_CONV": Reader(_transpose_conv, "TransposeConvOptions", 3, 4, (2, 1, 3), weights=1),
     "UNPACK": Reader(_unpack, "UnpackOptions"),
 }
