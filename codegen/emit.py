@@ -9,6 +9,8 @@ from codegen.render import render
 from toolchain.ir.graph import Graph
 from toolchain.plan.plan import Plan
 
+SUPPORT = ("tsr_math.h", "tsr_fixed.h", "tsr_float.h")
+
 
 def emit(graph: Graph, plan: Plan, prefix: str = "model") -> dict[str, str]:
     """Return the C library of ``graph`` executed as ``plan`` says: ``{path: text}``.
@@ -29,7 +31,7 @@ def emit(graph: Graph, plan: Plan, prefix: str = "model") -> dict[str, str]:
         f"src/{prefix}_kernels.h": render("model/kernels.h.j2", kernels=_kernels(model), **values),
         f"src/{prefix}_weights.h": render("model/weights.h.j2", **values),
         f"src/{prefix}_weights.c": render("model/weights.c.j2", **values),
-        "src/tsr_math.h": support("tsr_math.h"),
+        **{f"src/{name}": support(name) for name in SUPPORT},
     }
 
 

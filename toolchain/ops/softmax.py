@@ -1,0 +1,97 @@
+"""SOFTMAX over the last axis, int8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from toolchain.fixed_point import exp_on_negative_values, reciprocal
+from toolchain.ir.graph import Operands
+from toolchain.ir.tensor import Array, DType, Tensor
+from toolchain.numerics import (
+    Int64,
+    doubling_high_multiply,
+    requantize,
+    rounding_shift_right,
+    saturate,
+)
+from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.saturating import softmax_scaling
+from toolchain.ops.unary import require_output
+from toolchain.ops.window import IDENTITY, Whole, Window
+
+SUM_BITS = 12  # sums of exponentials are Q12
+MAX_DEPTH = 2**SUM_BITS - 1
+
+
+@dataclass(frozen=True)
+class Softmax(Op):
+    """``exp(beta * x) / sum(exp(beta * x))`` of int8 x; output scale 1/256, zero point -128.
+
+    The exponential depends only on the difference to the row's maximum, one of 256 values, so the
+    C reads it from a table. Specification: TensorFlow Lite 8-bit quantisation specification,
+    SOFTMAX; fixed point as in gemmlowp, differences in Q5.26.
+    """
+
+    name: ClassVar[str] = "softmax"
+    beta: float = 1.0
+
+    def infer(self, operands: Operands) -> tuple[TensorType, ...]:
+        """See `Op.infer`."""
+        x = operands.input(0)
+        require_rows(self, x, self.beta)
+        require_output(self, operands, 2.0**-8, -128)
+        return (TensorType(x.shape, DType.INT8),)
+
+    def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
+        """See `Op.reference`."""
+        y = operands.output
+        differences = row_differences(np.asarray(values[0]))
+        powers = exponentials(operands.input(0), self.beta)[differences]
+        total = rounding_shift_right(powers, SUM_BITS).sum(axis=-1, keepdims=True)
+        scale, exponent = reciprocal(total, SUM_BITS)
+        scaled = rounding_shift_right(doubling_high_multiply(scale, powers), exponent + 23)
+        return (saturate(scaled - 128, y.dtype.limits, y.dtype),)
+
+    def windows(self, operands: Operands) -> tuple[Window, ...]:
+        """See `Op.windows`."""
+        return (last_axis(operands.input(0)),)
+
+    def lower(self, operands: Operands) -> Lowered:
+        """See `Op.lower`."""
+        x = operands.input(0)
+        table = exponentials(x, self.beta).astype(np.int32)
+        depth = x.shape[-1]
+        numbers = {"rows": x.size // depth, "depth": depth}
+        return Lowered("softmax", numbers, {"powers": table}, in_order=True)
+
+
+def require_rows(op: Op, x: Tensor, beta: float) -> None:
+    """Raise E206 unless the fixed point has room for rows of ``x``, scaled by ``beta``."""
+    require(x.dtype == DType.INT8 and len(x.shape) > 0, op, "x must be int8, rank 1 or more")
+    require(x.shape[-1] <= MAX_DEPTH, op, f"rows may have at most {MAX_DEPTH} elements")
+    require(beta * x.scale > 2.0**-26, op, "beta times x's scale must be over 2**-26")
+
+
+def row_differences(x: Array) -> Int64:
+    """Return how far each element is below its row's maximum, 0 to 255."""
+    wide = x.astype(np.int64)
+    differences: Int64 = wide.max(axis=-1, keepdims=True) - wide
+    return differences
+
+
+def exponentials(x: Tensor, beta: float) -> Int64:
+    """Return ``exp(-beta * scale * d)`` in Q0 for d = 0 to 255, 0 where it is negligible."""
+    multiplier, shift, least = softmax_scaling(x.scale, beta)
+    differences = -np.arange(256, dtype=np.int64)
+    counted = np.where(differences >= least, differences, 0)
+    powers = exp_on_negative_values(requantize(counted, multiplier, shift), 5)
+    return np.where(differences >= least, powers, 0)
+
+
+def last_axis(x: Tensor) -> Window:
+    """Return the window of an operator that needs whole rows of ``x``."""
+    return Window((*[IDENTITY] * (len(x.shape) - 1), Whole(x.shape[-1])))
