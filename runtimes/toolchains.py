@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -117,7 +117,11 @@ def build_firmware(
 
 
 def link(
-    names: Iterable[str], board: Board, folder: Path, toolchain: Toolchain | None = None
+    names: Iterable[str],
+    board: Board,
+    folder: Path,
+    toolchain: Toolchain | None = None,
+    extra: Sequence[str] = (),
 ) -> Firmware:
     """Compile and link a project that lies in ``folder``: see `build_firmware`.
 
@@ -126,6 +130,7 @@ def link(
         board: as there.
         folder: as there.
         toolchain: as there.
+        extra: more flags, after all others.
     """
     chosen = toolchain or find_toolchain()
     names = list(names)
@@ -134,7 +139,8 @@ def link(
     includes = [f"-I{d}" for d in sorted(headers) if not d.startswith("include/")]
     arguments = [
         *chosen.flags(board), *WARNINGS, *_OPTIMISE, "-DTSR_PROFILE=1", f"-Iinclude/{board.id}",
-        *includes, *sources, f"-T{linker_script(board)}", "-Wl,--gc-sections", "-o", "firmware.elf",
+        *includes, *sources, f"-T{linker_script(board)}", "-Wl,--gc-sections", *extra,
+        "-o", "firmware.elf",
     ]  # fmt: skip
     environment = {**os.environ, **_cache(chosen)}
     done = subprocess.run(
@@ -191,6 +197,7 @@ def _zig_flags(board: Board) -> tuple[str, ...]:
     headers = str(resources.files("runtimes.mcu") / "freestanding")
     return (
         "-target", target, f"-mcpu={cpu}", "-ffreestanding", "-fno-builtin", "-fno-sanitize=all",
+        "-fomit-frame-pointer",
         f"-isystem{headers}", "-Wl,-e,Reset_Handler",
     )  # fmt: skip
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from codegen.emit import emit
-from runtimes.host.library import HostModel, compile_host
+from tests.ops.targets import build_targets
+from tests.ops.unity import unite
 from toolchain.ir import Array, Graph, Node, Operands, Tensor, run, verify
 from toolchain.kernels import Isa
 from toolchain.ops import Op
@@ -57,23 +58,27 @@ def assert_c_equals_reference(
     cases: int = CASES,
     isa: Isa = Isa.PORTABLE,
 ) -> None:
-    """Make ``cases`` random graphs, compile all into one library; every byte must be equal.
+    """Make ``cases`` random graphs, run them in C; every byte must equal the interpreter's.
+
+    All graphs are compiled together: for this machine (portable kernels only) and as one firmware
+    for an emulated Cortex-M4.
 
     Args:
         make: returns a random graph; called with one generator per case, seeded by its number.
-        folder: where the library is built.
+        folder: where the library and the firmware are built.
         cases: number of graphs.
         isa: instruction set the kernels are chosen for.
     """
-    graphs = [make(np.random.default_rng(seed)) for seed in range(cases)]
-    files: dict[str, str] = {}
-    for seed, graph in enumerate(graphs):
-        files |= emit(graph, plan_layers(graph, isa), f"case{seed}")
-    library = compile_host(files, folder)
-    for seed, graph in enumerate(graphs):
+    graphs = {f"case{seed}": make(np.random.default_rng(seed)) for seed in range(cases)}
+    files = unite({name: emit(g, plan_layers(g, isa), name) for name, g in graphs.items()})
+    targets = build_targets(files, folder, host=isa is Isa.PORTABLE)
+    for seed, (name, graph) in enumerate(graphs.items()):
         rng = np.random.default_rng(seed)
-        model = HostModel(library, f"case{seed}", graph.input_tensors, graph.output_tensors)
         for _ in range(2):
             inputs = [random_values(tensor, rng) for tensor in graph.input_tensors]
-            for expected, got in zip(run(graph, inputs), model.run(inputs), strict=True):
-                np.testing.assert_array_equal(got, expected, err_msg=f"seed {seed}: {graph.nodes}")
+            expected = run(graph, inputs)
+            for target in targets:
+                got = target.run(name, graph, inputs)
+                message = f"{target.name}, seed {seed}: {graph.nodes}"
+                for want, have in zip(expected, got, strict=True):
+                    np.testing.assert_array_equal(have, want, err_msg=message)
