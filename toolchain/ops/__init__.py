@@ -2,8 +2,9 @@
 
 from toolchain.ops.add import Add
 from toolchain.ops.arg_max import ArgMax
-from toolchain.ops.average_pool2d:AveragePool2D import max_pool2d:MaxPool2D
+from toolchain.ops.average_pool2d import AveragePool2D
 from toolchain.ops.base import Lowered, Op, TensorType
+from toolchain.ops.concat import Concat
 from toolchain.ops.conv2d import Conv2D
 from toolchain.ops.depthwise_conv2d import DepthwiseConv2D
 from toolchain.ops.dequantize import Dequantize
@@ -12,34 +13,61 @@ from toolchain.ops.hard_swish import HardSwish
 from toolchain.ops.leaky_relu import LeakyRelu
 from toolchain.ops.log_softmax import LogSoftmax
 from toolchain.ops.logistic import Logistic
+from toolchain.ops.max_pool2d import MaxPool2D
 from toolchain.ops.maximum import Maximum
+from toolchain.ops.mean import Mean
 from toolchain.ops.minimum import Minimum
 from toolchain.ops.mul import Mul
-from toolchain.ops.pack:Pack import transpose:Transpose
-from toolchain.ops.pad:Pad import concat:Concat
+from toolchain.ops.pack import Pack
+from toolchain.ops.pad import Pad
 from toolchain.ops.quantize import Quantize
 from toolchain.ops.relu import Relu
 from toolchain.ops.reshape import Reshape
-from toolchain.ops.resize_nearest:ResizeNearest import resize_bilinear:ResizeBilinear
+from toolchain.ops.resize_bilinear import ResizeBilinear
+from toolchain.ops.resize_nearest import ResizeNearest
 from toolchain.ops.softmax import Softmax
-from toolchain.ops.split:Split import unpack:Unpack
+from toolchain.ops.split import Split
+from toolchain.ops.strided_slice import StridedSlice
 from toolchain.ops.sub import Sub
 from toolchain.ops.tanh import Tanh
+from toolchain.ops.transpose import Transpose
+from toolchain.ops.transpose_conv import TransposeConv
+from toolchain.ops.unpack import Unpack
 
 __all__ = [
     "Add",
     "ArgMax",
+    "AveragePool2D",
+    "Concat",
+    "Conv2D",
+    "DepthwiseConv2D",
     "Dequantize",
+    "FullyConnected",
     "HardSwish",
     "LeakyRelu",
     "LogSoftmax",
     "Logistic",
+    "Lowered",
+    "MaxPool2D",
     "Maximum",
+    "Mean",
     "Minimum",
     "Mul",
+    "Op",
+    "Pack",
+    "Pad",
     "Quantize",
     "Relu",
+    "Reshape",
+    "ResizeBilinear",
+    "ResizeNearest",
     "Softmax",
+    "Split",
+    "StridedSlice",
     "Sub",
     "Tanh",
+    "TensorType",
+    "Transpose",
+    "TransposeConv",
+    "Unpack",
 ]
