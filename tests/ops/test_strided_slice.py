@@ -21,8 +21,9 @@ def random_range(rng: np.random.Generator, size: int) -> tuple[int, int, int]:
 def random_strided_slice(rng: np.random.Generator) -> Graph:
     x = random_tensor(rng, max_rank=5)
     begin, end, strides = zip(*(random_range(rng, size) for size in x.shape), strict=True)
-    lengths = [len(range(*taken)) for taken in zip(begin, end, strides, strict=True)]
-    shrink = tuple(i for i, n in enumerate(lengths) if n == 1 and rng.integers(3) == 0)
+    counts = [len(range(*taken)) for taken in zip(begin, end, strides, strict=True)]
+    lone = [count == 1 and step > 0 for count, step in zip(counts, strides, strict=True)]
+    shrink = tuple(axis for axis, one in enumerate(lone) if one and rng.integers(3))
     op = StridedSlice(begin, end, strides, shrink)
     return single(op, [x], [inferred(op, [x], Tensor("y", (), x.dtype, x.quant))])
 

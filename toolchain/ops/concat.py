@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from toolchain.ir.graph import Operands
-from toolchain.ir.tensor import Array, Tensor
+from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.numerics import Activation
 from toolchain.ops.base import Lowered, Op, TensorType, require
 from toolchain.ops.movement import View, copies, copy, sources
@@ -21,8 +21,8 @@ from toolchain.ops.window import IDENTITY, Slide, Window
 class Concat(Op):
     """The inputs one after the other along ``axis`` (not negative).
 
-    The elements are copied as they are: TFLite Micro does not requantise inputs of another scale.
-    Inputs may be constants. No activation can be fused, as there.
+    Inputs may be constants. As in TFLite Micro, int8 tensors must have one scale and zero point,
+    and no activation can be fused.
     """
 
     name: ClassVar[str] = "concat"
@@ -40,6 +40,7 @@ class Concat(Op):
             same = (*first.shape[:axis], *x.shape[axis : axis + 1], *first.shape[axis + 1 :])
             require(x.shape == same, self, f"{list(x.shape)} does not join {list(first.shape)}")
             require(x.dtype == first.dtype, self, "the inputs need one element type")
+            require(_agree(x, operands.output), self, f'"{x.name}" has another quantisation')
             total += x.shape[axis]
         shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
         return (TensorType(shape, first.dtype),)
@@ -73,3 +74,10 @@ class Concat(Op):
         tensors = [operands.input(index) for index in range(len(operands.inputs))]
         starts = accumulate((x.shape[self.axis] for x in tensors), initial=0)
         return list(zip(tensors, starts, strict=False))
+
+
+def _agree(x: Tensor, y: Tensor) -> bool:
+    """Tell whether int8 elements of ``x`` mean the same in ``y``."""
+    if x.dtype != DType.INT8 or x.quant is None or y.quant is None:
+        return True
+    return (x.scale, x.zero_point) == (y.scale, y.zero_point)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from toolchain.ir.graph import Operands
-from toolchain.ir.tensor import DType
+from toolchain.ir.tensor import DType, Tensor
 from toolchain.numerics import Activation, clamp_range
 from toolchain.ops.base import Lowered, Op, TensorType, require
 from toolchain.ops.spatial import NO_PADS, Pads, Sliding
@@ -33,6 +33,7 @@ class Pool(Op):
         """See `Op.infer`."""
         x = operands.input(0)
         require(len(x.shape) == 4 and x.dtype == DType.INT8, self, "x must be int8 of rank 4")
+        require(_agree(x, operands.output), self, "input and output need one quantisation")
         (height, width), pads = self.kernel, self.pads
         inside = max(pads.top, pads.bottom) < height and max(pads.left, pads.right) < width
         require(inside, self, "a window would hold nothing but padding")
@@ -65,3 +66,10 @@ class Pool(Op):
             },
             taps=taps,
         )
+
+
+def _agree(x: Tensor, y: Tensor) -> bool:
+    """Tell whether both tensors have one quantisation, with TFLite Micro's tolerance."""
+    if x.quant is None or y.quant is None:
+        return True
+    return abs(x.scale - y.scale) <= 1e-6 and x.zero_point == y.zero_point

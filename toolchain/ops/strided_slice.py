@@ -41,7 +41,8 @@ class StridedSlice(Op):
         ranges = zip(self._ranges, x.shape, strict=True)
         legal = all(r and min(r) >= 0 and max(r) < size for r, size in ranges)
         require(legal, self, f"{self.begin}:{self.end}:{self.strides} of {list(x.shape)}")
-        require(all(len(self._ranges[a]) == 1 for a in self.shrink), self, "a dropped axis is long")
+        single = all(len(self._ranges[a]) == 1 and self.strides[a] > 0 for a in self.shrink)
+        require(single, self, "a dropped axis needs one slice and a positive stride")
         kept = (len(r) for axis, r in enumerate(self._ranges) if axis not in self.shrink)
         return (TensorType(tuple(kept), x.dtype),)
 
