@@ -31,16 +31,15 @@ def project_files(
         **library,
         **support_files(),
         **board_files(board, stack_bytes),
-        "src/main.c": _application(graph, plan, name, prefix),
+        "src/main.c": _application(graph, name, prefix),
     }
 
 
-def _application(graph: Graph, plan: Plan, name: str, prefix: str) -> str:
+def _application(graph: Graph, name: str, prefix: str) -> str:
     return render(
         "project/main.c.j2",
         name=name,
         p=prefix,
-        layers=sum(bool(stage.kernel) for stage in plan.stages),
         inputs=[tensor.nbytes for tensor in graph.input_tensors],
         outputs=[tensor.nbytes for tensor in graph.output_tensors],
     )

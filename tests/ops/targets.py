@@ -17,6 +17,7 @@ from runtimes.toolchains import link
 from tests.ops.unity import UNIT
 from toolchain.ir import Array, Graph, Tensor
 
+_FLAGS = ("-g0", "-Iinclude", "-UTSR_PROFILE", "-Wl,--no-gc-sections")
 _MAIN = "int main(void);\nint main(void)\n{\n    return 0;\n}\n"
 
 
@@ -50,9 +51,7 @@ class EmulatedTarget:
         needed = {**support_files(), **board_files(board), "src/main.c": _MAIN}
         write_files({**files, **needed}, folder)
         names = [*needed, UNIT]
-        self.machine = Machine(
-            link(names, board, folder, extra=("-g0", "-Iinclude", "-Wl,--no-gc-sections")), board
-        )
+        self.machine = Machine(link(names, board, folder, extra=_FLAGS), board)
         self.machine.start()
 
     def run(self, prefix: str, graph: Graph, inputs: Sequence[Array]) -> list[Array]:

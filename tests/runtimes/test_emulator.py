@@ -133,3 +133,15 @@ def test_a_firmware_that_does_not_fit_is_a_fit_error(tmp_path: Path) -> None:
     with pytest.raises(FitError, match="does not fit nucleo_f446re") as error:
         machine(body, tmp_path)
     assert "RAM" in str(error.value.where)
+
+
+def test_the_firmware_times_its_layers(tmp_path: Path) -> None:
+    """The tick counter is modelled as an instruction counter: its layers match the exact ones."""
+    network = small_network("nucleo_f446re")
+    emulator = network.emulator(tmp_path)
+    exact = emulator.run(network.inputs(0))
+    timed = emulator.device_run(network.inputs(0))
+    assert len(timed.layers) == len(exact.layers)
+    for ticks, layer in zip(timed.layers, exact.layers, strict=True):
+        assert abs(ticks - layer.instructions) < 60
+    assert abs(timed.ticks - exact.instructions) < 100
