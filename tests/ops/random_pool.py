@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tests.ops.harness import inferred, single
@@ -11,7 +13,7 @@ from toolchain.ops import AveragePool2D, MaxPool2D
 from toolchain.ops.spatial import NO_PADS, Pads, same_pads
 
 
-def random_pool(kind: type[AveragePool2D | MaxPool2D], rng: np.random.Generator) -> Graph:
+def random_pool(kind: Callable[..., AveragePool2D | MaxPool2D], rng: np.random.Generator) -> Graph:
     kernel, stride = pair(rng, 1, 5), pair(rng, 1, 4)
     height, width = (k + int(rng.integers(0, 8)) for k in kernel)
     pads = Pads(*(int(rng.integers(0, k)) for k in (kernel[0], kernel[0], kernel[1], kernel[1])))

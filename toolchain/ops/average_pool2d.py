@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace, replace
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array
 from toolchain.numerics import clamp_range, saturate
+from toolchain.ops.base import Lowered
+from toolchain.ops.base import Lowered
 from toolchain.ops.pool import Pool
 
 
@@ -20,14 +22,33 @@ class AveragePool2D(Pool):
 
     The mean is over the inputs inside the map: padding is not counted.
     Specification: TensorFlow Lite 8-bit quantisation specification, AVERAGE_POOL_2D.
+
+    Attributes:
+        half_up: ties go up instead: what rounding half away from zero means for the uint8 values
+            of a legacy file, which are never negative.
     """
 
     name: ClassVar[str] = "average_pool2d"
+    half_up: bool = False
 
     def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
         """See `Op.reference`."""
         x, y = np.asarray(values[0], dtype=np.int64), operands.output
         total = sum(tap for _, _, tap in self.sliding.taps(x))
         count = np.asarray(sum(tap for _, _, tap in self.sliding.taps(np.ones_like(x))))
-        mean = np.sign(total) * ((np.abs(total) + count // 2) // count)
+        if self.half_up:
+            mean = (total + count // 2) // count
+        else:
+            away = np.sign(total) * ((np.abs(total) + count // 2) // count)
+        mean = (total + count // 2) // count if self.half_up else away
         return (saturate(mean, clamp_range(self.activation, y), y.dtype),)
+
+    def lower(self, operands: Operands) -> Lowered:
+        """See `Op.lower`."""
+        lowered = super().lower(operands)
+        return replace(lowered, numbers={**lowered.numbers, "half_up": self.half_up})
+
+    def lower(self, operands: Operands) -> Lowered:
+        """See `Op.lower`."""
+        lowered = super().lower(operands)
+        return replace(lowered, numbers={**lowered.numbers, "half_up": self.half_up})

@@ -21,6 +21,7 @@ from toolchain.numerics import (
 from toolchain.ops.base import Lowered, Op, TensorType, require
 from toolchain.ops.weighted import (
     bias_values,
+    float32_product,
     output_multipliers,
     output_numbers,
     weight_zero_points,
@@ -109,5 +110,4 @@ def _multipliers(operands: Operands) -> tuple[Int64, Int64]:
     x, weights, y = operands.input(0), operands.input(1), operands.output
     if weights.quant is not None and len(weights.quant.scales) > 1:
         return output_multipliers(x, weights, y, weights.shape[0])
-    product = np.float32(x.scale) * np.float32(weights.scale)
-    return quantize_multipliers([float(product) / y.scale])
+    return quantize_multipliers([float32_product(x, weights) / y.scale])

@@ -20,13 +20,22 @@ from toolchain.ops.base import Number
 def output_multipliers(x: Tensor, weights: Tensor, y: Tensor, channels: int) -> tuple[Int64, Int64]:
     """Return multiplier and shift of every output channel, ``s_x * s_w / s_y``.
 
-    TFLite computes the product in double precision from float32 scales. A per-tensor weight scale
-    is repeated for all channels.
+    TFLite computes the product in double precision from float32 scales, but in float32 for weights
+    with a zero point, which only legacy uint8 files have. A per-tensor weight scale is repeated for
+    all channels.
     """
     scales = weights.quant.scales if weights.quant else ()
-    if len(scales) == 1:
-        scales = scales * channels
-    return quantize_multipliers(x.scale * scale / y.scale for scale in scales)
+    products = [x.scale * scale for scale in scales]
+    if weight_zero_points(weights).any():
+        products = [float32_product(x, weights)]
+    if len(products) == 1:
+        products = products * channels
+    return quantize_multipliers(product / y.scale for product in products)
+
+
+def float32_product(x: Tensor, weights: Tensor) -> float:
+    """Return ``s_x * s_w`` rounded to float32, as TFLite does where weights have one scale."""
+    return float(np.float32(x.scale) * np.float32(weights.scale))
 
 
 def weight_zero_points(weights: Tensor) -> Int64:
