@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array
 from toolchain.numerics import clamp_range, saturate
-from toolchain.ops.base import Lowered
 from toolchain.ops.base import Lowered
 from toolchain.ops.pool import Pool
 
@@ -39,14 +38,8 @@ class AveragePool2D(Pool):
         if self.half_up:
             mean = (total + count // 2) // count
         else:
-            away = np.sign(total) * ((np.abs(total) + count // 2) // count)
-        mean = (total + count // 2) // count if self.half_up else away
+            mean = np.sign(total) * ((np.abs(total) + count // 2) // count)
         return (saturate(mean, clamp_range(self.activation, y), y.dtype),)
-
-    def lower(self, operands: Operands) -> Lowered:
-        """See `Op.lower`."""
-        lowered = super().lower(operands)
-        return replace(lowered, numbers={**lowered.numbers, "half_up": self.half_up})
 
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""
