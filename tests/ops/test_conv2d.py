@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.ops.harness import assert_c_equals_reference, inferred, single
+from tests.ops.random_operands import random_weights
 from toolchain.ir import DType, Graph, Quant, Tensor, constant
 from toolchain.numerics import Activation
 from toolchain.ops import Conv2D
@@ -25,12 +26,7 @@ def random_conv(rng: np.random.Generator) -> Graph:
     size = [int(rng.integers(n, n + 8)) for n in need]
     x_quant = Quant.per_tensor(rng.uniform(0.01, 0.2), int(rng.integers(-128, 128)))
     x = Tensor("x", (int(rng.integers(1, 3)), *size, groups * group_c), DType.INT8, x_quant)
-    scales = tuple(float(np.float32(s)) for s in rng.uniform(1e-4, 0.02, out_c))
-    weights = constant(
-        "w",
-        rng.integers(-127, 128, (out_c, *kernel, group_c), dtype=np.int8),
-        Quant(scales, (0,) * out_c, 0),
-    )
+    weights = random_weights(rng, (out_c, *kernel, group_c), 0)
     bias = constant("b", rng.integers(-3000, 3000, out_c, dtype=np.int32))
     y = Tensor("y", (), DType.INT8, Quant.per_tensor(0.1, int(rng.integers(-128, 128))))
     return single(op, [x, weights, bias], [inferred(op, [x, weights, bias], y)])
