@@ -64,9 +64,14 @@ class Layer:
         fields: Mapping[str, int | float] | None = None,
         inputs: Sequence[str | None] | None = None,
     ) -> Record:
-        """Return the node's record; its inputs are the node's own unless given."""
-        given = self.node.inputs if inputs is None else tuple(inputs)
-        return Record(code, version, given, self.node.outputs, options, fields or {})
+        """Return the node's record; its inputs are the node's own unless given.
+
+        Absent inputs at the end are left out, as some runtimes do not check for them.
+        """
+        given = list(self.node.inputs if inputs is None else inputs)
+        while given and given[-1] is None:
+            given.pop()
+        return Record(code, version, tuple(given), self.node.outputs, options, fields or {})
 
     def refuse(self, why: str) -> ModelError:
         """Return the error for a node that the format cannot express."""

@@ -8,9 +8,11 @@ from toolchain.importers.tflite_types import STAND_ALONE
 from toolchain.ir import DType
 from toolchain.ops import (
     Add,
+    ArgMax,
     LeakyRelu,
     Mul,
     Relu,
+    Softmax,
     Sub,
 )
 
@@ -37,12 +39,25 @@ def mul(layer: Layer) -> Record:
     return layer.record("MUL", 2, "MulOptions", fused(layer.op(Mul).activation))
 
 
+def softmax(layer: Layer) -> Record:
+    """SOFTMAX."""
+    return layer.record("SOFTMAX", 2, "SoftmaxOptions", {"Beta": layer.op(Softmax).beta})
+
+
 def relu(layer: Layer) -> Record:
     """RELU, RELU_N1_TO_1 or RELU6."""
     codes = {activation: code for code, activation in STAND_ALONE.items()}
-    return layer.record(codes[layer.op(Relu).activation], 2)
+    code = codes[layer.op(Relu).activation]
+    return layer.record(code, 1 if code == "RELU_N1_TO_1" else 2)
 
 
 def leaky_relu(layer: Layer) -> Record:
     """LEAKY_RELU."""
     return layer.record("LEAKY_RELU", 2, "LeakyReluOptions", {"Alpha": layer.op(LeakyRelu).alpha})
+
+
+def arg_max(layer: Layer) -> Record:
+    """ARG_MAX."""
+    inputs = (layer.node.inputs[0], layer.integers("axis", layer.op(ArgMax).axis))
+    fields = {"OutputType": _INDEX_TYPES[layer.operands.output.dtype]}
+    return layer.record("ARG_MAX", 2, "ArgMaxOptions", fields, inputs)

@@ -84,16 +84,19 @@ def unpack(layer: Layer) -> Record:
 def strided_slice(layer: Layer) -> Record:
     """STRIDED_SLICE; an end before the first element is written as a mask."""
     op = layer.op(StridedSlice)
-    inputs = (
-        layer.node.inputs[0],
-        layer.integers("begin", op.begin),
-        layer.integers("end", op.end),
-        layer.integers("strides", op.strides),
-    )
+    ranges = list(zip(op.begin, op.end, op.strides, strict=True))
+    for axis in op.shrink:  # runtimes take the begin alone, and only with a positive stride
+        ranges[axis] = (op.begin[axis], op.begin[axis] + 1, 1)
+    begin, end, strides = zip(*ranges, strict=True)
+    names = [
+        layer.integers(label, values)
+        for label, values in (("begin", begin), ("end", end), ("strides", strides))
+    ]
     fields = {
-        "EndMask": sum(1 << axis for axis, end in enumerate(op.end) if end < 0),
+        "EndMask": sum(1 << axis for axis, last in enumerate(end) if last < 0),
         "ShrinkAxisMask": sum(1 << axis for axis in op.shrink),
     }
+    inputs = (layer.node.inputs[0], *names)
     return layer.record("STRIDED_SLICE", 2, "StridedSliceOptions", fields, inputs)
 
 

@@ -38,7 +38,7 @@ def conv2d(layer: Layer) -> Record:
     op = layer.op(Conv2D)
     x, padding = _padded(layer, op.sliding(layer.operands))
     fields = {**padding, **_strides(op), **_dilation(op.dilation), **fused(op.activation)}
-    inputs = (x, layer.node.inputs[1], _bias(layer))
+    inputs = (x, _symmetric(layer), _bias(layer))
     return layer.record("CONV_2D", 3, "Conv2DOptions", fields, inputs)
 
 
@@ -54,7 +54,7 @@ def depthwise_conv2d(layer: Layer) -> Record:
         **fused(op.activation),
         "DepthMultiplier": multiplier,
     }
-    inputs = (x, layer.node.inputs[1], _bias(layer))
+    inputs = (x, _symmetric(layer), _bias(layer))
     return layer.record("DEPTHWISE_CONV_2D", 3, "DepthwiseConv2DOptions", fields, inputs)
 
 
@@ -72,6 +72,8 @@ def average_pool2d(layer: Layer) -> Record:
     """AVERAGE_POOL_2D; padding does not count in the average, so no PAD can stand for it."""
     op = layer.op(AveragePool2D)
     padding = _implicit(layer.operands.input(0), op.sliding)
+    if op.half_up:
+        raise layer.refuse("only uint8 kernels round half up")
     if padding is None:
         raise layer.refuse(f"the padding {tuple(op.pads)} is neither SAME nor VALID")
     fields = {"Padding": padding, **_strides(op), **_filter(op.kernel), **fused(op.activation)}
@@ -134,6 +136,14 @@ def _padded(layer: Layer, sliding: Sliding, value: int | None = None) -> tuple[s
     return padded, {"Padding": _VALID}
 
 
+def _symmetric(layer: Layer) -> str:
+    """Return the weights, whose zero points must be 0: the runtimes' kernels ignore them."""
+    weights = layer.operands.input(1)
+    if weights.quant is not None and any(weights.quant.zero_points):
+        raise layer.refuse("int8 weights must have zero point 0")
+    return weights.name
+
+
 def _bias(layer: Layer) -> str | None:
     """Return the bias with the scale ``s_x * s_w`` that runtimes demand of it."""
     x, weights, bias = (layer.operands.optional(index) for index in range(3))
@@ -155,6 +165,6 @@ def transpose_conv(layer: Layer) -> Record:
     if here not in {(0, 0), (near.top, near.left)}:
         raise layer.refuse(f"the padding {tuple(op.pads)} is neither SAME nor VALID")
     padding = {"Padding": _VALID if here == (0, 0) else _SAME}
-    inputs = (layer.integers("shape", shape), weights.name, x.name, _bias(layer))
+    inputs = (layer.integers("shape", shape), _symmetric(layer), x.name, _bias(layer))
     fields = {**padding, **_strides(op), **fused(op.activation)}
     return layer.record("TRANSPOSE_CONV", 4, "TransposeConvOptions", fields, inputs)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from toolchain.errors import ModelError
-from toolchain.importers.tflite_types import IDENTIFIER
+from toolchain.importers.tflite_types import IDENTIFIER, ModelWarning
 from toolchain.ir import Graph
 
-__all__ = ["import_model"]
+__all__ = ["ModelWarning", "import_model"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"

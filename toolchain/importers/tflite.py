@@ -7,15 +7,19 @@ graph as a whole (`toolchain.ir.verify`). Nothing larger than the file is alloca
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from toolchain.errors import ModelError
 from toolchain.importers.flatbuffer import corrupt
 from toolchain.importers.tflite_file import integers, open_model, short, text
 from toolchain.importers.tflite_layer import Layer, Reader, operands
+from toolchain.importers.tflite_legacy import legacy_ports
 from toolchain.importers.tflite_options import READERS
 from toolchain.importers.tflite_tensors import Tensors
+from toolchain.importers.tflite_types import ModelWarning
 from toolchain.ir import DType, Graph, Node, Tensor, verify
 
 _MAX_LISTED = 40
@@ -32,7 +36,8 @@ def import_tflite(data: bytes, name: str) -> Graph:
 
     Padding is made explicit; a batch of -1 in the shape signature is ignored; attributes that the
     file keeps in constant tensors move into the operators; uint8 tensors of legacy files become
-    int8 with values and zero points less 128, which stands for the same real values.
+    int8 with values and zero points less 128, which stands for the same real values, behind
+    QUANTIZE nodes that keep the file's own type at inputs and outputs.
 
     Args:
         data: the file.
@@ -50,19 +55,41 @@ def import_tflite(data: bytes, name: str) -> Graph:
     _refuse_unsupported(found, tensors)
     _refuse_dynamic(subgraph, tensors)
     layers = [_layer(index, code, raw, tensors) for index, (code, raw) in enumerate(found)]
-    graph_inputs = [tensors[i] for i in integers(subgraph.InputsAsNumpy())]
-    graph_outputs = [tensors[i] for i in integers(subgraph.OutputsAsNumpy())]
-    everything = [*graph_inputs, *graph_outputs]
+    graph = _graph(name, list(_nodes(layers)), layers, *_ports(subgraph, tensors))
+    _warn(name, tensors.oddities)
+    return verify(legacy_ports(graph, tensors.legacy))
+
+
+def _ports(subgraph: Any, tensors: Tensors) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the graph's inputs and outputs."""
+    inputs, outputs = (integers(v) for v in (subgraph.InputsAsNumpy(), subgraph.OutputsAsNumpy()))
+    return [tensors[index] for index in inputs], [tensors[index] for index in outputs]
+
+
+def _graph(
+    name: str,
+    nodes: Sequence[Node],
+    layers: Sequence[Layer],
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+) -> Graph:
+    everything = [*inputs, *outputs]
     for layer in layers:
         everything += [t for t in (*layer.inputs, *layer.outputs) if t is not None]
     graph = Graph(
         name,
-        tuple(_nodes(layers)),
+        tuple(nodes),
         {tensor.name: tensor for tensor in everything},
-        tuple(tensor.name for tensor in graph_inputs),
-        tuple(tensor.name for tensor in graph_outputs),
+        tuple(tensor.name for tensor in inputs),
+        tuple(tensor.name for tensor in outputs),
     )
-    return verify(graph.with_nodes(graph.nodes))
+    return graph.with_nodes(graph.nodes)
+
+
+def _warn(name: str, oddities: Sequence[str]) -> None:
+    if oddities:
+        more = f" (and {len(oddities) - 1} more)" if len(oddities) > 1 else ""
+        warnings.warn(f"{name}: {oddities[0]}{more}", ModelWarning, stacklevel=3)
 
 
 def _operators(model: Any, subgraph: Any) -> Iterator[tuple[str, Any]]:
@@ -117,14 +144,15 @@ def _layer(index: int, code: str, raw: Any, tensors: Tensors) -> Layer:
     reader = READERS[code]
     inputs = [None if i == -1 else tensors[i] for i in integers(raw.InputsAsNumpy())]
     outputs = [tensors[i] for i in integers(raw.OutputsAsNumpy())]
-    layer = Layer(index, code, None, tuple(inputs), tuple(outputs))
+    legacy = bool(outputs) and outputs[0].name in tensors.legacy
+    layer = Layer(index, code, None, tuple(inputs), tuple(outputs), legacy)
     layer.require(bool(outputs), "it has no output")
     layer.require(
         reader.fewest <= len(inputs) <= reader.most, f"{len(inputs)} inputs are not legal"
     )
     for i in range(reader.fewest):
         layer.input(i)
-    return Layer(index, code, _options(reader, raw, layer), layer.inputs, layer.outputs)
+    return replace(layer, options=_options(reader, raw, layer))
 
 
 def _options(reader: Reader, raw: Any, layer: Layer) -> Any:
@@ -179,7 +207,8 @@ def _check_quantised(layer: Layer, reader: Reader) -> None:
     for tensor in operands(reader, layer).inputs + layer.outputs:
         if tensor is None or tensor.dtype not in (DType.INT8, DType.INT16):
             continue
-        layer.require(tensor.quant is not None, f'"{tensor.name}" carries no quantisation')
+        known = tensor.quant is not None or reader.moves
+        layer.require(known, f'"{tensor.name}" carries no quantisation')
         per_channel = tensor.quant is not None and tensor.quant.axis is not None
         legal = not per_channel or tensor is weights
         layer.require(legal, f'"{tensor.name}" must not be quantised per channel')

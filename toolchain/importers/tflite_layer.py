@@ -28,6 +28,7 @@ class Layer:
         options: the generated accessor of its options table, ``None`` if it has none.
         inputs: its tensors, ``None`` for an absent optional one.
         outputs: its tensors.
+        legacy: its output was uint8, whose kernels round in ways of their own.
     """
 
     index: int
@@ -35,6 +36,7 @@ class Layer:
     options: Any
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
+    legacy: bool = False
 
     @property
     def where(self) -> str:
@@ -119,6 +121,7 @@ class Reader:
         most: number of inputs that may be there.
         operands: which of them the node keeps; the others became attributes. All by default.
         weights: the input that may be quantised per channel.
+        moves: it only moves elements, whatever they stand for.
     """
 
     read: Callable[[Layer], Op]
@@ -127,6 +130,7 @@ class Reader:
     most: int = 1
     operands: tuple[int, ...] | None = None
     weights: int | None = None
+    moves: bool = False
 
     def select(self, inputs: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
         """Return the inputs that the node keeps, without absent ones at the end."""

@@ -7,16 +7,20 @@ from collections.abc import Callable, Mapping
 from toolchain.importers.tflite_layer import Layer, Reader
 from toolchain.importers.tflite_slice import strided_slice
 from toolchain.importers.tflite_types import STAND_ALONE
+from toolchain.numerics import Activation
 from toolchain.ops import (
     Add,
+    ArgMax,
     AveragePool2D,
     Concat,
     Conv2D,
     DepthwiseConv2D,
+    Dequantize,
     FullyConnected,
     HardSwish,
     LeakyRelu,
     Logistic,
+    LogSoftmax,
     Maximum,
     MaxPool2D,
     Mean,
@@ -25,10 +29,12 @@ from toolchain.ops import (
     Op,
     Pack,
     Pad,
+    Quantize,
     Relu,
     Reshape,
     ResizeBilinear,
     ResizeNearest,
+    Softmax,
     Split,
     Sub,
     Tanh,
@@ -88,15 +94,21 @@ def _fully_connected(layer: Layer) -> Op:
     return FullyConnected(layer.activation, bool(layer.options.KeepNumDims()))
 
 
-def _pool(op: type[AveragePool2D] | type[MaxPool2D]) -> Callable[[Layer], Op]:
-    def read(layer: Layer) -> Op:
-        height, width = layer.rank(0, 4)[1:3]
-        options = layer.options
-        kernel_h, kernel_w = layer.positive(options.FilterHeight(), options.FilterWidth())
-        kernel = (kernel_h, kernel_w)
-        return op(kernel, layer.stride, layer.pads((height, width), kernel), layer.activation)
+def _pool(layer: Layer) -> tuple[tuple[int, int], tuple[int, int], Pads, Activation]:
+    """Return kernel, stride, padding and activation."""
+    height, width = layer.rank(0, 4)[1:3]
+    options = layer.options
+    kernel_h, kernel_w = layer.positive(options.FilterHeight(), options.FilterWidth())
+    kernel = (kernel_h, kernel_w)
+    return kernel, layer.stride, layer.pads((height, width), kernel), layer.activation
 
-    return read
+
+def _average_pool2d(layer: Layer) -> Op:
+    return AveragePool2D(*_pool(layer), half_up=layer.legacy)
+
+
+def _max_pool2d(layer: Layer) -> Op:
+    return MaxPool2D(*_pool(layer))
 
 
 def _mean(layer: Layer) -> Op:
@@ -170,8 +182,18 @@ def _resize(op: type[ResizeNearest] | type[ResizeBilinear]) -> Callable[[Layer],
     return read
 
 
+def _softmax(layer: Layer) -> Op:
+    return Softmax(layer.options.Beta())
+
+
 def _leaky_relu(layer: Layer) -> Op:
     return LeakyRelu(layer.options.Alpha())
+
+
+def _arg_max(layer: Layer) -> Op:
+    axis = layer.numbers(1)
+    layer.require(len(axis) == 1, "one axis is needed")
+    return ArgMax(layer.axis(axis[0], len(layer.input(0).shape)))
 
 
 def _relu(layer: Layer) -> Op:
@@ -180,38 +202,43 @@ def _relu(layer: Layer) -> Op:
 
 READERS: Mapping[str, Reader] = {
     "ADD": Reader(lambda layer: Add(layer.activation), "AddOptions", 2, 2),
-    "AVERAGE_POOL_2D": Reader(_pool(AveragePool2D), "Pool2DOptions"),
-    "CONCATENATION": Reader(_concat, "ConcatenationOptions", 1, _MANY),
+    "ARG_MAX": Reader(_arg_max, "ArgMaxOptions", 2, 2, (0,)),
+    "AVERAGE_POOL_2D": Reader(_average_pool2d, "Pool2DOptions"),
+    "CONCATENATION": Reader(_concat, "ConcatenationOptions", 1, _MANY, moves=True),
     "CONV_2D": Reader(_conv2d, "Conv2DOptions", 2, 3, weights=1),
     "DEPTHWISE_CONV_2D": Reader(_depthwise_conv2d, "DepthwiseConv2DOptions", 2, 3, weights=1),
-    "EXPAND_DIMS": Reader(_reshape, "ExpandDimsOptions", 2, 2, (0,)),
+    "DEQUANTIZE": Reader(_plain(Dequantize)),
+    "EXPAND_DIMS": Reader(_reshape, "ExpandDimsOptions", 2, 2, (0,), moves=True),
     "FULLY_CONNECTED": Reader(_fully_connected, "FullyConnectedOptions", 2, 3, weights=1),
     "HARD_SWISH": Reader(_plain(HardSwish)),
     "LEAKY_RELU": Reader(_leaky_relu, "LeakyReluOptions"),
     "LOGISTIC": Reader(_plain(Logistic)),
+    "LOG_SOFTMAX": Reader(_plain(LogSoftmax)),
     "MAXIMUM": Reader(_plain(Maximum), "", 2, 2),
-    "MAX_POOL_2D": Reader(_pool(MaxPool2D), "Pool2DOptions"),
+    "MAX_POOL_2D": Reader(_max_pool2d, "Pool2DOptions"),
     "MEAN": Reader(_mean, "ReducerOptions", 2, 2, (0,)),
     "MINIMUM": Reader(_plain(Minimum), "", 2, 2),
     "MUL": Reader(lambda layer: Mul(layer.activation), "MulOptions", 2, 2),
-    "PACK": Reader(_pack, "PackOptions", 1, _MANY),
-    "PAD": Reader(_pad, "", 2, 2, (0,)),
-    "PADV2": Reader(_pad, "", 3, 3, (0,)),
+    "PACK": Reader(_pack, "PackOptions", 1, _MANY, moves=True),
+    "PAD": Reader(_pad, "", 2, 2, (0,), moves=True),
+    "PADV2": Reader(_pad, "", 3, 3, (0,), moves=True),
+    "QUANTIZE": Reader(_plain(Quantize)),
     "RELU": Reader(_relu),
     "RELU6": Reader(_relu),
     "RELU_N1_TO_1": Reader(_relu),
-    "RESHAPE": Reader(_reshape, "", 1, 2, (0,)),
+    "RESHAPE": Reader(_reshape, "", 1, 2, (0,), moves=True),
     "RESIZE_BILINEAR": Reader(_resize(ResizeBilinear), "ResizeBilinearOptions", 2, 2, (0,)),
     "RESIZE_NEAREST_NEIGHBOR": Reader(
-        _resize(ResizeNearest), "ResizeNearestNeighborOptions", 2, 2, (0,)
+        _resize(ResizeNearest), "ResizeNearestNeighborOptions", 2, 2, (0,), moves=True
     ),
-    "SPLIT": Reader(_split, "", 2, 2, (1,)),
-    "SPLIT_V": Reader(_split_v, "", 3, 3, (0,)),
-    "SQUEEZE": Reader(_reshape),
-    "STRIDED_SLICE": Reader(strided_slice, "StridedSliceOptions", 4, 4, (0,)),
+    "SOFTMAX": Reader(_softmax, "SoftmaxOptions"),
+    "SPLIT": Reader(_split, "", 2, 2, (1,), moves=True),
+    "SPLIT_V": Reader(_split_v, "", 3, 3, (0,), moves=True),
+    "SQUEEZE": Reader(_reshape, moves=True),
+    "STRIDED_SLICE": Reader(strided_slice, "StridedSliceOptions", 4, 4, (0,), moves=True),
     "SUB": Reader(lambda layer: Sub(layer.activation), "SubOptions", 2, 2),
     "TANH": Reader(_plain(Tanh)),
-    "TRANSPOSE": Reader(_transpose, "", 2, 2, (0,)),
+    "TRANSPOSE": Reader(_transpose, "", 2, 2, (0,), moves=True),
     "TRANSPOSE_CONV": Reader(_transpose_conv, "TransposeConvOptions", 3, 4, (2, 1, 3), weights=1),
-    "UNPACK": Reader(_unpack, "UnpackOptions"),
+    "UNPACK": Reader(_unpack, "UnpackOptions", moves=True),
 }

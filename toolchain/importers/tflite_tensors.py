@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import numpy as np
 from toolchain.errors import ModelError
 from toolchain.importers.flatbuffer import corrupt
 from toolchain.importers.tflite_file import integers, text
+from toolchain.importers.tflite_legacy import signed
 from toolchain.importers.tflite_types import DTYPES
 from toolchain.ir import Array, DType, Quant, Tensor
 
@@ -19,15 +18,17 @@ _MAX_RANK = 8
 _MAX_ELEMENTS = 2**31 - 1
 # Several tensors may share a buffer, yet not so often that it only serves to blow up the reader.
 _MAX_SHARING = 8
+_QUANTISED = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32)
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
 
-class ModelWarning(UserWarning):
-    """Something odd in a model file that does not change what it computes."""
-
-
 class Tensors:
-    """The tensors of one subgraph, read when they are asked for."""
+    """The tensors of one subgraph, read when they are asked for.
+
+    Attributes:
+        oddities: what is odd in them but does not change what the model computes.
+        legacy: names of uint8 tensors, which become int8.
+    """
 
     def __init__(self, model: Any, subgraph: Any, data: bytes) -> None:
         import tflite
@@ -37,6 +38,8 @@ class Tensors:
         self._model, self._subgraph, self._data = model, subgraph, data
         self._known: dict[int, Tensor] = {}
         self._names: set[str] = set()
+        self.oddities: list[str] = []
+        self.legacy: set[str] = set()
         self._budget = _MAX_SHARING * len(data)
 
     def __getitem__(self, index: int) -> Tensor:
@@ -79,8 +82,12 @@ class Tensors:
             what = "state between calls" if raw.IsVariable() else "sparse storage"
             raise ModelError("E208", f"{what} is not supported", where=where)
         values = self._values(raw, shape, dtype, type_name == "INT4", where)
-        quant = _quant(raw, shape, dtype, values is not None, where)
-        return _signed(Tensor(name, shape, dtype, quant, values))
+        quant = self._quant(raw, shape, dtype, values is not None, where)
+        tensor = Tensor(name, shape, dtype, quant, values)
+        if dtype is DType.UINT8:
+            self.legacy.add(name)
+            return signed(tensor)
+        return tensor
 
     def _unique(self, name: str, index: int) -> str:
         if name in self._names:
@@ -114,6 +121,49 @@ class Tensors:
         values.flags.writeable = False
         return values
 
+    def _quant(
+        self, raw: Any, shape: tuple[int, ...], dtype: DType, is_constant: bool, where: str
+    ) -> Quant | None:
+        found = raw.Quantization()
+        if found is None or found.ScaleLength() == 0 or dtype not in _QUANTISED:
+            return None
+        count = found.ScaleLength()
+        if count > 1 and not is_constant:
+            raise ModelError("E206", "an activation is quantised per channel", where=where)
+        axis = self._axis(found.QuantizedDimension(), count, shape, where) if count > 1 else None
+        if found.ZeroPointLength() not in (0, count):
+            raise corrupt(f"{where} has {count} scales and {found.ZeroPointLength()} zero points")
+        points = integers(found.ZeroPointAsNumpy()) or (0,) * count
+        low, high = dtype.limits
+        if not all(low <= point <= high for point in points):
+            raise corrupt(f"a zero point of {where} is no {dtype.value}")
+        scales = tuple(float(scale) for scale in found.ScaleAsNumpy())
+        return Quant(self._sane(scales, is_constant, where), points, axis)
+
+    def _axis(self, axis: int, count: int, shape: tuple[int, ...], where: str) -> int:
+        """Return the quantised dimension; one that the tensor does not have is put right."""
+        if 0 <= axis < len(shape) and shape[axis] == count:
+            return axis
+        fitting = [index for index, size in enumerate(shape) if size == count]
+        if len(fitting) != 1:
+            raise corrupt(f"{where} {list(shape)} has {count} scales along dimension {axis}")
+        self.oddities.append(f"{where}: quantised dimension {axis} read as {fitting[0]}")
+        return fitting[0]
+
+    def _sane(self, scales: tuple[float, ...], is_constant: bool, where: str) -> tuple[float, ...]:
+        """Return scales that are finite and positive.
+
+        A channel of weights that is all zero is at times given the scale 0. Its products vanish
+        with any scale; the least one is taken, whose multiplier is flushed to zero.
+        """
+        if not all(math.isfinite(scale) and scale >= 0 for scale in scales):
+            raise corrupt(f"a scale of {where} is not finite and positive")
+        if 0.0 in scales:
+            if not is_constant:
+                raise corrupt(f"a scale of {where} is 0")
+            self.oddities.append(f"{where}: a scale is 0")
+        return tuple(scale or _SMALLEST_SCALE for scale in scales)
+
 
 def _shape(raw: Any, where: str) -> tuple[int, ...]:
     shape = integers(raw.ShapeAsNumpy()) if raw.ShapeLength() <= _MAX_RANK else (0,)
@@ -128,73 +178,7 @@ def _shape(raw: Any, where: str) -> tuple[int, ...]:
     return shape
 
 
-def _quant(
-    raw: Any, shape: tuple[int, ...], dtype: DType, is_constant: bool, where: str
-) -> Quant | None:
-    found = raw.Quantization()
-    if found is None or found.ScaleLength() == 0 or dtype not in _QUANTISED:
-        return None
-    count, axis = found.ScaleLength(), found.QuantizedDimension()
-    if count == 1:
-        axis_or_none = None
-    else:
-        axis_or_none = _axis(axis, count, shape, where)
-        if not is_constant:
-            raise ModelError("E206", "an activation is quantised per channel", where=where)
-    if found.ZeroPointLength() not in (0, count):
-        raise corrupt(f"{where} has {count} scales and {found.ZeroPointLength()} zero points")
-    points = integers(found.ZeroPointAsNumpy()) or (0,) * count
-    low, high = dtype.limits
-    if not all(low <= point <= high for point in points):
-        raise corrupt(f"a zero point of {where} is no {dtype.value}")
-    scales = tuple(float(scale) for scale in found.ScaleAsNumpy())
-    return Quant(_sane(scales, is_constant, where), points, axis_or_none)
-
-
-_QUANTISED = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32)
-
-
-def _axis(axis: int, count: int, shape: tuple[int, ...], where: str) -> int:
-    """Return the quantised dimension; one that the tensor does not have is put right."""
-    if 0 <= axis < len(shape) and shape[axis] == count:
-        return axis
-    fitting = [index for index, size in enumerate(shape) if size == count]
-    if len(fitting) != 1:
-        raise corrupt(f"{where} {list(shape)} has {count} scales along dimension {axis}")
-    message = f"{where}: quantised dimension {axis} does not exist, {fitting[0]} is meant"
-    warnings.warn(message, ModelWarning, stacklevel=2)
-    return fitting[0]
-
-
-def _sane(scales: tuple[float, ...], is_constant: bool, where: str) -> tuple[float, ...]:
-    """Return scales that are finite and positive.
-
-    A channel of weights that is all zero is at times given the scale 0. Its products vanish with
-    any scale; the least one is taken, whose multiplier is flushed to zero.
-    """
-    if not all(math.isfinite(scale) and scale >= 0 for scale in scales):
-        raise corrupt(f"a scale of {where} is not finite and positive")
-    if 0.0 in scales:
-        if not is_constant:
-            raise corrupt(f"a scale of {where} is 0")
-        warnings.warn(f"{where}: a scale is 0", ModelWarning, stacklevel=2)
-    return tuple(scale or _SMALLEST_SCALE for scale in scales)
-
-
 def _unpack_int4(data: Array, size: int) -> Array:
     """Return int4 values, stored two a byte with the first in the low half, as int8."""
     halves = np.stack([data & 0xF, data >> 4], axis=-1).astype(np.int8).reshape(-1)[:size]
     return np.where(halves > 7, halves - 16, halves).astype(np.int8)
-
-
-def _signed(tensor: Tensor) -> Tensor:
-    """Return a uint8 tensor as int8: values and zero point less 128, the same real values."""
-    if tensor.dtype is not DType.UINT8:
-        return tensor
-    quant, values = tensor.quant, tensor.data
-    if quant is not None:
-        quant = replace(quant, zero_points=tuple(point - 128 for point in quant.zero_points))
-    if values is not None:
-        values = (values ^ 0x80).view(np.int8)
-        values.flags.writeable = False
-    return replace(tensor, dtype=DType.INT8, quant=quant, data=values)

@@ -31,5 +31,10 @@ STAND_ALONE: dict[str, Activation] = {
     "RELU6": Activation.RELU6,
 }
 
+
+class ModelWarning(UserWarning):
+    """Something odd in a model file that does not change what it computes."""
+
+
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
