@@ -36,9 +36,13 @@ def int8_tensor(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> 
 
 
 def random_weights(rng: np.random.Generator, shape: tuple[int, ...], axis: int) -> Tensor:
-    """Return int8 weights: per channel, per tensor, or per tensor with a zero point."""
+    """Return int8 weights: per channel, per tensor, or per tensor with a zero point.
+
+    Some scales make an output multiplier above 1, some one too small for a 32-bit shift.
+    """
     count, zero = [(shape[axis], 0), (1, 0), (1, int(rng.integers(-128, 128)))][rng.integers(3)]
-    scales = tuple(float(np.float32(s)) for s in rng.uniform(1e-4, 0.02, count))
+    spread = rng.uniform(1e-4, 0.02, count) * rng.choice([1, 1, 1, 1, 1, 1, 100, 1e-9], count)
+    scales = tuple(float(np.float32(s)) for s in spread)
     quant = Quant(scales, (zero,) * count, axis if count == shape[axis] else None)
     return constant("w", rng.integers(-127, 128, shape, dtype=np.int8), quant)
 
