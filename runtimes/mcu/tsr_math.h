@@ -50,4 +50,24 @@ static inline int32_t tsr_clamp(int32_t x, int32_t low, int32_t high)
     return x < low ? low : x > high ? high : x;
 }
 
+/* x saturated to int8. */
+static inline int32_t tsr_saturate8(int32_t x)
+{
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+    return (int32_t)__builtin_arm_ssat(x, 8);
+#else
+    return tsr_clamp(x, INT8_MIN, INT8_MAX);
+#endif
+}
+
+/* x clamped to literals within int8: one instruction on Arm where they are its limits. */
+static inline int8_t tsr_clamp8(int32_t x, int32_t low, int32_t high)
+{
+    const int32_t narrow = tsr_saturate8(x);
+    if (low > INT8_MIN && narrow < low) {
+        return (int8_t)low;
+    }
+    return (int8_t)(high < INT8_MAX && narrow > high ? high : narrow);
+}
+
 #endif

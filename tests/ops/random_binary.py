@@ -24,11 +24,23 @@ def random_shapes(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int,
     return shapes[0], shapes[1]
 
 
+def random_quants(rng: np.random.Generator) -> tuple[Quant, Quant, Quant]:
+    """Return quantisations of both inputs and the output, often in ratios that make exact ties."""
+    a, b, y = (random_quant(rng) for _ in range(3))
+    if rng.random() < 0.4:
+        ratios = rng.choice([0.125, 0.25, 0.5, 0.75, 1.0], 3)
+        a, b, y = (
+            Quant.per_tensor(ratio, q.zero_point)
+            for ratio, q in zip(ratios, (a, b, y), strict=True)
+        )
+    return a, b, y
+
+
 def random_binary(
     rng: np.random.Generator, op: Op, quants: tuple[Quant, Quant, Quant] | None = None
 ) -> Graph:
     """Return a graph of ``op`` on two inputs, of which one may be constant."""
-    qa, qb, qy = quants or (random_quant(rng), random_quant(rng), random_quant(rng))
+    qa, qb, qy = quants or random_quants(rng)
     shape_a, shape_b = random_shapes(rng)
     a, b = Tensor("a", shape_a, DType.INT8, qa), Tensor("b", shape_b, DType.INT8, qb)
     fixed = int(rng.integers(4))
