@@ -62,7 +62,7 @@ def decode(coded: bytes) -> Frame | None:
     body, at = bytearray(), 0
     while at < len(coded):
         end = at + coded[at]
-        if end > len(coded):
+        if not at < end <= len(coded):
             return None
         body += coded[at + 1 : end]
         at = end
