@@ -1,0 +1,59 @@
+"""Leave conversion of inputs and outputs to the caller, on request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from toolchain.ir import DType, Graph
+from toolchain.ops import Dequantize, Quantize, Transpose
+
+
+def drop_float_edges(graph: Graph) -> Graph:
+    """Return the graph without QUANTIZE of float32 inputs and DEQUANTIZE to float32 outputs.
+
+    The caller then gives and takes integers. Inputs that anything else reads as float32 stay.
+    """
+    renamed: dict[str, str] = {}
+    dropped: set[str] = set()
+    for node in graph.nodes:
+        source, target = node.inputs[0], node.outputs[0]
+        if source is None:
+            continue
+        if isinstance(node.op, Quantize) and source in graph.inputs:
+            alone = len(graph.consumers[source]) == 1 and source not in graph.outputs
+            if graph.tensors[source].dtype is DType.FLOAT32 and alone:
+                renamed[source] = target
+                dropped.add(node.name)
+        elif isinstance(node.op, Dequantize) and target in graph.outputs:
+            taken = {*graph.inputs, *graph.outputs, *renamed.values()}
+            if not graph.consumers[target] and source not in taken:
+                renamed[target] = source
+                dropped.add(node.name)
+    return _renamed(graph, renamed, dropped)
+
+
+def channels_last_inputs(graph: Graph) -> Graph:
+    """Return the graph with inputs in the layout that a TRANSPOSE right behind them makes.
+
+    An NCHW model so takes NHWC inputs, and no copy in another order is made.
+    """
+    renamed: dict[str, str] = {}
+    dropped: set[str] = set()
+    for node in graph.nodes:
+        source = node.inputs[0]
+        if isinstance(node.op, Transpose) and source in graph.inputs:
+            alone = len(graph.consumers[source]) == 1 and source not in graph.outputs
+            if alone and node.outputs[0] not in graph.outputs:
+                renamed[source] = node.outputs[0]
+                dropped.add(node.name)
+    return _renamed(graph, renamed, dropped)
+
+
+def _renamed(graph: Graph, renamed: dict[str, str], dropped: set[str]) -> Graph:
+    """Return the graph with other tensors as inputs and outputs, without the dropped nodes."""
+    moved = replace(
+        graph,
+        inputs=tuple(renamed.get(name, name) for name in graph.inputs),
+        outputs=tuple(renamed.get(name, name) for name in graph.outputs),
+    )
+    return moved.with_nodes(node for node in graph.nodes if node.name not in dropped)
