@@ -14,7 +14,11 @@ def random_shape(rng: np.random.Generator, rank: int = 4) -> tuple[int, ...]:
 
 
 def random_quant(rng: np.random.Generator, low: float = 1e-3, high: float = 0.5) -> Quant:
-    return Quant.per_tensor(10 ** rng.uniform(np.log10(low), np.log10(high)), random_zero(rng))
+    """Return a scale from ``low`` to ``high``; every third is round, for exact ties in ratios."""
+    exponent = rng.uniform(np.log2(low), np.log2(high))
+    if rng.integers(3) == 0:
+        exponent = np.floor(exponent + 0.5)
+    return Quant.per_tensor(2.0**exponent, random_zero(rng))
 
 
 def random_zero(rng: np.random.Generator) -> int:

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.ops.harness import assert_c_equals_reference
+from tests.ops.harness import assert_c_equals_reference, inferred, random_values, single
+from tests.ops.on_host import run_on_host
 from tests.ops.random_binary import assert_near_real, random_binary
 from tests.ops.random_operands import random_activation
-from toolchain.ir import Graph
+from tests.ops.random_unary import random_quant
+from toolchain.ir import DType, Graph, Tensor, run
 from toolchain.ops import Mul
 
 
@@ -22,3 +24,12 @@ def test_c_equals_reference(tmp_path: Path) -> None:
 def test_is_within_one_step_of_the_real_function() -> None:
     for seed in range(50):
         assert_near_real(Mul(), lambda a, b: a * b, seed)
+
+
+def test_a_tensor_times_itself(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = (Tensor(name, (3, 7), DType.INT8, random_quant(rng)) for name in "xy")
+    graph = single(Mul(), [x, x], [inferred(Mul(), [x, x], y)])
+    values = random_values(x, rng)
+    (expected,) = run(graph, [values])
+    np.testing.assert_array_equal(run_on_host(graph, [values], tmp_path)[0], expected)

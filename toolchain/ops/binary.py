@@ -83,7 +83,7 @@ class Binary(Op):
         numbers = {
             "loops": collapse(operands.output.shape, inputs[0].shape, inputs[1].shape),
             "constant": tuple(tensor.is_constant for tensor in inputs),
-            "constant_types": tuple(f"{table.dtype.name}_t" for table in tables.values()),
+            "constant_types": tuple(table.dtype.name for table in tables.values()),
             **element.numbers,
         }
         return Lowered(element.kernel, numbers, tables, in_order=True)

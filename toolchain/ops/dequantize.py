@@ -11,7 +11,6 @@ import numpy as np
 from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array, DType
 from toolchain.ops.base import Lowered, Number, Op, TensorType, require
-from toolchain.ops.unary import float_literal
 from toolchain.ops.window import Window, broadcast
 
 
@@ -47,7 +46,7 @@ class Dequantize(Op):
         x = operands.input(0)
         numbers: dict[str, Number] = {
             "size": x.size,
-            "scale": float_literal(x.scale),
+            "scale": x.scale,
             "x_zero": x.zero_point,
         }
         return Lowered("dequantize", numbers, in_order=x.dtype.itemsize == 1)

@@ -29,7 +29,9 @@ class LeakyRelu(Unary):
         source, y = operands.input(0), operands.output
         scale_in, scale_out = np.float32(source.scale), np.float32(y.scale)
         identity = quantize_multiplier(float(scale_in / scale_out))
-        leak = quantize_multiplier(float(scale_in * np.float32(self.alpha) / scale_out))
+        slope = float(scale_in * np.float32(self.alpha) / scale_out)
         centred = x - source.zero_point
-        scaled = np.where(centred >= 0, requantize(centred, *identity), requantize(centred, *leak))
+        # Ties of a negative slope go towards zero: the product is rounded before it is negated.
+        leaked = requantize(centred, *quantize_multiplier(abs(slope))) * (1 if slope > 0 else -1)
+        scaled = np.where(centred >= 0, requantize(centred, *identity), leaked)
         return saturate(scaled + y.zero_point, y.dtype.limits, y.dtype)

@@ -12,7 +12,7 @@ from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.numerics import Int64, quantize_multiplier, requantize, saturate
 from toolchain.ops.base import Lowered, Number, Op, TensorType, require
-from toolchain.ops.unary import EIGHT_BITS, float_literal, lower_table
+from toolchain.ops.unary import EIGHT_BITS, lower_table
 from toolchain.ops.window import Window, broadcast
 
 _TARGETS = {
@@ -70,7 +70,7 @@ def _float_numbers(y: Tensor) -> dict[str, Number]:
     low, high = y.dtype.limits
     return {
         "size": y.size,
-        "scale": float_literal(y.scale),
+        "scale": y.scale,
         "y_zero": y.zero_point,
         "y_min": low,
         "y_max": high,

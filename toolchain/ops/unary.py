@@ -54,9 +54,3 @@ def require_output(op: Op, operands: Operands, scale: float, zero_point: int) ->
     for quant in (tensor.quant for tensor in operands.outputs):
         fits = quant is None or (quant.scales, quant.zero_points) == ((scale,), (zero_point,))
         require(fits, op, f"the output must have scale {scale} and zero point {zero_point}")
-
-
-def float_literal(value: float) -> str:
-    """Return the shortest C literal of a float32 value that reads back exactly."""
-    text = str(np.float32(value))
-    return f"{text if '.' in text or 'e' in text else text + '.0'}f"
