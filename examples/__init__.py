@@ -1,0 +1,1 @@
+"""Networks and scripts that show what Tessera does; CI runs them."""
