@@ -17,13 +17,10 @@ from importlib import resources
 from pathlib import Path
 
 from boards import Board
+from codegen.cores import GCC_LINK_FLAGS, OPTIMISE, gcc_core_flags, zig_core_flags
 from codegen.firmware import linker_script
 from runtimes.host.library import WARNINGS, write_files
 from toolchain.errors import FitError, ToolError, UsageError
-
-_OPTIMISE = ("-O2", "-g", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables")
-_FPU = {"cortex-m4": "fpv4-sp-d16", "cortex-m7": "fpv5-sp-d16", "cortex-m33": "fpv5-sp-d16"}
-_ZIG_FPU = {"cortex-m4": "vfp4d16sp", "cortex-m7": "fp_armv8d16sp", "cortex-m33": "fp_armv8d16sp"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,10 @@ class Toolchain:
 
     def flags(self, board: Board) -> tuple[str, ...]:
         """Return the flags that choose the board's core and floating-point unit."""
-        return _gcc_flags(board) if self.name == "gcc" else _zig_flags(board)
+        if self.name == "gcc":
+            return (*gcc_core_flags(board), *GCC_LINK_FLAGS)
+        headers = str(resources.files("runtimes.mcu") / "freestanding")
+        return (*zig_core_flags(board), f"-isystem{headers}")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def link(
     headers = {str(Path(n).parent) for n in names if n.endswith(".h")}
     includes = [f"-I{d}" for d in sorted(headers) if not d.startswith("include/")]
     arguments = [
-        *chosen.flags(board), *WARNINGS, *_OPTIMISE, "-DTSR_PROFILE=1", f"-Iinclude/{board.id}",
+        *chosen.flags(board), *WARNINGS, *OPTIMISE, "-DTSR_PROFILE=1", f"-Iinclude/{board.id}",
         *includes, *sources, f"-T{linker_script(board)}", "-Wl,--gc-sections", *extra,
         "-o", "firmware.elf",
     ]  # fmt: skip
@@ -172,34 +172,6 @@ def _failure(message: str, board: Board) -> ToolError | FitError:
     if overflow:
         return FitError("E302", f"the firmware does not fit {board.id}", where="; ".join(overflow))
     return ToolError("E602", "the cross compiler refused the code", where=message.strip()[-4000:])
-
-
-def _gcc_flags(board: Board) -> tuple[str, ...]:
-    core = board.core
-    fpu = any(feature.startswith("fpu") for feature in board.features)
-    link_flags = ("-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs")
-    if core == "cortex-m55":
-        return (f"-mcpu={core}", "-mthumb", "-mfloat-abi=hard", *link_flags)
-    if core == "cortex-m33" and not fpu:
-        core = "cortex-m33+nofp"
-    abi = (f"-mfpu={_FPU[core]}", "-mfloat-abi=hard") if fpu else ("-mfloat-abi=soft",)
-    return (f"-mcpu={core}", "-mthumb", *abi, *link_flags)
-
-
-def _zig_flags(board: Board) -> tuple[str, ...]:
-    fpu = any(feature.startswith("fpu") for feature in board.features)
-    cpu = board.core.replace("-", "_")
-    if board.core == "cortex-m55":
-        cpu += "+mve+fp_armv8d16"
-    elif fpu:
-        cpu += f"+{_ZIG_FPU[board.core]}"
-    target = "thumb-freestanding-eabihf" if fpu else "thumb-freestanding-eabi"
-    headers = str(resources.files("runtimes.mcu") / "freestanding")
-    return (
-        "-target", target, f"-mcpu={cpu}", "-ffreestanding", "-fno-builtin", "-fno-sanitize=all",
-        "-fomit-frame-pointer",
-        f"-isystem{headers}", "-Wl,-e,Reset_Handler",
-    )  # fmt: skip
 
 
 def _cache(toolchain: Toolchain) -> dict[str, str]:

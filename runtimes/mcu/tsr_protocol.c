@@ -26,12 +26,14 @@ static uint32_t crc_next(uint32_t crc, uint8_t byte)
     return (crc >> 4) ^ table[crc & 15u];
 }
 
-static uint32_t crc_of(uint32_t crc, const uint8_t *data, uint32_t count)
+uint32_t tsr_crc32(uint32_t crc, const void *data, uint32_t count)
 {
+    const uint8_t *byte = data;
+    crc = ~crc;
     while (count--) {
-        crc = crc_next(crc, *data++);
+        crc = crc_next(crc, *byte++);
     }
-    return crc;
+    return ~crc;
 }
 
 static uint32_t get(const uint8_t *from, uint32_t count)
@@ -59,7 +61,7 @@ static void begin(frame *f, char kind, uint8_t sequence)
 
 static void send(frame *f)
 {
-    put(f, ~crc_of(0xFFFFFFFFu, f->bytes, f->length), CHECK);
+    put(f, tsr_crc32(0, f->bytes, f->length), CHECK);
     for (uint32_t from = 0; from <= f->length;) {
         uint32_t to = from;
         while (to < f->length && f->bytes[to]) {
@@ -80,11 +82,11 @@ static void receive(frame *f)
 {
     for (;;) {
         uint32_t length = 0, crc = 0xFFFFFFFFu;
-        uint32_t block = tsr_getc(), left = block;
+        uint32_t left = tsr_getc();
         int sound = 1;
-        for (uint32_t byte; block && (byte = tsr_getc()) != 0;) {
+        for (uint32_t byte; left && (byte = tsr_getc()) != 0;) {
             if (--left == 0) {
-                block = left = byte;
+                left = byte;
                 byte = 0;
             }
             if (length >= sizeof f->bytes) {
@@ -138,11 +140,11 @@ static void take_input(const tsr_application *app, frame *f)
 
 static void answer_run(const tsr_application *app, frame *f)
 {
-    uint32_t crc = 0xFFFFFFFFu;
+    uint32_t crc = 0;
     for (uint32_t i = 0; i < app->input_count; i++) {
-        crc = crc_of(crc, app->inputs[i].data, app->inputs[i].bytes);
+        crc = tsr_crc32(crc, app->inputs[i].data, app->inputs[i].bytes);
     }
-    if (f->length != HEAD + 4u || ~crc != get(f->bytes + HEAD, 4)) {
+    if (f->length != HEAD + 4u || crc != get(f->bytes + HEAD, 4)) {
         refuse(f, TSR_INPUTS_DAMAGED);
         return;
     }
@@ -204,6 +206,9 @@ void tsr_serve(const tsr_application *app)
         case 'R': answer_run(app, &f); break;
         case 'L': answer_layers(app, &f); break;
         case 'O': answer_output(app, &f); break;
+#ifdef TSR_SEMIHOSTING
+        case 'Q': tsr_exit(f.bytes[HEAD]);
+#endif
         default: refuse(&f, TSR_UNKNOWN_REQUEST); break;
         }
     }

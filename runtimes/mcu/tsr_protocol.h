@@ -14,6 +14,7 @@
  *     'R'      CRC-32 of all inputs in order 4          'r' ticks 4, stack bytes used 4
  *     'L'      first layer 2                            'l' first 2, ticks 4 of each layer ...
  *     'O'      port 1, offset 4, count 4                'o' port 1, offset 4, data; repeated
+ *     'Q'      status 1                                 none: an emulator ends with the status
  *
  * Anything that cannot be done is answered by 'e' with one byte, a tsr_refusal. */
 #ifndef TSR_PROTOCOL_H
@@ -43,6 +44,9 @@ typedef struct {
     uint32_t *marks; /* layer_count + 1 tick values */
     void (*run)(void);
 } tsr_application;
+
+/* Continue a CRC-32 (start with 0) over more bytes. */
+uint32_t tsr_crc32(uint32_t crc, const void *data, uint32_t count);
 
 /* Answer requests for ever. */
 void tsr_serve(const tsr_application *application);
