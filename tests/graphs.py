@@ -110,6 +110,12 @@ class Builder:
         shape = (1, *kernel, x.shape[3] * multiplier)
         return self._weighted(op or ops.DepthwiseConv2D(), x, shape, 3)
 
+    def transpose_conv(
+        self, x: Tensor, channels: int, kernel: tuple[int, int], op: ops.TransposeConv
+    ) -> Tensor:
+        """Add a transposed convolution with random weights."""
+        return self._weighted(op, x, (channels, *kernel, x.shape[3]), 0)
+
     def fully_connected(
         self, x: Tensor, units: int, op: ops.FullyConnected | None = None
     ) -> Tensor:
@@ -282,6 +288,25 @@ def _curve(b: Builder, x: Tensor) -> Tensor:
     return output
 
 
+def _resize(b: Builder, x: Tensor) -> Tensor:
+    size = (int(b.rng.integers(1, 2 * x.shape[1])), int(b.rng.integers(1, 2 * x.shape[2])))
+    corners, half = [(False, False), (True, False), (False, True)][int(b.rng.integers(3))]
+    op = ops.ResizeNearest if b.rng.integers(2) else ops.ResizeBilinear
+    return b.alike(op(size, corners, half), x)
+
+
+def _upsample(b: Builder, x: Tensor) -> Tensor:
+    """A transposed convolution with "same" or "valid" padding, which runtimes can read."""
+    kernel, channels = (3, 2), int(b.rng.integers(1, 7))
+    pads = Pads(0, 1, 0, 0) if b.rng.integers(2) else NO_PADS
+    op = ops.TransposeConv((2, 2), pads, any_activation(b.rng))
+    return b.transpose_conv(x, channels, kernel, op)
+
+
+def _rescale(b: Builder, x: Tensor) -> Tensor:
+    return b.rescaled(ops.Quantize(), x)
+
+
 Step = Callable[[Builder, Tensor], Tensor]
 
 STEPS: tuple[Step, ...] = (
@@ -299,13 +324,20 @@ STEPS: tuple[Step, ...] = (
     _slice,
     _transpose,
     _curve,
+    _resize,
+    _upsample,
+    _rescale,
 )
 
 
 def _head(b: Builder, x: Tensor) -> Tensor:
     pooled = b.alike(ops.AveragePool2D(x.shape[1:3], (1, 1)), x)
     flat = b.alike(ops.Reshape((1, pooled.size)), pooled)
-    return b.fully_connected(flat, int(b.rng.integers(2, 9)))
+    scores = b.fully_connected(flat, int(b.rng.integers(2, 9)))
+    if b.rng.integers(2):
+        return scores
+    (output,) = b.apply(ops.Softmax(), [scores], PROBABILITY)
+    return output
 
 
 def random_graph(

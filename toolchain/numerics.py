@@ -15,6 +15,7 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
+from toolchain.errors import ModelError
 from toolchain.ir.tensor import Array, DType, Tensor
 
 Int64 = npt.NDArray[np.int64]
@@ -34,9 +35,14 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
 
     Multipliers below ``2**-32`` (dead channels) are flushed to ``(0, 0)``, as their shift would
     leave the range of a 32-bit register.
+
+    Raises:
+        ModelError: E206 if ``real`` is so large that sums would be shifted out of the register.
     """
     if real == 0.0:
         return 0, 0
+    if not real < 2.0**30:
+        raise ModelError("E206", f"scales are too far apart: a multiplier of {real:.3g}")
     mantissa, shift = math.frexp(real)
     q = math.floor(mantissa * 2**31 + 0.5)
     if q == 2**31:

@@ -23,6 +23,7 @@ from toolchain.importers.tflite_types import ModelWarning
 from toolchain.ir import DType, Graph, Node, Tensor, verify
 
 _MAX_LISTED = 40
+_SCALED = (DType.INT8, DType.INT16)
 # A table without fields: the options of an operator that has none are all defaults.
 _EMPTY_TABLE, _EMPTY_POSITION = b"\x04\x00\x04\x00\x04\x00\x00\x00", 4
 _FLOAT_HINT = (
@@ -147,6 +148,7 @@ def _layer(index: int, code: str, raw: Any, tensors: Tensors) -> Layer:
     legacy = bool(outputs) and outputs[0].name in tensors.legacy
     layer = Layer(index, code, None, tuple(inputs), tuple(outputs), legacy)
     layer.require(bool(outputs), "it has no output")
+    layer.require(not any(t.is_constant for t in outputs), "an output is a constant")
     layer.require(
         reader.fewest <= len(inputs) <= reader.most, f"{len(inputs)} inputs are not legal"
     )
@@ -202,16 +204,31 @@ def _node(layer: Layer) -> Node:
 
 
 def _check_quantised(layer: Layer, reader: Reader) -> None:
-    """Require a scale of int8 and int16 operands, one per channel only of weights."""
+    """Require a scale of integer operands that stand for real values, one unless of weights."""
     weights = layer.input(reader.weights) if reader.weights is not None else None
     for tensor in operands(reader, layer).inputs + layer.outputs:
-        if tensor is None or tensor.dtype not in (DType.INT8, DType.INT16):
+        if tensor is None or tensor is weights or (weights and _is_bias(tensor)):
             continue
-        known = tensor.quant is not None or reader.moves
-        layer.require(known, f'"{tensor.name}" carries no quantisation')
         per_channel = tensor.quant is not None and tensor.quant.axis is not None
-        legal = not per_channel or tensor is weights
-        layer.require(legal, f'"{tensor.name}" must not be quantised per channel')
+        layer.require(not per_channel, f'"{tensor.name}" must not be quantised per channel')
+        real = tensor.dtype in _SCALED or (layer.code == "QUANTIZE" and tensor.dtype is DType.INT32)
+        known = tensor.quant is not None or reader.moves or not real
+        layer.require(known, f'"{tensor.name}" carries no quantisation')
+    if weights is not None and weights.dtype in _SCALED:
+        _check_weights(layer, weights, reader.channels)
+
+
+def _check_weights(layer: Layer, weights: Tensor, channels: int) -> None:
+    """Require one scale, or one per output channel with zero points 0."""
+    quant = weights.quant
+    if quant is None:
+        raise layer.refuse(f'"{weights.name}" carries no quantisation')
+    legal = quant.axis is None or (quant.axis == channels and not any(quant.zero_points))
+    layer.require(legal, f'"{weights.name}" needs a symmetric scale per output channel')
+
+
+def _is_bias(tensor: Tensor) -> bool:
+    return tensor.is_constant and tensor.dtype is DType.INT32
 
 
 def _refuse_float(layers: Sequence[Layer]) -> None:

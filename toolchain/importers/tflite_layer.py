@@ -121,6 +121,7 @@ class Reader:
         most: number of inputs that may be there.
         operands: which of them the node keeps; the others became attributes. All by default.
         weights: the input that may be quantised per channel.
+        channels: the axis of its output channels.
         moves: it only moves elements, whatever they stand for.
     """
 
@@ -130,6 +131,7 @@ class Reader:
     most: int = 1
     operands: tuple[int, ...] | None = None
     weights: int | None = None
+    channels: int = 0
     moves: bool = False
 
     def select(self, inputs: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:

@@ -206,7 +206,9 @@ READERS: Mapping[str, Reader] = {
     "AVERAGE_POOL_2D": Reader(_average_pool2d, "Pool2DOptions"),
     "CONCATENATION": Reader(_concat, "ConcatenationOptions", 1, _MANY, moves=True),
     "CONV_2D": Reader(_conv2d, "Conv2DOptions", 2, 3, weights=1),
-    "DEPTHWISE_CONV_2D": Reader(_depthwise_conv2d, "DepthwiseConv2DOptions", 2, 3, weights=1),
+    "DEPTHWISE_CONV_2D": Reader(
+        _depthwise_conv2d, "DepthwiseConv2DOptions", 2, 3, weights=1, channels=3
+    ),
     "DEQUANTIZE": Reader(_plain(Dequantize)),
     "EXPAND_DIMS": Reader(_reshape, "ExpandDimsOptions", 2, 2, (0,), moves=True),
     "FULLY_CONNECTED": Reader(_fully_connected, "FullyConnectedOptions", 2, 3, weights=1),

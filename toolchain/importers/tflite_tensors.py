@@ -19,6 +19,7 @@ _MAX_ELEMENTS = 2**31 - 1
 # Several tensors may share a buffer, yet not so often that it only serves to blow up the reader.
 _MAX_SHARING = 8
 _QUANTISED = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32)
+_LARGEST_SCALE = 1e18  # products and quotients of two stay finite in float32
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
 
@@ -151,16 +152,15 @@ class Tensors:
         return fitting[0]
 
     def _sane(self, scales: tuple[float, ...], is_constant: bool, where: str) -> tuple[float, ...]:
-        """Return scales that are finite and positive.
+        """Return scales that are positive and sane.
 
         A channel of weights that is all zero is at times given the scale 0. Its products vanish
         with any scale; the least one is taken, whose multiplier is flushed to zero.
         """
-        if not all(math.isfinite(scale) and scale >= 0 for scale in scales):
-            raise corrupt(f"a scale of {where} is not finite and positive")
+        low = 0.0 if is_constant else 1 / _LARGEST_SCALE
+        if not all(low <= scale <= _LARGEST_SCALE for scale in scales):
+            raise corrupt(f"a scale of {where} is {min(scales):g}")
         if 0.0 in scales:
-            if not is_constant:
-                raise corrupt(f"a scale of {where} is 0")
             self.oddities.append(f"{where}: a scale is 0")
         return tuple(scale or _SMALLEST_SCALE for scale in scales)
 
