@@ -24,7 +24,8 @@ def emit(graph: Graph, plan: Plan, prefix: str = "model") -> dict[str, str]:
             networks.
     """
     model = build_model(graph, plan, prefix)
-    values = {"m": model, "p": prefix, "P": prefix.upper()}
+    dsp = any(function.template.endswith("_dsp") for function in model.functions)
+    values = {"m": model, "p": prefix, "P": prefix.upper(), "dsp": dsp}
     return {
         f"include/{prefix}.h": render("model/model.h.j2", **values),
         f"src/{prefix}.c": render("model/model.c.j2", **values),
@@ -32,6 +33,7 @@ def emit(graph: Graph, plan: Plan, prefix: str = "model") -> dict[str, str]:
         f"src/{prefix}_weights.h": render("model/weights.h.j2", **values),
         f"src/{prefix}_weights.c": render("model/weights.c.j2", **values),
         **{f"src/{name}": support(name) for name in SUPPORT},
+        **({"src/tsr_dsp.h": support("tsr_dsp.h")} if dsp else {}),
     }
 
 
@@ -48,6 +50,7 @@ def _kernels(model: CModel) -> list[str]:
             n=function.numbers,
             x=function.inputs,
             y=function.outputs,
+            helpers=function.helpers,
         ).strip("\n")
         for function in model.functions
     ]

@@ -31,7 +31,8 @@ C_TYPES = {
 class Function:
     """A kernel specialised by literals: one C function.
 
-    ``inputs`` and ``outputs`` are the C types of the tensors it is called with.
+    ``inputs`` and ``outputs`` are the C types of the tensors it is called with, ``helpers`` the
+    names of the functions it calls.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Function:
     numbers: Mapping[str, Number]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    helpers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,10 +148,23 @@ class _Builder:
     def _function(self, kernel: str, special: Specialised, operands: Operands) -> Function:
         ins = tuple(C_TYPES[tensor.dtype] for tensor in operands.activations)
         outs = tuple(C_TYPES[tensor.dtype] for tensor in operands.outputs)
-        key = (kernel, tuple(special.numbers.items()), ins, outs)
+        helpers = [self._named(h.template, h.numbers, (), (), ()) for h in special.helpers]
+        names = tuple(helper.name for helper in helpers)
+        return self._named(kernel, special.numbers, ins, outs, names)
+
+    def _named(
+        self,
+        template: str,
+        numbers: Mapping[str, Number],
+        inputs: tuple[str, ...],
+        outputs: tuple[str, ...],
+        helpers: tuple[str, ...],
+    ) -> Function:
+        key = (template, tuple(numbers.items()), inputs, outputs, helpers)
         if key not in self.functions:
-            count = sum(f.template == kernel for f in self.functions.values())
-            self.functions[key] = Function(f"{kernel}_{count}", kernel, special.numbers, ins, outs)
+            count = sum(f.template == template for f in self.functions.values())
+            name = f"{template}_{count}"
+            self.functions[key] = Function(name, template, numbers, inputs, outputs, helpers)
         return self.functions[key]
 
     def _table(self, label: str, name: str, data: Array) -> str:

@@ -78,8 +78,13 @@ class HostModel:
         return np.frombuffer(raw, tensor.dtype.numpy).reshape(tensor.shape)
 
 
-def compile_host(files: Mapping[str, str], folder: Path) -> ctypes.CDLL:
+def compile_host(files: Mapping[str, str], folder: Path, extra: Sequence[str] = ()) -> ctypes.CDLL:
     """Compile emitted ``files``, of one network or several, in ``folder`` and load the library.
+
+    Args:
+        files: ``{path: text}``.
+        folder: where to build.
+        extra: further options for the compiler, such as sanitizers.
 
     Raises:
         ToolError: E601 without a compiler, E602 if it refuses the code.
@@ -87,10 +92,11 @@ def compile_host(files: Mapping[str, str], folder: Path) -> ctypes.CDLL:
     write_files(files, folder)
     sources = [str(folder / name) for name in files if name.endswith(".c")]
     library = folder / "libmodel.so"
-    command = [*host_compiler(), *WARNINGS, "-O2", "-shared", "-fPIC", f"-I{folder / 'include'}"]
+    command = [*host_compiler(), *WARNINGS, "-O2", "-shared", "-fPIC"]
     done = subprocess.run(
-        [*command, *sources, "-o", str(library), "-lm"], capture_output=True, text=True, check=False
-    )
+        [*command, *extra, f"-I{folder / 'include'}", *sources, "-o", str(library), "-lm"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     if done.returncode:
         raise ToolError("E602", "the C compiler refused the generated code", where=done.stderr)
     return ctypes.CDLL(str(library))

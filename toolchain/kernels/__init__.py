@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from toolchain.kernels.base import Isa, Kernel, Portable, Specialised
+from toolchain.kernels.base import Helper, Isa, Kernel, Portable, Specialised
+from toolchain.kernels.conv_dsp import Conv1x1Dsp, Conv2dDsp
+from toolchain.kernels.depthwise_dsp import DepthwiseDsp
+from toolchain.kernels.fully_connected_dsp import FullyConnectedDsp
 from toolchain.ops.base import Lowered
 
 # Faster kernels per operator, best first; every operator also has its portable kernel.
-_SPECIAL: tuple[Kernel, ...] = ()
+_SPECIAL: tuple[Kernel, ...] = (Conv1x1Dsp(), Conv2dDsp(), DepthwiseDsp(), FullyConnectedDsp())
 
 
 def candidates(lowered: Lowered, isa: Isa) -> tuple[Kernel, ...]:
@@ -27,4 +30,4 @@ def kernel_named(name: str, lowered: Lowered) -> Kernel:
     raise KeyError(name)
 
 
-__all__ = ["Isa", "Kernel", "Portable", "Specialised", "candidates", "kernel_named"]
+__all__ = ["Helper", "Isa", "Kernel", "Portable", "Specialised", "candidates", "kernel_named"]

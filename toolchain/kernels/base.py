@@ -16,12 +16,33 @@ from toolchain.ir.tensor import Array
 from toolchain.ops.base import Lowered, Number, RowTaps
 
 
+def integer(numbers: Mapping[str, Number], key: str) -> int:
+    """Return one of a node's numbers that is an integer."""
+    value = numbers[key]
+    if not isinstance(value, int):
+        raise TypeError(f"{key} is {value!r}, not an integer")
+    return value
+
+
 class Isa(IntEnum):
     """Instruction sets, each a superset of those before it."""
 
     PORTABLE = 0  # C99 for any CPU
     DSP = 1  # Armv7E-M / Armv8-M DSP extension (Cortex-M4, M7, M33)
     MVE = 2  # Armv8.1-M vector extension (Cortex-M55, M85)
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A C function that kernels call: equal helpers of all nodes are one function.
+
+    Attributes:
+        template: name of its template.
+        numbers: literals that specialise it.
+    """
+
+    template: str
+    numbers: Mapping[str, Number]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +57,7 @@ class Specialised:
             and for a slice never reads an input slice below that slice's window, nor writes one
             above it: what allows an output to overlap its input.
         taps: set if the C function is a row kernel; the generated layer then loops over the rows.
+        helpers: functions that the kernel calls; its template knows their names as ``helpers``.
     """
 
     numbers: Mapping[str, Number]
@@ -43,6 +65,7 @@ class Specialised:
     scratch_bytes: int = 0
     in_order: bool = False
     taps: RowTaps | None = None
+    helpers: tuple[Helper, ...] = ()
 
 
 class Kernel(Protocol):

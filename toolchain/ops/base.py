@@ -32,12 +32,13 @@ class TensorType(NamedTuple):
 class RowTaps:
     """How a row kernel walks over its input.
 
-    The C function of a row kernel makes one output row. It is given ``count`` pointers, one per
-    kernel row; a null pointer stands for a row of padding. A layer calls it once per output row on
-    a whole map, a streaming stage calls the same function on a ring of rows.
+    The C function of a row kernel makes one output row, or ``rows`` at once. It is given ``count``
+    pointers, one per input row that these need; a null pointer stands for a row of padding. A layer
+    calls it for all output rows of a whole map, a streaming stage calls the same function on a ring
+    of rows.
 
     Attributes:
-        count: rows of the kernel.
+        count: input rows per call.
         stride: input rows per output row.
         dilation: distance between kernel rows, in input rows.
         pad: rows of padding above the map.
@@ -46,6 +47,7 @@ class RowTaps:
         out_rows: rows of the output map.
         in_row_size: elements of an input row.
         out_row_size: elements of an output row.
+        rows: output rows per call, a divisor of ``out_rows``.
     """
 
     count: int
@@ -57,11 +59,13 @@ class RowTaps:
     out_rows: int
     in_row_size: int
     out_row_size: int
+    rows: int = 1
 
     @property
     def padded(self) -> bool:
         """Tell whether any pointer may be null."""
-        last = (self.out_rows - 1) * self.stride - self.pad + (self.count - 1) * self.dilation
+        last_call = (self.out_rows - self.rows) * self.stride - self.pad
+        last = last_call + (self.count - 1) * self.dilation
         return self.pad > 0 or last >= self.in_rows
 
 

@@ -1,0 +1,467 @@
+/* The Arm DSP extension (Armv7E-M, Armv8-M) as functions, with the same functions in portable C.
+ *
+ * On a core without the extension, and on the computer that tests the generated code, the portable
+ * text runs: every function below means the same there, bit for bit. A "pair" is two signed 16-bit
+ * lanes in a word. Source: Armv7-M Architecture Reference Manual (DDI 0403), chapter A7. */
+#ifndef TSR_DSP_H
+#define TSR_DSP_H
+
+#include <stdint.h>
+#include <string.h>
+
+/* Functions with a loop in assembly keep it to themselves: it needs nearly all registers. */
+#if defined(__clang__)
+#define TSR_INLINE static inline __attribute__((always_inline, unused))
+#define TSR_NOINLINE __attribute__((noinline, unused))
+#elif defined(__GNUC__)
+#define TSR_INLINE static inline __attribute__((always_inline, unused))
+#define TSR_NOINLINE __attribute__((noipa, unused))
+#else
+#define TSR_INLINE static inline
+#define TSR_NOINLINE
+#endif
+
+/* Keep the compiler from turning offsets from a pointer into more pointers. */
+#if defined(__GNUC__)
+#define TSR_OPAQUE(pointer) __asm__("" : "+r"(pointer))
+#else
+#define TSR_OPAQUE(pointer) (void)0
+#endif
+
+/* Four bytes at any address, the first one lowest. */
+TSR_INLINE uint32_t tsr_load4(const int8_t *p)
+{
+    uint32_t word;
+    memcpy(&word, p, 4);
+    return word;
+}
+
+/* The first 1 to 3 bytes at p, zeros above. */
+TSR_INLINE uint32_t tsr_load_tail(const int8_t *p, int count)
+{
+    uint32_t word = (uint8_t)p[0];
+    if (count > 1) {
+        word |= (uint32_t)(uint8_t)p[1] << 8;
+    }
+    if (count > 2) {
+        word |= (uint32_t)(uint8_t)p[2] << 16;
+    }
+    return word;
+}
+
+#if defined(__ARM_FEATURE_DSP)
+
+#define TSR_DSP_2(name, text)                                       \
+    TSR_INLINE uint32_t name(uint32_t a, uint32_t b)                \
+    {                                                               \
+        uint32_t r;                                                 \
+        __asm__(text : "=r"(r) : "r"(a), "r"(b));                   \
+        return r;                                                   \
+    }
+#define TSR_DSP_3(name, text, type)                                 \
+    TSR_INLINE int32_t name(type a, type b, int32_t acc)            \
+    {                                                               \
+        int32_t r;                                                  \
+        __asm__(text : "=r"(r) : "r"(a), "r"(b), "r"(acc));         \
+        return r;                                                   \
+    }
+
+/* acc + a.low * b.low + a.high * b.high, and single products of chosen lanes (b low, t high). */
+TSR_DSP_3(tsr_smlad, "smlad %0, %1, %2, %3", uint32_t)
+TSR_DSP_3(tsr_smlabb, "smlabb %0, %1, %2, %3", uint32_t)
+TSR_DSP_3(tsr_smlabt, "smlabt %0, %1, %2, %3", uint32_t)
+TSR_DSP_3(tsr_smlatb, "smlatb %0, %1, %2, %3", uint32_t)
+TSR_DSP_3(tsr_smlatt, "smlatt %0, %1, %2, %3", uint32_t)
+/* acc + the high word of a * b, cut off or rounded half up. */
+TSR_DSP_3(tsr_smmla, "smmla %0, %1, %2, %3", int32_t)
+TSR_DSP_3(tsr_smmlar, "smmlar %0, %1, %2, %3", int32_t)
+/* The pair of both low lanes (a below b), of both high lanes (a below b). */
+TSR_DSP_2(tsr_pack_low, "pkhbt %0, %1, %2, lsl #16")
+TSR_DSP_2(tsr_pack_high, "pkhtb %0, %2, %1, asr #16")
+
+/* Bytes 0 and 2 as a pair, bytes 1 and 3 as a pair. */
+TSR_INLINE uint32_t tsr_even(uint32_t word)
+{
+    uint32_t r;
+    __asm__("sxtb16 %0, %1" : "=r"(r) : "r"(word));
+    return r;
+}
+
+TSR_INLINE uint32_t tsr_odd(uint32_t word)
+{
+    uint32_t r;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(r) : "r"(word));
+    return r;
+}
+
+/* (x >> shift) saturated to int8; shift is a literal. */
+#define tsr_ssat8(x, shift)                                                        \
+    __extension__({                                                                \
+        int32_t tsr_result;                                                        \
+        __asm__("ssat %0, #8, %1, asr %2" : "=r"(tsr_result) : "r"(x), "I"(shift)); \
+        (int8_t)tsr_result;                                                        \
+    })
+/* x saturated to int8. */
+TSR_INLINE int8_t tsr_sat8(int32_t x)
+{
+    int32_t r;
+    __asm__("ssat %0, #8, %1" : "=r"(r) : "r"(x));
+    return (int8_t)r;
+}
+
+/* One step of tsr_dot_3x2: 4 inputs of 3 pixels with 2 filters, 24 products in 17 instructions. */
+#define TSR_STEP_3X2                                   \
+    "ldrd %[s], %[t], [%[w]], #8\n\t"                  \
+    "ldmia %[x]!, {r0, r1, r2}\n\t"                    \
+    "smlad %[h0], %[s], r0, %[h0]\n\t"                 \
+    "smlad %[h1], %[s], r1, %[h1]\n\t"                 \
+    "smlad %[h2], %[s], r2, %[h2]\n\t"                 \
+    "sxtb16 %[s], %[s]\n\t"                            \
+    "smlad %[l0], %[s], r0, %[l0]\n\t"                 \
+    "smlad %[l1], %[s], r1, %[l1]\n\t"                 \
+    "smlad %[l2], %[s], r2, %[l2]\n\t"                 \
+    "ldmia %[x]!, {r0, r1, r2}\n\t"                    \
+    "smlad %[h0], %[t], r0, %[h0]\n\t"                 \
+    "smlad %[h1], %[t], r1, %[h1]\n\t"                 \
+    "smlad %[h2], %[t], r2, %[h2]\n\t"                 \
+    "sxtb16 %[t], %[t]\n\t"                            \
+    "smlad %[l0], %[t], r0, %[l0]\n\t"                 \
+    "smlad %[l1], %[t], r1, %[l1]\n\t"                 \
+    "smlad %[l2], %[t], r2, %[l2]\n\t"
+
+/* 3 pixels (words interleaved) with a pair of filters, 4 inputs per step: adds to h the products
+ * with both filters (the high one times 256), to l those with the low one. Returns the weights'
+ * end. Compilers spill in this loop, so it is written out. */
+TSR_INLINE const int8_t *tsr_dot_3x2(const uint32_t *x, const int8_t *w, int steps, int32_t *h,
+                                     int32_t *l)
+{
+    const uint32_t *const end = x + 6 * steps, *const unrolled = x + 6 * (steps & ~3);
+    int32_t h0 = h[0], h1 = h[1], h2 = h[2], l0 = l[0], l1 = l[1], l2 = l[2], s, t;
+    __asm__ volatile("ldr %[s], %[unrolled]\n\t"
+                     "cmp %[x], %[s]\n\t"
+                     "beq 2f\n\t"
+                     "1:\n\t" TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2
+                     "ldr %[s], %[unrolled]\n\t"
+                     "cmp %[x], %[s]\n\t"
+                     "bne 1b\n\t"
+                     "2: ldr %[t], %[end]\n\t"
+                     "cmp %[x], %[t]\n\t"
+                     "beq 4f\n\t"
+                     "3:\n\t" TSR_STEP_3X2
+                     "ldr %[t], %[end]\n\t"
+                     "cmp %[x], %[t]\n\t"
+                     "bne 3b\n\t"
+                     "4:\n\t"
+                     : [h0] "+r"(h0), [h1] "+r"(h1), [h2] "+r"(h2), [l0] "+r"(l0),
+                       [l1] "+r"(l1), [l2] "+r"(l2), [w] "+r"(w), [x] "+r"(x), [s] "=&r"(s),
+                       [t] "=&r"(t)
+                     : [end] "m"(end), [unrolled] "m"(unrolled)
+                     : "r0", "r1", "r2", "cc", "memory");
+    h[0] = h0, h[1] = h1, h[2] = h2, l[0] = l0, l[1] = l1, l[2] = l2;
+    return w;
+}
+
+/* One step of tsr_dot_1x4: 4 inputs with 2 pairs of filters, 16 products in 16 instructions. */
+#define TSR_STEP_1X4                     \
+    "ldr %[a], [%[x]], #4\n\t"           \
+    "ldmia %[w]!, {r0, r1, r2, r3}\n\t"  \
+    "sxtb16 %[b], %[a], ror #8\n\t"      \
+    "sxtb16 %[a], %[a]\n\t"              \
+    "smlad %[h0], r0, %[a], %[h0]\n\t"   \
+    "smlad %[h0], r1, %[b], %[h0]\n\t"   \
+    "smlad %[h1], r2, %[a], %[h1]\n\t"   \
+    "smlad %[h1], r3, %[b], %[h1]\n\t"   \
+    "sxtb16 r0, r0\n\t"                  \
+    "sxtb16 r1, r1\n\t"                  \
+    "sxtb16 r2, r2\n\t"                  \
+    "sxtb16 r3, r3\n\t"                  \
+    "smlad %[l0], r0, %[a], %[l0]\n\t"   \
+    "smlad %[l0], r1, %[b], %[l0]\n\t"   \
+    "smlad %[l1], r2, %[a], %[l1]\n\t"   \
+    "smlad %[l1], r3, %[b], %[l1]\n\t"
+
+/* One vector of inputs with two pairs of filters (words interleaved); h and l as above. */
+TSR_INLINE const int8_t *tsr_dot_1x4(const int8_t *x, const int8_t *w, int steps, int32_t *h,
+                                     int32_t *l)
+{
+    const int8_t *const end = x + 4 * steps, *const unrolled = x + 4 * (steps & ~3);
+    int32_t h0 = h[0], h1 = h[1], l0 = l[0], l1 = l[1], a, b;
+    __asm__ volatile("ldr %[a], %[unrolled]\n\t"
+                     "cmp %[x], %[a]\n\t"
+                     "beq 2f\n\t"
+                     "1:\n\t" TSR_STEP_1X4 TSR_STEP_1X4 TSR_STEP_1X4 TSR_STEP_1X4
+                     "ldr %[a], %[unrolled]\n\t"
+                     "cmp %[x], %[a]\n\t"
+                     "bne 1b\n\t"
+                     "2: ldr %[b], %[end]\n\t"
+                     "cmp %[x], %[b]\n\t"
+                     "beq 4f\n\t"
+                     "3:\n\t" TSR_STEP_1X4
+                     "ldr %[b], %[end]\n\t"
+                     "cmp %[x], %[b]\n\t"
+                     "bne 3b\n\t"
+                     "4:\n\t"
+                     : [h0] "+r"(h0), [h1] "+r"(h1), [l0] "+r"(l0), [l1] "+r"(l1), [w] "+r"(w),
+                       [x] "+r"(x), [a] "=&r"(a), [b] "=&r"(b)
+                     : [end] "m"(end), [unrolled] "m"(unrolled)
+                     : "r0", "r1", "r2", "r3", "cc", "memory");
+    h[0] = h0, h[1] = h1, l[0] = l0, l[1] = l1;
+    return w;
+}
+
+/* One word of each of 3 pixels: see tsr_widen_3. */
+TSR_INLINE uint32_t *tsr_widen_word_3(const int8_t **a, const int8_t **b, const int8_t **c,
+                                      uint32_t *out)
+{
+    __asm__ volatile("ldr r0, [%[a]], #4\n\t"
+                     "ldr r1, [%[b]], #4\n\t"
+                     "ldr r2, [%[c]], #4\n\t"
+                     "sxtb16 r3, r0\n\t"
+                     "sxtb16 r4, r1\n\t"
+                     "sxtb16 r5, r2\n\t"
+                     "stmia %[out]!, {r3, r4, r5}\n\t"
+                     "sxtb16 r3, r0, ror #8\n\t"
+                     "sxtb16 r4, r1, ror #8\n\t"
+                     "sxtb16 r5, r2, ror #8\n\t"
+                     "stmia %[out]!, {r3, r4, r5}\n\t"
+                     : [a] "+r"(*a), [b] "+r"(*b), [c] "+r"(*c), [out] "+r"(out)
+                     :
+                     : "r0", "r1", "r2", "r3", "r4", "r5", "memory");
+    return out;
+}
+
+#else
+
+TSR_INLINE int32_t tsr_low(uint32_t pair)
+{
+    return (int16_t)(uint16_t)(pair & 0xFFFFu);
+}
+
+TSR_INLINE int32_t tsr_high(uint32_t pair)
+{
+    return (int16_t)(uint16_t)(pair >> 16);
+}
+
+/* Sums wrap at 32 bits, as the instructions' do. */
+TSR_INLINE int32_t tsr_wrap(int32_t acc, int32_t product)
+{
+    return (int32_t)((uint32_t)acc + (uint32_t)product);
+}
+
+TSR_INLINE int32_t tsr_smlabb(uint32_t a, uint32_t b, int32_t acc)
+{
+    return tsr_wrap(acc, tsr_low(a) * tsr_low(b));
+}
+
+TSR_INLINE int32_t tsr_smlabt(uint32_t a, uint32_t b, int32_t acc)
+{
+    return tsr_wrap(acc, tsr_low(a) * tsr_high(b));
+}
+
+TSR_INLINE int32_t tsr_smlatb(uint32_t a, uint32_t b, int32_t acc)
+{
+    return tsr_wrap(acc, tsr_high(a) * tsr_low(b));
+}
+
+TSR_INLINE int32_t tsr_smlatt(uint32_t a, uint32_t b, int32_t acc)
+{
+    return tsr_wrap(acc, tsr_high(a) * tsr_high(b));
+}
+
+TSR_INLINE int32_t tsr_smlad(uint32_t a, uint32_t b, int32_t acc)
+{
+    return tsr_smlatt(a, b, tsr_smlabb(a, b, acc));
+}
+
+TSR_INLINE int32_t tsr_smmla(int32_t a, int32_t b, int32_t acc)
+{
+    return tsr_wrap(acc, (int32_t)(((int64_t)a * b) >> 32));
+}
+
+TSR_INLINE int32_t tsr_smmlar(int32_t a, int32_t b, int32_t acc)
+{
+    return tsr_wrap(acc, (int32_t)(((int64_t)a * b + 0x80000000) >> 32));
+}
+
+TSR_INLINE uint32_t tsr_pack_low(uint32_t a, uint32_t b)
+{
+    return (a & 0xFFFFu) | b << 16;
+}
+
+TSR_INLINE uint32_t tsr_pack_high(uint32_t a, uint32_t b)
+{
+    return a >> 16 | (b & 0xFFFF0000u);
+}
+
+TSR_INLINE uint32_t tsr_even(uint32_t word)
+{
+    const uint32_t bytes = word & 0x00FF00FFu;
+    return bytes | (bytes & 0x00800080u) * 0x1FEu;
+}
+
+TSR_INLINE uint32_t tsr_odd(uint32_t word)
+{
+    return tsr_even(word >> 8);
+}
+
+TSR_INLINE int8_t tsr_sat8(int32_t x)
+{
+    return (int8_t)(x < -128 ? -128 : x > 127 ? 127 : x);
+}
+
+#define tsr_ssat8(x, shift) tsr_sat8((x) >> (shift))
+
+TSR_INLINE const int8_t *tsr_dot_3x2(const uint32_t *x, const int8_t *w, int steps, int32_t *h,
+                                     int32_t *l)
+{
+    for (int word = 0; word < 2 * steps; word++, w += 4) {
+        const uint32_t both = tsr_load4(w), low = tsr_even(both);
+        for (int pixel = 0; pixel < 3; pixel++, x++) {
+            h[pixel] = tsr_smlad(both, *x, h[pixel]);
+            l[pixel] = tsr_smlad(low, *x, l[pixel]);
+        }
+    }
+    return w;
+}
+
+TSR_INLINE uint32_t *tsr_widen_word_3(const int8_t **a, const int8_t **b, const int8_t **c,
+                                      uint32_t *out)
+{
+    const uint32_t words[3] = {tsr_load4(*a), tsr_load4(*b), tsr_load4(*c)};
+    for (int pixel = 0; pixel < 3; pixel++) {
+        out[pixel] = tsr_even(words[pixel]);
+        out[3 + pixel] = tsr_odd(words[pixel]);
+    }
+    *a += 4, *b += 4, *c += 4;
+    return out + 6;
+}
+
+TSR_INLINE const int8_t *tsr_dot_1x4(const int8_t *x, const int8_t *w, int steps, int32_t *h,
+                                     int32_t *l)
+{
+    for (; steps > 0; steps--, x += 4) {
+        const uint32_t word = tsr_load4(x), pairs[2] = {tsr_even(word), tsr_odd(word)};
+        for (int i = 0; i < 4; i++, w += 4) {
+            h[i / 2] = tsr_smlad(tsr_load4(w), pairs[i % 2], h[i / 2]);
+            l[i / 2] = tsr_smlad(tsr_even(tsr_load4(w)), pairs[i % 2], l[i / 2]);
+        }
+    }
+    return w;
+}
+
+#endif
+
+/* As tsr_dot_3x2, for 2 pixels and for 1: the rest of a row. */
+TSR_INLINE const int8_t *tsr_dot_2x2(const uint32_t *x, const int8_t *w, int steps, int32_t *h,
+                                     int32_t *l)
+{
+    for (int word = 0; word < 2 * steps; word++, w += 4, x += 2) {
+        const uint32_t both = tsr_load4(w), low = tsr_even(both), a = x[0], b = x[1];
+        h[0] = tsr_smlad(both, a, h[0]);
+        h[1] = tsr_smlad(both, b, h[1]);
+        l[0] = tsr_smlad(low, a, l[0]);
+        l[1] = tsr_smlad(low, b, l[1]);
+    }
+    return w;
+}
+
+TSR_INLINE const int8_t *tsr_dot_1x2(const uint32_t *x, const int8_t *w, int steps, int32_t *h,
+                                     int32_t *l)
+{
+    for (int word = 0; word < 2 * steps; word++, w += 4, x++) {
+        const uint32_t both = tsr_load4(w), low = tsr_even(both);
+        h[0] = tsr_smlad(both, *x, h[0]);
+        l[0] = tsr_smlad(low, *x, l[0]);
+    }
+    return w;
+}
+
+/* The last 1 to 3 inputs of a vector, as a word filled up with zeros, with `pairs` pairs. */
+TSR_INLINE const int8_t *tsr_dot_tail(uint32_t x, const int8_t *w, int pairs, int32_t *h, int32_t *l)
+{
+    const uint32_t even = tsr_even(x), odd = tsr_odd(x);
+    for (int i = 0; i < pairs; i++, w += 8) {
+        const uint32_t s = tsr_load4(w), t = tsr_load4(w + 4);
+        h[i] = tsr_smlad(t, odd, tsr_smlad(s, even, h[i]));
+        l[i] = tsr_smlad(tsr_even(t), odd, tsr_smlad(tsr_even(s), even, l[i]));
+    }
+    return w;
+}
+
+/* One vector of inputs, not widened, with a pair of filters: the rest behind groups of four. */
+TSR_INLINE const int8_t *tsr_dot_pair(const int8_t *x, const int8_t *w, int steps, int32_t *h,
+                                      int32_t *l)
+{
+    for (; steps > 0; steps--, x += 4) {
+        w = tsr_dot_tail(tsr_load4(x), w, 1, h, l);
+    }
+    return w;
+}
+
+/* Widen `words` words of 3 pixels to pairs (bytes 0 and 2, then 1 and 3 of each word), interleaved
+ * word by word. Returns the end of `out`. */
+static TSR_NOINLINE uint32_t *tsr_widen_3(const int8_t *a, const int8_t *b, const int8_t *c, int words,
+                                   uint32_t *out)
+{
+    for (; words > 0; words--) {
+        out = tsr_widen_word_3(&a, &b, &c, out);
+    }
+    return out;
+}
+
+/* The same for 2 pixels and for 1. */
+static TSR_NOINLINE uint32_t *tsr_widen_2(const int8_t *a, const int8_t *b, int words, uint32_t *out)
+{
+    for (; words > 0; words--, a += 4, b += 4, out += 4) {
+        const uint32_t p = tsr_load4(a), q = tsr_load4(b);
+        out[0] = tsr_even(p), out[1] = tsr_even(q);
+        out[2] = tsr_odd(p), out[3] = tsr_odd(q);
+    }
+    return out;
+}
+
+static TSR_NOINLINE uint32_t *tsr_widen_1(const int8_t *a, int words, uint32_t *out)
+{
+    for (; words > 0; words--, a += 4, out += 2) {
+        const uint32_t p = tsr_load4(a);
+        out[0] = tsr_even(p), out[1] = tsr_odd(p);
+    }
+    return out;
+}
+
+/* Two values as a pair. */
+TSR_INLINE uint32_t tsr_pair(int32_t low, int32_t high)
+{
+    return tsr_pack_low((uint32_t)low, (uint32_t)high);
+}
+
+/* Bytes that lie `step` apart as `pairs` pairs: a row of one channel. Returns where it stopped. */
+static TSR_NOINLINE const int8_t *tsr_gather(const int8_t *x, int step, int pairs, uint32_t *out)
+{
+    for (; pairs > 1; pairs -= 2, x += 4 * step, out += 2) {
+        out[0] = tsr_pair(x[0], x[step]);
+        out[1] = tsr_pair(x[2 * step], x[3 * step]);
+    }
+    if (pairs) {
+        out[0] = tsr_pair(x[0], x[step]);
+        x += 2 * step;
+    }
+    return x;
+}
+
+/* TFLite's double rounding for right shifts of 1 to 22 and the full range of int8; `twice` is the
+ * doubled accumulator. Adding -1 to a negative sum makes the second rounding go away from zero. */
+TSR_INLINE int8_t tsr_round_twice(int32_t twice, int32_t multiplier, int shift, int32_t zero)
+{
+    const int32_t offset = ((2 * zero + 1) * (int32_t)((uint32_t)1 << shift)) >> 1;
+    const int32_t sum = tsr_smmlar(twice, multiplier, offset) + (twice >> 31);
+    return tsr_sat8(sum >> shift);
+}
+
+/* 256 times the accumulator of the high filter of a pair. */
+TSR_INLINE int32_t tsr_minus(int32_t both, int32_t low)
+{
+    return (int32_t)((uint32_t)both - (uint32_t)low);
+}
+
+#endif

@@ -1,0 +1,87 @@
+"""Random weighted layers whose outputs fill the range, as trained networks' do."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.ops.harness import inferred, single
+from toolchain.ir import DType, Graph, Quant, Tensor, constant
+from toolchain.numerics import Activation
+from toolchain.ops import Conv2D, DepthwiseConv2D, FullyConnected, Op
+from toolchain.ops.spatial import Pads
+
+
+def random_conv(rng: np.random.Generator) -> Graph:
+    in_c = int(rng.choice([1, 2, 3, 4, 5, 8, 12, 16]))
+    kernel = int(rng.choice([1, 1, 2, 3, 5])), int(rng.choice([1, 2, 3, 4, 7]))
+    dilation = (1, 1) if rng.random() < 0.7 else (int(rng.choice([1, 2])), int(rng.choice([1, 3])))
+    op = Conv2D(stride(rng), dilation, pads(rng), activation(rng))
+    shape = (int(rng.integers(1, 9)), *kernel, in_c)
+    return layer(rng, op, (int(rng.integers(1, 3)), *size(rng, kernel, dilation), in_c), shape)
+
+
+def random_pointwise(rng: np.random.Generator) -> Graph:
+    in_c, out_c = 4 * int(rng.integers(1, 12)), int(rng.integers(1, 12))
+    op = Conv2D(activation=activation(rng))
+    x_shape = (int(rng.integers(1, 3)), *(int(s) for s in rng.integers(1, 6, 2)), in_c)
+    return layer(rng, op, x_shape, (out_c, 1, 1, in_c))
+
+
+def random_depthwise(rng: np.random.Generator) -> Graph:
+    in_c, multiplier = int(rng.integers(1, 6)), int(rng.choice([1, 1, 1, 2, 3]))
+    kernel = int(rng.choice([1, 2, 3, 5, 7])), int(rng.choice([1, 2, 3, 3, 4, 5, 7]))
+    dilation = (int(rng.choice([1, 1, 1, 2])), 1)
+    op = DepthwiseConv2D(stride(rng), dilation, pads(rng), activation(rng))
+    shape = (1, *kernel, in_c * multiplier)
+    return layer(rng, op, (int(rng.integers(1, 3)), *size(rng, kernel, dilation), in_c), shape, 3)
+
+
+def random_fully_connected(rng: np.random.Generator) -> Graph:
+    rows, depth, units = int(rng.integers(1, 4)), int(rng.integers(1, 90)), int(rng.integers(1, 14))
+    return layer(rng, FullyConnected(activation(rng)), (rows, depth), (units, depth))
+
+
+def layer(
+    rng: np.random.Generator,
+    op: Op,
+    x_shape: tuple[int, ...],
+    shape: tuple[int, ...],
+    axis: int = 0,
+) -> Graph:
+    """Return the layer with random weights; one filter in eight is dead or nearly so."""
+    filters, fan_in = shape[axis], int(np.prod(shape)) // shape[axis]
+    if isinstance(op, DepthwiseConv2D):
+        fan_in = shape[1] * shape[2]
+    x = Tensor("x", x_shape, DType.INT8, Quant.per_tensor(0.05, int(rng.integers(-128, 128))))
+    spread = rng.uniform(0.2, 1.5, filters) * float(rng.choice([0.1, 1, 1, 1, 8]))
+    scales = 0.15 / np.sqrt(fan_in) * spread
+    bias = rng.integers(-20000, 20000, filters)
+    faint = rng.random(filters) < 0.125
+    scales = np.where(faint, scales * 2.0 ** -rng.integers(8, 40, filters), scales)
+    bias = np.where(faint, rng.integers(-(2**30), 2**30, filters), bias)
+    quant = Quant(tuple(float(np.float32(s)) for s in scales), (0,) * filters, axis)
+    weights = constant("w", rng.integers(-127, 128, shape, dtype=np.int8), quant)
+    zero = -128 if rng.random() < 0.5 else int(rng.integers(-128, 128))
+    y = Tensor("y", (), DType.INT8, Quant.per_tensor(1.0, zero))
+    operands = [x, weights, constant("b", bias.astype(np.int32))]
+    return single(op, operands, [inferred(op, operands, y)])
+
+
+def activation(rng: np.random.Generator) -> Activation:
+    kinds = [Activation.NONE, Activation.NONE, Activation.RELU, Activation.RELU6]
+    return kinds[int(rng.integers(len(kinds)))]
+
+
+def stride(rng: np.random.Generator) -> tuple[int, int]:
+    return int(rng.choice([1, 1, 2, 3])), int(rng.choice([1, 1, 2, 3]))
+
+
+def pads(rng: np.random.Generator) -> Pads:
+    return Pads(*(int(p) for p in rng.integers(0, 3, 4))) if rng.random() < 0.7 else Pads()
+
+
+def size(
+    rng: np.random.Generator, kernel: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int]:
+    need = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    return need[0] + int(rng.integers(0, 6)), need[1] + int(rng.integers(0, 12))

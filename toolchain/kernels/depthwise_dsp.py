@@ -1,0 +1,115 @@
+"""Depthwise convolution on the DSP extension: planes of 16-bit pairs, channel by channel.
+
+The rows of one channel are gathered into a small padded plane in scratch memory. There, pixels
+that are neighbours in a row are neighbours in a word, so SMLAD multiplies two taps of a kernel row
+at once, and the words of a kernel row serve four outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from toolchain.ir.tensor import Array
+from toolchain.kernels.base import Helper, Isa, Specialised, integer
+from toolchain.kernels.conv_dsp import Geometry
+from toolchain.kernels.output_stage import OutputStage, choose, filters_of
+from toolchain.kernels.packing import folded, reachable
+from toolchain.numerics import Int64
+from toolchain.ops.base import Lowered, Number, RowTaps
+
+_SCRATCH = 6144  # a plane may take about as much as a small network's other needs
+_GROUP = 4  # outputs side by side
+
+
+@dataclass(frozen=True)
+class DepthwiseDsp:
+    """Depthwise convolution of any kernel, stride and multiplier; columns are not dilated."""
+
+    name: str = "depthwise_conv2d_dsp"
+    isa: Isa = Isa.DSP
+
+    def supports(self, lowered: Lowered) -> bool:
+        """See `Kernel.supports`."""
+        return (
+            lowered.kernel == "depthwise_conv2d"
+            and lowered.taps is not None
+            and lowered.numbers["w_zero"] == 0
+            and lowered.numbers["dilation_w"] == 1
+            and _packed(lowered) is not None
+        )
+
+    def specialise(self, lowered: Lowered) -> Specialised:
+        """See `Kernel.specialise`."""
+        geometry, taps = Geometry.of(lowered.numbers), lowered.taps
+        packed = _packed(lowered)
+        assert taps is not None
+        assert packed is not None
+        tables, output = packed
+        row_words = ((geometry.out_w - 1) * geometry.stride_w + geometry.kernel[1] + 1) // 2
+        taps = _rows_per_call(taps, 4 * row_words)
+        used = min(geometry.in_w, 2 * row_words - geometry.pad_left)
+        paired = used - geometry.pad_left % 2
+        numbers: dict[str, Number] = {
+            **{k: lowered.numbers[k] for k in ("in_c", "out_w", "multiplier", "x_zero")},
+            "pad_left": geometry.pad_left,
+            "pad_rows": taps.padded,
+            "padded": taps.padded or geometry.edges,
+            "rows": taps.rows,
+            "in_rows": taps.count,
+            "row_words": row_words,
+            "pairs": paired // 2,
+            "last": paired % 2,
+            "taps": tables["weights"].shape[1],
+        }
+        helper: dict[str, Number] = {
+            "kernel": geometry.kernel,
+            "stride": (taps.stride, geometry.stride_w),
+            "rest": geometry.out_w % _GROUP,
+            **output.numbers,
+        }
+        return Specialised(
+            numbers,
+            tables,
+            4 * row_words * taps.count,
+            # A single row would have to be made column by column to be in order.
+            in_order=taps.rows == 1 and taps.out_rows > 1,
+            taps=taps,
+            helpers=(Helper("plane_dsp", helper),),
+        )
+
+
+def _rows_per_call(taps: RowTaps, row_bytes: int) -> RowTaps:
+    """Make as many output rows per call as scratch memory allows: input rows are gathered once."""
+    if taps.dilation > 1:
+        return taps
+
+    def count(rows: int) -> int:
+        return (rows - 1) * taps.stride + taps.count
+
+    divisors = (r for r in range(taps.out_rows, 1, -1) if taps.out_rows % r == 0)
+    rows = next((r for r in divisors if count(r) * row_bytes <= _SCRATCH), 1)
+    return replace(taps, rows=rows, count=count(rows))
+
+
+def _filters(lowered: Lowered) -> Int64:
+    """Return the filters as (channels, KH * KW)."""
+    weights = lowered.tables["weights"].astype(np.int64)
+    return weights.reshape(-1, weights.shape[-1]).T
+
+
+def _packed(lowered: Lowered) -> tuple[dict[str, Array], OutputStage] | None:
+    """Return the kernel's tables and output stage, ``None`` if sums could overflow."""
+    tables, n, filters = lowered.tables, lowered.numbers, _filters(lowered)
+    bias, low, high = reachable(filters, tables["bias"].astype(np.int64), integer(n, "x_zero"))
+    output = choose(filters_of(n, tables["multiplier"], tables["shift"], low, high))
+    start, reach = folded(bias, low, high, output)
+    if reach.max() >= 2**31:
+        return None
+    packed: dict[str, Array] = {
+        "weights": (filters * ~output.constant[:, None]).astype(np.int8),
+        "stage": np.stack([start, output.multiplier], 1).astype(np.int32),
+        "extra": output.extra.astype(np.int16),
+    }
+    return packed, output

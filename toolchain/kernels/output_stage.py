@@ -1,0 +1,227 @@
+"""How a DSP kernel turns accumulators into outputs, proven equal to double rounding.
+
+TFLite's requantisation rounds twice. For the accumulators that a filter can reach it is still only
+a step function with at most 255 steps, so a cheaper formula is exact if it has the same steps.
+Three formulas, the cheapest that is exact for all filters of a node is taken:
+
+* ``linear``: ``(acc * M / 2**32 + C) >> S``. Zero point and rounding are folded into the bias; a
+  small ``C`` tunes where the steps fall. It serves outputs that never lie below their zero point
+  (a fused ReLU): below zero, double rounding is not one line.
+* ``signed``: the two roundings in six instructions, for right shifts of 1 to 22.
+* ``general``: as the portable kernels do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from toolchain.kernels.base import integer
+from toolchain.numerics import Int64, requantize
+from toolchain.ops.base import Number
+
+Mask = npt.NDArray[np.bool_]
+
+_MAX_SHIFT = 22
+_TUNING = np.arange(-8192, 8192)
+_FAR = 2**15 - 8192
+_NEAR = (0, *(sign * (3 << i) // 2 for i in range(9) for sign in (1, -1)))
+
+
+class Mode(Enum):
+    """The formulas, cheapest first; the value is the name that the templates know."""
+
+    LINEAR = "linear"
+    SIGNED = "signed"
+    GENERAL = "general"
+
+
+@dataclass(frozen=True, eq=False)
+class Filters:
+    """Requantisation of a node's filters and the accumulators that they can reach.
+
+    Attributes:
+        multiplier: shape (N,), ``0 <= q < 2**31``.
+        shift: shape (N,), as `toolchain.numerics.requantize` takes it.
+        low: shape (N,), least accumulator, bias included.
+        high: shape (N,), greatest accumulator.
+        zero: zero point of the output.
+        bounds: least and greatest output.
+    """
+
+    multiplier: Int64
+    shift: Int64
+    low: Int64
+    high: Int64
+    zero: int
+    bounds: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class OutputStage:
+    """A formula and its constants.
+
+    Attributes:
+        mode: the formula.
+        shift: the common shift ``S`` of ``linear``, else 0.
+        bias: shape (N,), to be added to the filters' biases.
+        multiplier: shape (N,), int32.
+        extra: shape (N,), int16: ``C`` of ``linear``, the right shift of ``signed``, the shift of
+            ``general``.
+        constant: shape (N,), filters that reach one output only: their products and own bias must
+            be left out.
+        zero: zero point of the output.
+        bounds: least and greatest output.
+    """
+
+    mode: Mode
+    shift: int
+    bias: Int64
+    multiplier: Int64
+    extra: Int64
+    constant: npt.NDArray[np.bool_]
+    zero: int
+    bounds: tuple[int, int]
+
+    @property
+    def numbers(self) -> dict[str, Number]:
+        """Return the literals of the templates' output stage."""
+        return {
+            "mode": self.mode.value,
+            "shift": self.shift,
+            "y_zero": self.zero,
+            "y_min": self.bounds[0],
+            "y_max": self.bounds[1],
+        }
+
+
+def filters_of(
+    numbers: Mapping[str, Number], multiplier: Int64, shift: Int64, low: Int64, high: Int64
+) -> Filters:
+    """Collect a weighted node's requantisation; scalars are repeated for all filters."""
+    zero, least, greatest = (integer(numbers, key) for key in ("y_zero", "y_min", "y_max"))
+    q = np.broadcast_to(multiplier.astype(np.int64), low.shape)
+    s = np.broadcast_to(shift.astype(np.int64), low.shape)
+    return Filters(q, s, low, high, zero, (least, greatest))
+
+
+def choose(filters: Filters) -> OutputStage:
+    """Return the cheapest formula that is exact for all ``filters``."""
+    least, most = _output(filters, filters.low), _output(filters, filters.high)
+    varies = least < most
+    return (
+        _linear(filters, varies, least)
+        or _signed(filters, varies, least)
+        or _general(filters, varies, least)
+    )
+
+
+def _output(f: Filters, acc: Int64) -> Int64:
+    return np.clip(requantize(acc, f.multiplier, f.shift) + f.zero, *f.bounds)
+
+
+def _general(f: Filters, varies: Mask, value: Int64) -> OutputStage:
+    bias, multiplier = _rounded(f, varies, value)
+    extra = np.where(varies, f.shift, -1)
+    return OutputStage(Mode.GENERAL, 0, bias, multiplier, extra, ~varies, f.zero, f.bounds)
+
+
+def _rounded(f: Filters, varies: Mask, value: Int64) -> tuple[Int64, Int64]:
+    """Return bias and multiplier; with a right shift of 1 a constant output is a bias alone."""
+    return np.where(varies, 0, 4 * (value - f.zero)), np.where(varies, f.multiplier, 2**30)
+
+
+def _signed(f: Filters, varies: Mask, value: Int64) -> OutputStage | None:
+    shift = np.where(varies, -f.shift, 1)
+    reach = np.where(varies, np.maximum(-f.low, f.high), 0)
+    if f.bounds != (-128, 127) or shift.min() < 1 or shift.max() > _MAX_SHIFT:
+        return None
+    if reach.max() >= 2**30:
+        return None
+    bias, multiplier = _rounded(f, varies, value)
+    return OutputStage(Mode.SIGNED, 0, bias, multiplier, shift, ~varies, f.zero, f.bounds)
+
+
+def _linear(f: Filters, varies: Mask, value: Int64) -> OutputStage | None:
+    right = np.where(varies, -f.shift, _MAX_SHIFT)
+    if f.bounds[0] < f.zero or f.bounds != (-128, 127) or right.min() < 1:
+        return None
+    if right.max() > _MAX_SHIFT:
+        return None
+    # An even shift lets layers share their code more often and costs at most a bit of M.
+    common = int(right.min() - 1) & ~1
+    drop = right - 1 - common
+    multiplier = np.where(varies, (f.multiplier + (1 << drop >> 1)) >> drop, 2**30)
+    bias, tuning = value << common << 2, np.zeros_like(f.low)
+    steps = _steps(f)
+    for channel in np.flatnonzero(varies):
+        reach = int(f.low[channel]), int(f.high[channel])
+        near = (int(multiplier[channel]) + change for change in _NEAR)
+        found = ((m, _tune(steps[channel], reach, m, common, f)) for m in near if 0 < m < 2**31)
+        tuned = next(((m, constants) for m, constants in found if constants), None)
+        if tuned is None:
+            return None
+        multiplier[channel], (bias[channel], tuning[channel]) = tuned
+    return OutputStage(Mode.LINEAR, common, bias, multiplier, tuning, ~varies, f.zero, f.bounds)
+
+
+def _levels(f: Filters) -> Int64:
+    """Return the outputs above the least one, less the zero point."""
+    return np.arange(f.bounds[0] + 1, f.bounds[1] + 1, dtype=np.int64) - f.zero
+
+
+def _steps(f: Filters) -> Int64:
+    """Return for each filter (row) the least accumulator that reaches each level (column).
+
+    ``round(acc * q / 2**31) >= u * 2**s - 2**(s - 1)``, solved for ``acc``; all levels are above
+    the zero point, where both roundings go the same way.
+    """
+    level = _levels(f)[None, :]
+    right = np.clip(-f.shift, 1, _MAX_SHIFT)[:, None]
+    bound = (((level << right) - (1 << right >> 1)) << 31) - 2**30
+    return -(-bound // np.maximum(f.multiplier, 1)[:, None])
+
+
+def _tune(
+    steps: Int64, reach: tuple[int, int], multiplier: int, shift: int, f: Filters
+) -> tuple[int, int] | None:
+    """Return a bias and a ``C`` that put the steps of ``linear`` where they belong."""
+    low, high = reach
+    ratio = 2.0**32 / multiplier
+    place = (_levels(f) + f.zero) * 2.0**shift * ratio - steps
+    above = place[steps <= high]
+    below = place[steps > low] + 1
+    least = above.max() if above.size else below.min() - 1
+    most = below.min() if below.size else least + 1
+    if least >= most:
+        return None
+    middle = (least + most) / 2
+    # Of all C, those near this one centre the accumulators around 0, however large the bias.
+    centre = np.clip(round((middle + (low + high) / 2) / ratio), -_FAR, _FAR)
+    tunings = centre + _TUNING
+    offset = np.round(middle - tunings * ratio)
+    best = int(np.argmin(np.abs(middle - tunings * ratio - offset)))
+    bias, tuning = int(offset[best]), int(tunings[best])
+    return (bias, tuning) if _proved(steps, reach, (bias, tuning, multiplier, shift), f) else None
+
+
+def _proved(
+    steps: Int64, reach: tuple[int, int], constants: tuple[int, int, int, int], f: Filters
+) -> bool:
+    """Tell whether ``linear`` has exactly these steps for all accumulators within ``reach``."""
+    low, high = reach
+    bias, tuning, multiplier, shift = constants
+    if max(abs(low + bias), abs(high + bias)) >= 2**31:
+        return False
+    level = _levels(f) + f.zero
+
+    def linear(acc: Int64) -> Int64:
+        return ((((acc + bias) * multiplier) >> 32) + tuning) >> shift
+
+    reached = (steps > high) | (linear(np.maximum(steps, low)) >= level)
+    not_before = (steps <= low) | (linear(np.minimum(steps - 1, high)) < level)
+    return bool(np.all(reached & not_before))

@@ -1,0 +1,112 @@
+"""Packing of weights for the DSP kernels: pairs of filters share a lane.
+
+A 16-bit lane holds ``256 * high + low`` of two filters, so one multiplication serves both: the sum
+of products with the lane is ``256 * acc_high + acc_low``, and a second sum with the low filter
+alone (sign-extended out of the same word) tells them apart. The weights take no more bytes than
+before. Lanes stand in the order in which SXTB16 widens four inputs: 0, 2, 1, 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.ir.tensor import Array
+from toolchain.kernels.base import integer
+from toolchain.kernels.output_stage import OutputStage, choose, filters_of
+from toolchain.numerics import Int64
+from toolchain.ops.base import Number
+
+STAGE_WORDS = 5  # per pair of filters
+_ORDER = (0, 2, 1, 3)
+_HIGH_REACH = 2**23  # 256 * acc must fit a word
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Filters as the DSP matrix kernels read them.
+
+    Attributes:
+        weights: int8, shape (pairs, K, 2), in words.
+        stage: int32, shape (pairs, STAGE_WORDS).
+        output: the formula of the output stage.
+    """
+
+    weights: Array
+    stage: Array
+    output: OutputStage
+
+
+def reachable(filters: Int64, bias: Int64, x_zero: int) -> tuple[Int64, Int64, Int64]:
+    """Return the bias with the input's zero point folded in, and the accumulators' bounds.
+
+    Args:
+        filters: shape (N, K), int8 values.
+        bias: shape (N,).
+        x_zero: zero point of the int8 input.
+    """
+    centre = bias - x_zero * filters.sum(1)
+    positive, negative = np.maximum(filters, 0).sum(1), np.minimum(filters, 0).sum(1)
+    low, high = -128 * positive + 127 * negative, 127 * positive - 128 * negative
+    return centre, centre + low, centre + high
+
+
+def pack(
+    filters: Int64, tables: Mapping[str, Array], numbers: Mapping[str, Number]
+) -> Packed | None:
+    """Pack filters of shape (N, K), K a multiple of 4; ``None`` if their values do not allow it.
+
+    Args:
+        filters: in the order in which the kernel reads its inputs, zeros where it reads padding.
+        tables: ``bias``, ``multiplier`` and ``shift`` of the node.
+        numbers: the node's zero points and output range.
+    """
+    bias, low, high = reachable(
+        filters, tables["bias"].astype(np.int64), integer(numbers, "x_zero")
+    )
+    output = choose(filters_of(numbers, tables["multiplier"], tables["shift"], low, high))
+    live = filters * ~output.constant[:, None]
+    start, reach = folded(bias, low, high, output)
+    if reach[0::2].max() >= _HIGH_REACH or reach.max() >= 2**31:
+        return None
+    weights = _lanes(_even(live))
+    if weights is None:
+        return None
+    stage = _stage(_even(start), _even(output.multiplier), _even(output.extra))
+    return Packed(weights, stage, output)
+
+
+def folded(bias: Int64, low: Int64, high: Int64, output: OutputStage) -> tuple[Int64, Int64]:
+    """Return the biases that the kernel starts from, and how far from 0 accumulators may lie.
+
+    Args:
+        bias: biases with the input's zero point folded in, as `reachable` returns them.
+        low: least accumulators.
+        high: greatest accumulators.
+        output: the formula, which adds its own biases.
+    """
+    start = np.where(output.constant, 0, bias) + output.bias
+    ends = np.abs(np.stack([low, high]) + output.bias).max(0)
+    return start, np.maximum(np.where(output.constant, 0, ends), np.abs(start))
+
+
+def _even(values: Int64) -> Int64:
+    """Append a zero filter where the number of filters is odd."""
+    width = [(0, len(values) % 2)] + [(0, 0)] * (values.ndim - 1)
+    return np.pad(values, width)
+
+
+def _lanes(filters: Int64) -> Array | None:
+    lanes = 256 * filters[0::2] + filters[1::2]
+    if lanes.min(initial=0) < -(2**15) or lanes.max(initial=0) >= 2**15:
+        return None
+    groups = lanes.reshape(len(lanes), -1, 4)[:, :, _ORDER]
+    return np.ascontiguousarray(groups).astype("<i2").view(np.int8)
+
+
+def _stage(bias: Int64, multiplier: Int64, extra: Int64) -> Array:
+    both = (extra[0::2] & 0xFFFF) | (extra[1::2] << 16)
+    columns = (256 * bias[0::2] + bias[1::2], bias[1::2], multiplier[0::2], multiplier[1::2], both)
+    return np.stack(columns, 1).astype(np.uint32).view(np.int32)
