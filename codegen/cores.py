@@ -22,7 +22,9 @@ def fpu_flags(board: Board) -> tuple[str, ...]:
 def gcc_core_flags(board: Board) -> tuple[str, ...]:
     """Return the flags that choose a board's core and floating-point unit for GCC."""
     bare = board.core == "cortex-m33" and not _has_fpu(board)
-    return (f"-mcpu={board.core}{'+nofp' if bare else ''}", "-mthumb", *fpu_flags(board))
+    core = (f"-mcpu={board.core}{'+nofp' if bare else ''}", "-mthumb", *fpu_flags(board))
+    # GCC 12's own vectorisation for MVE gives wrong sums; the MVE kernels are vectorised by hand.
+    return (*core, "-fno-tree-vectorize") if board.core == "cortex-m55" else core
 
 
 def zig_core_flags(board: Board) -> tuple[str, ...]:
