@@ -22,7 +22,7 @@ import numpy as np
 
 from boards import load_board
 from codegen.project import project_files
-from runtimes.emulator import Emulator
+from runtimes.emulator.emulator import Emulator
 from runtimes.toolchains import build_firmware
 from toolchain.cli.arguments import random_cases
 from toolchain.cli.pipeline import Project, load_graph, plan_for

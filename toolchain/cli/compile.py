@@ -1,0 +1,102 @@
+"""``tessera compile``: a model becomes a C99 project for a board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from toolchain.cli.arguments import board_option, model_argument
+from toolchain.cli.report import Reporter, common_options
+from toolchain.cli.table import kib, millions, print_table
+
+if TYPE_CHECKING:
+    from boards import Board
+    from toolchain.cli.pipeline import Project
+    from toolchain.ir import Graph
+    from toolchain.plan import Plan
+    from toolchain.plan.fit import Fit
+
+
+@click.command()
+@model_argument()
+@board_option(required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("build"),
+    show_default=True,
+    help="Folder of the project.",
+)
+@common_options
+def command(reporter: Reporter, model: Path, board: str, output: Path) -> int:
+    """Compile MODEL into readable C99 and a PlatformIO project."""
+    project, fit = compile_model(reporter, model, board, output)
+    reporter.note(f"next: tessera test {output} --inputs images.npy")
+    return reporter.result(compile_facts(project.graph, project.plan, fit))
+
+
+def compile_model(reporter: Reporter, model: Path, board: str, output: Path) -> tuple[Project, Fit]:
+    """Compile ``model`` for ``board`` into ``output`` and print the table of memory.
+
+    Raises:
+        FitError: E301 if it does not fit; nothing is written then.
+    """
+    from boards import load_board
+    from toolchain.cli.pipeline import footprint, load_graph, plan_for, write_model_project
+
+    target = load_board(board)
+    graph = load_graph(model, reporter)
+    plan = plan_for(graph, target)
+    fit = footprint(graph, plan, target)
+    say_fit(reporter, graph, fit, target)
+    fit.require()
+    project = write_model_project(model, graph, plan, target, output)
+    reporter.say(f"wrote {output}/ ({project.name}, plan {plan.hash[:8]})")
+    return project, fit
+
+
+def compile_facts(graph: Graph, plan: Plan, fit: Fit) -> dict[str, Any]:
+    """Return the ``result`` object of ``compile``."""
+    return {
+        "fits": fit.fits,
+        "arena_bytes": plan.arena_bytes,
+        "stack_bytes": fit.stack_bytes,
+        "input_bytes": sum(tensor.nbytes for tensor in graph.input_tensors),
+        "output_bytes": sum(tensor.nbytes for tensor in graph.output_tensors),
+        "ram_total_bytes": fit.ram_total_bytes,
+        "flash_weights_bytes": graph.weight_bytes,
+        "flash_total_bytes": fit.flash_total_bytes,
+        "macs": graph.macs,
+        "mac_factor": plan.mac_factor,
+        "plan_hash": plan.hash,
+    }
+
+
+def say_fit(reporter: Reporter, graph: Graph, fit: Fit, board: Board) -> None:
+    """Print the table of RAM and flash against the board."""
+    reporter.say(
+        f"{graph.name} on {board.name} ({board.core}, {board.mhz} MHz), {millions(graph.macs)}MACs"
+    )
+    ram, flash = board.ram, board.flash
+    rows = [
+        ("RAM", kib(fit.ram_total_bytes), kib(ram.size), share(fit.ram_total_bytes, ram.size)),
+        ("  arena", kib(fit.arena_bytes), "", ""),
+        ("  stack", kib(fit.stack_bytes), "", ""),
+        (
+            "flash",
+            kib(fit.flash_total_bytes),
+            kib(flash.size),
+            share(fit.flash_total_bytes, flash.size),
+        ),
+        ("  weights", kib(graph.weight_bytes), "", ""),
+    ]
+    print_table(reporter, ("memory", ">needed", ">available", ">used"), rows)
+    reporter.say("fits" if fit.fits else "does not fit")
+
+
+def share(part: int, whole: int) -> str:
+    """Return ``part`` of ``whole`` in percent."""
+    return f"{100 * part / whole:.1f} %"

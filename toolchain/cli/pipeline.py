@@ -1,0 +1,126 @@
+"""The way of a model through the house, as the verbs walk it.
+
+The only place that ties the rooms together: import, simplify, plan, check, emit, write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolchain.cli.report import Reporter
+from toolchain.errors import UsageError
+
+if TYPE_CHECKING:
+    from boards import Board
+    from toolchain.ir import Graph
+    from toolchain.plan import Plan
+    from toolchain.plan.fit import Fit
+
+MODEL_COPY = "model.tflite"
+PLAN_FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A compiled model: what it is made from and where it lives."""
+
+    folder: Path
+    graph: Graph
+    plan: Plan
+    board: Board
+    name: str
+
+
+def load_graph(model: Path, reporter: Reporter) -> Graph:
+    """Import ``model`` and simplify it; importer's warnings go to the reporter."""
+    import warnings
+
+    from toolchain.importers import import_model
+    from toolchain.passes import simplify
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        graph = simplify(import_model(model))
+    for warning in caught:
+        reporter.warn(str(warning.message))
+    return graph
+
+
+def plan_for(graph: Graph, board: Board) -> Plan:
+    """Return the default plan of ``graph`` for ``board``, checked."""
+    from toolchain.plan import check_plan, plan_model
+
+    plan = plan_model(graph, board)
+    check_plan(graph, plan)
+    return plan
+
+
+def footprint(graph: Graph, plan: Plan, board: Board) -> Fit:
+    """Return what the firmware needs of the board's memory, before anything is built."""
+    from codegen.estimate import estimate_flash
+    from toolchain.plan.fit import fit
+
+    return fit(graph, plan, board, flash_bytes=estimate_flash(graph, plan))
+
+
+def write_model_project(
+    model: Path, graph: Graph, plan: Plan, board: Board, folder: Path
+) -> Project:
+    """Emit the project of ``plan`` and write it to ``folder``, atomically."""
+    from codegen.folder import write_project
+    from codegen.project import project_files
+    from toolchain.plan import plan_to_json
+
+    data = model.read_bytes()
+    name = c_name(model)
+    files: dict[str, str | bytes] = dict(project_files(graph, plan, board, name=name))
+    files[MODEL_COPY] = data
+    files[PLAN_FILE] = plan_to_json(plan)
+    facts = {
+        "board": board.id,
+        "name": name,
+        "model_sha256": hashlib.sha256(data).hexdigest(),
+        "plan_hash": plan.hash,
+    }
+    write_project(files, facts, folder)
+    return Project(folder, graph, plan, board, name)
+
+
+def open_project(folder: Path, reporter: Reporter) -> Project:
+    """Return the project in ``folder``, its model imported again and its plan checked.
+
+    Raises:
+        UsageError: E105 if it is not a project, E108 if its model or plan is not the one that it
+            was made from.
+    """
+    from boards import load_board
+    from codegen.folder import read_manifest
+    from toolchain.plan import check_plan, plan_from_json
+
+    manifest = read_manifest(folder)
+    hint = "tessera compile MODEL --board BOARD -o " + str(folder)
+    try:
+        digest = hashlib.sha256((folder / MODEL_COPY).read_bytes()).hexdigest()
+        text = (folder / PLAN_FILE).read_text(encoding="utf-8")
+        board, name = load_board(str(manifest["board"])), str(manifest["name"])
+    except (OSError, KeyError) as error:
+        raise UsageError("E108", f"the project is not complete: {error}", hints=[hint]) from None
+    if digest != manifest.get("model_sha256"):
+        raise UsageError("E108", f"{MODEL_COPY} is not the compiled model", hints=[hint])
+    graph = load_graph(folder / MODEL_COPY, reporter)
+    plan = plan_from_json(text)
+    check_plan(graph, plan)
+    if plan.hash != manifest.get("plan_hash"):
+        raise UsageError("E108", f"{PLAN_FILE} is not the compiled plan", hints=[hint])
+    return Project(folder, graph, plan, board, name)
+
+
+def c_name(model: Path) -> str:
+    """Return a C identifier for a model file: its name, or ``model`` where that is not one."""
+    from codegen.model import identifier
+
+    name = identifier(model.stem)
+    return name if name[0].isalpha() else f"model_{name}"

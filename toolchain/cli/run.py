@@ -1,0 +1,59 @@
+"""``tessera run``: compile, test and profile a model in one go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from toolchain.cli.arguments import board_option, load_cases, model_argument, random_cases
+from toolchain.cli.report import Reporter, common_options
+
+_DIFFER = 4
+
+
+@click.command()
+@model_argument()
+@board_option(required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("build"),
+    show_default=True,
+    help="Folder of the project.",
+)
+@click.option("--inputs", type=click.Path(path_type=Path), help="N cases, .npy or .npz.")
+@click.option("--flash", is_flag=True, help="Then flash the board and validate it.")
+@common_options
+def command(
+    reporter: Reporter, model: Path, board: str, output: Path, inputs: Path | None, flash: bool
+) -> int:
+    """Compile MODEL, run its firmware in the emulator, compare, and show every layer.
+
+    With --flash the connected board is flashed and compared as well.
+    """
+    from toolchain.cli.compile import compile_facts, compile_model
+    from toolchain.cli.profile import profile_project
+    from toolchain.cli.test import check_project, say_comparisons
+
+    project, fit = compile_model(reporter, model, board, output)
+    ports = project.graph.input_tensors
+    cases = load_cases(inputs, ports) if inputs else random_cases(ports, 20, 0)
+    profile = profile_project(reporter, project) if project.board.emulation.unicorn else None
+    compared = check_project(project, cases, reporter)
+    if flash:
+        from toolchain.cli.flash import flash_project
+        from toolchain.cli.validate import validate_project
+
+        flash_project(reporter, project, None)
+        compared.append(validate_project(reporter, project, cases, None))
+    same = say_comparisons(reporter, compared, len(cases))
+    reporter.note(f"next: tessera flash {output} && tessera validate {output}")
+    facts = {
+        "compile": compile_facts(project.graph, project.plan, fit),
+        "profile": profile,
+        "cases": len(cases),
+        "targets": [one.facts() for one in compared],
+    }
+    return reporter.result(facts, 0 if same else _DIFFER)
