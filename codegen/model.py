@@ -7,14 +7,17 @@ one array in flash.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+from codegen.stream import CStream, StreamLowering
 from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.kernels import Specialised, kernel_named
 from toolchain.ops.base import Number, RowTaps
-from toolchain.plan.plan import Plan, Slot
+from toolchain.plan.plan import Plan, Slot, Stage, StreamStage
+from toolchain.plan.rows import named_row_work
 
 C_TYPES = {
     DType.INT8: "int8_t",
@@ -57,9 +60,12 @@ class Call:
     """One node: the function it calls and its arguments as C expressions.
 
     ``sources`` and ``results`` are the addresses of inputs and outputs, ``extras`` the tables and
-    scratch memory between them. With ``taps`` the function is a row kernel.
+    scratch memory between them. With ``taps`` the function is a row kernel. In a stream the
+    function makes one row, and `codegen.stream` says where rows lie.
     """
 
+    kind: ClassVar[str] = "layer"
+    index: int
     node: str
     identifier: str
     macs: int
@@ -82,13 +88,14 @@ class Port:
 
 @dataclass(frozen=True)
 class CModel:
-    """Everything ``model.c`` is made of."""
+    """Everything ``model.c`` is made of: ``calls`` in the order of the plan's steps."""
 
     graph: Graph
     plan: Plan
     functions: tuple[Function, ...]
     tables: tuple[Table, ...]
     calls: tuple[Call, ...]
+    stages: tuple[Call | CStream, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
@@ -109,41 +116,74 @@ class _Builder:
         self.functions: dict[object, Function] = {}
         self.tables: dict[object, Table] = {}
         self.slots: dict[str, Slot] = {t: s for s in plan.slots for t in s.tensors}
-        self.scratch = {s.name: s for s in plan.slots if not s.tensors}
+        self.named = {slot.name: slot for slot in plan.slots} | self.slots
+        self.calls: list[Call] = []
 
     def build(self) -> CModel:
-        nodes = {node.name: node for node in self.graph.nodes}
-        steps = [(nodes[stage.node], stage.kernel) for stage in self.plan.stages if stage.kernel]
-        calls = tuple(self._call(i, node, kernel) for i, (node, kernel) in enumerate(steps))
+        stages = tuple(stage for stage in map(self._stage, self.plan.stages) if stage is not None)
         return CModel(
             self.graph,
             self.plan,
             tuple(self.functions.values()),
             tuple(self.tables.values()),
-            calls,
+            tuple(self.calls),
+            stages,
             tuple(self._port(tensor) for tensor in self.graph.input_tensors),
             tuple(self._port(tensor) for tensor in self.graph.output_tensors),
         )
 
-    def _call(self, index: int, node: Node, kernel: str) -> Call:
+    def _stage(self, stage: Stage) -> Call | CStream | None:
+        nodes = {node.name: node for node in self.graph.nodes}
+        if isinstance(stage, StreamStage):
+            return self._stream(stage, [nodes[name] for name in stage.nodes])
+        return self._layer(nodes[stage.node], stage.kernel) if stage.kernel else None
+
+    def _layer(self, node: Node, kernel: str) -> Call:
         operands = self.graph.operands(node)
         lowered = node.op.lower(operands)
         special = kernel_named(kernel, lowered).specialise(lowered)
-        label = f"{index:02d}_{identifier(node.op.name)}"
+        sources = tuple(self._address(tensor, const=True) for tensor in operands.activations)
+        results = tuple(self._address(tensor, const=False) for tensor in operands.outputs)
+        return self._call(node, kernel, special, sources, results)
+
+    def _stream(self, stage: StreamStage, nodes: Sequence[Node]) -> CStream:
+        name = f"stream_{len(self.calls):02d}"
+        works = []
+        for node, kernel in zip(nodes, stage.kernels, strict=True):
+            work = named_row_work(self.graph, node, kernel)
+            assert work is not None, "a checked plan"
+            works.append(work)
+        calls = [self._call(work.node, work.kernel, work.special, (), ()) for work in works]
+        ctypes = {name: C_TYPES[tensor.dtype] for name, tensor in self.graph.tensors.items()}
+        return StreamLowering(stage, works, calls, self.named, ctypes).lower(name)
+
+    def _call(
+        self,
+        node: Node,
+        kernel: str,
+        special: Specialised,
+        sources: tuple[str, ...],
+        results: tuple[str, ...],
+    ) -> Call:
+        operands = self.graph.operands(node)
+        label = f"{len(self.calls):02d}_{identifier(node.op.name)}"
         extras = [self._table(label, name, data) for name, data in special.tables.items()]
         if special.scratch_bytes:
-            extras.append(f"arena + {self.scratch[f'{node.name}.scratch'].offset}")
-        return Call(
+            extras.append(f"arena + {self.named[f'{node.name}.scratch'].offset}")
+        call = Call(
+            len(self.calls),
             node.name,
             label,
             node.op.macs(operands),
             self._function(kernel, special, operands),
-            tuple(self._address(tensor, const=True) for tensor in operands.activations),
+            sources,
             tuple(extras),
-            tuple(self._address(tensor, const=False) for tensor in operands.outputs),
+            results,
             operands.outputs,
             special.taps,
         )
+        self.calls.append(call)
+        return call
 
     def _function(self, kernel: str, special: Specialised, operands: Operands) -> Function:
         ins = tuple(C_TYPES[tensor.dtype] for tensor in operands.activations)

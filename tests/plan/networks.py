@@ -7,7 +7,19 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.ir import DType, Graph, Node, Operands, Quant, Tensor, constant, verify
-from toolchain.ops import Conv2D, DepthwiseConv2D, FullyConnected, Op, Relu, Reshape
+from toolchain.ops import (
+    Add,
+    AveragePool2D,
+    Concat,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    MaxPool2D,
+    Mul,
+    Op,
+    Relu,
+    Reshape,
+)
 from toolchain.ops.spatial import Pads
 
 
@@ -59,24 +71,31 @@ def grow(build: Builder, x: Tensor) -> Tensor:
         return build.add(
             FullyConnected(), x, *build.weights((int(rng.integers(1, 12)), x.shape[1]), 0)
         )
-    kind = rng.choice(["conv", "conv", "depthwise", "relu", "reshape", "flat"])
+    kind = rng.choice(["window", "window", "window", "relu", "reshape", "flat"])
     if kind == "relu":
         return build.add(Relu(), x)
     if kind == "reshape":
         return build.add(Reshape((1, x.shape[2], x.shape[1], x.shape[3])), x, quant=x.quant)
     if kind == "flat":
         return build.add(Reshape((1, x.size)), x, quant=x.quant)
-    size = [int(k) for k in rng.integers(1, 4, 2)]
-    pads = Pads(*(int(rng.integers(0, k)) for k in np.repeat(size, 2)))
-    size = [
-        min(k, n + sum(p)) for k, n, p in zip(size, x.shape[1:3], (pads[:2], pads[2:]), strict=True)
-    ]
-    stride = tuple(int(s) for s in rng.integers(1, 3, 2))
-    if kind == "conv":
+    return window(build, x)
+
+
+def window(build: Builder, x: Tensor) -> Tensor:
+    """Add a convolution with a random kernel, stride, dilation and uneven padding."""
+    rng = build.rng
+    kernel, dilation = rng.integers(1, 5, 2), rng.integers(1, 3, 2)
+    extent = [(int(k) - 1) * int(d) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    pads = Pads(*(int(rng.integers(0, min(e, 4))) for e in np.repeat(extent, 2)))
+    room = [n + sum(p) for n, p in zip(x.shape[1:3], (pads[:2], pads[2:]), strict=True)]
+    size = [int(k) if e <= n else 1 for k, e, n in zip(kernel, extent, room, strict=True)]
+    stride = tuple(int(s) for s in rng.integers(1, 4, 2))
+    steps = tuple(int(d) for d in dilation)
+    if rng.random() < 0.6:
         weights = build.weights((int(rng.integers(1, 9)), *size, x.shape[3]), 0)
-        return build.add(Conv2D(stride, pads=pads), x, *weights)
+        return build.add(Conv2D(stride, steps, pads), x, *weights)
     weights = build.weights((1, *size, x.shape[3]), 3)
-    return build.add(DepthwiseConv2D(stride, pads=pads), x, *weights)
+    return build.add(DepthwiseConv2D(stride, steps, pads), x, *weights)
 
 
 def random_network(rng: np.random.Generator) -> Graph:
@@ -91,3 +110,38 @@ def random_network(rng: np.random.Generator) -> Graph:
             grow(build, made[-1] if rng.random() < 0.7 else made[int(rng.integers(len(made)))])
         )
     return build.graph(x)
+
+
+def grow_map(build: Builder, made: list[Tensor]) -> Tensor:
+    """Add one random node whose output is a map: windows, joins, elementwise functions."""
+    rng = build.rng
+    x = made[-1] if rng.random() < 0.75 else made[int(rng.integers(len(made)))]
+    twins = [t for t in made if t.shape == x.shape]
+    kind = rng.choice(["window", "window", "window", "pool", "relu", "add", "scale", "concat"])
+    if kind == "add":
+        return build.add(Add(), x, twins[int(rng.integers(len(twins)))])
+    if kind == "scale":
+        gate = build.activation(f"gate{len(build.tensors)}", (1, 1, 1, x.shape[3]))
+        return build.add(Mul(), x, gate)
+    if kind == "concat":
+        same = [t for t in made if t.shape[:3] == x.shape[:3] and t.quant == x.quant]
+        return build.add(Concat(3), x, same[int(rng.integers(len(same)))], quant=x.quant)
+    if kind == "pool":
+        kernel = tuple(
+            int(min(k, n)) for k, n in zip(rng.integers(1, 4, 2), x.shape[1:3], strict=True)
+        )
+        op = rng.choice([AveragePool2D, MaxPool2D])
+        return build.add(op(kernel, tuple(int(s) for s in rng.integers(1, 4, 2))), x, quant=x.quant)
+    return build.add(Relu(), x) if kind == "relu" else window(build, x)
+
+
+def random_map_network(rng: np.random.Generator) -> Graph:
+    """Return a graph of up to twelve nodes on maps, with residuals, joins and odd windows."""
+    build = Builder(rng)
+    size = (int(n) for n in rng.integers(4, 17, 2))
+    x = build.activation("x", (1, *size, int(rng.integers(1, 5))))
+    made = [x]
+    for _ in range(int(rng.integers(2, 13))):
+        made.append(grow_map(build, made))
+    gates = [t for name, t in build.tensors.items() if name.startswith("gate")]
+    return build.graph(x, *gates)

@@ -2,17 +2,20 @@
 
 from toolchain.plan.check import check_plan
 from toolchain.plan.layers import plan_layers
-from toolchain.plan.model import plan_model
-from toolchain.plan.plan import LayerStage, Plan, Slot, Stage, graph_hash
+from toolchain.plan.model import pareto, plan_model
+from toolchain.plan.plan import LayerStage, Plan, RowStore, Slot, Stage, StreamStage, graph_hash
 from toolchain.plan.serialise import plan_from_json, plan_to_json, read_plan, write_plan
 
 __all__ = [
     "LayerStage",
     "Plan",
+    "RowStore",
     "Slot",
     "Stage",
+    "StreamStage",
     "check_plan",
     "graph_hash",
+    "pareto",
     "plan_from_json",
     "plan_layers",
     "plan_model",

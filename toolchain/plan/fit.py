@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from boards import Board, Region, all_boards
 from toolchain.errors import FitError
 from toolchain.ir.graph import Graph
-from toolchain.plan.plan import Plan
+from toolchain.plan.plan import Plan, stage_nodes
 
 STACK_BYTES = 2048
 DATA_BYTES = 512
@@ -119,8 +119,9 @@ def _peak(plan: Plan) -> str:
     """Return the step at which most bytes are alive, with its terms, largest first."""
     if not plan.stages:
         return "an empty network"
-    alive = [[s for s in plan.slots if s.first <= i <= s.last] for i in range(len(plan.stages))]
+    nodes = [node for stage in plan.stages for node in stage_nodes(stage)]
+    alive = [[s for s in plan.slots if s.first <= i <= s.last] for i in range(len(nodes))]
     step = max(range(len(alive)), key=lambda i: sum(slot.size for slot in alive[i]))
     largest = sorted(alive[step], key=lambda slot: -slot.size)
     terms = " + ".join(f'"{slot.name}" {slot.size}' for slot in largest)
-    return f'peak at stage {step} "{plan.stages[step].node}": {terms} bytes'
+    return f'peak at step {step} "{nodes[step]}": {terms} bytes'

@@ -74,30 +74,34 @@ def roots(graph: Graph, work: Mapping[str, Work]) -> dict[str, str]:
     return found
 
 
-def buffers(graph: Graph, work: Mapping[str, Work], order: Sequence[Node]) -> list[Buffer]:
-    """Return the buffers of executing ``order`` step by step.
+def buffers(
+    graph: Graph, work: Mapping[str, Work], order: Sequence[Node], spans: Sequence[tuple[int, int]]
+) -> list[Buffer]:
+    """Return the buffers of whole tensors when ``order`` is executed.
 
     Inputs live from the first step; outputs live up to a step of their own behind the last.
+
+    Args:
+        graph: the graph.
+        work: what each node needs.
+        order: its nodes in order of execution.
+        spans: per step, first and last step of its stage, in all of which its tensors live.
     """
     root = roots(graph, work)
     first, last = dict.fromkeys(graph.inputs, 0), dict.fromkeys(graph.inputs, 0)
-    for step, node in enumerate(order):
+    for node, (start, end) in zip(order, spans, strict=True):
         for name in node.inputs:
             if name in root:
-                last[root[name]] = step
+                last[root[name]] = end
         for name in node.outputs:
-            first.setdefault(root[name], step)
-            last[root[name]] = step
+            first.setdefault(root[name], start)
+            last[root[name]] = end
     for name in graph.outputs:
         last[root[name]] = len(order)
     members: dict[str, list[str]] = {name: [] for name in first}
     for name, owner in root.items():
         members[owner].append(name)
-    made = [
+    return [
         Buffer(name, tuple(members[name]), graph.tensors[name].nbytes, first[name], last[name])
         for name in first
     ]
-    for step, node in enumerate(order):
-        if size := work[node.name].scratch_bytes:
-            made.append(Buffer(f"{node.name}.scratch", (), size, step, step))
-    return made

@@ -73,13 +73,14 @@ def moments(
     apart = not any(source.touches(result) for source in sources for result in results)
     if apart or not ordered or len(results) != 1:
         yield Moment(sources, results, sources)
-    elif all(window.elementwise for window in windows):
-        keeps = [
-            _lost(x, s, operands.output, results[0]) for x, s in zip(inputs, sources, strict=True)
-        ]
-        yield Moment(sources, results, tuple(span for span in keeps if span is not None))
-    else:
-        yield from _slices(operands, windows, sources, results[0])
+        return
+    parts = list(zip(windows, inputs, sources, strict=True))
+    exact = [(x, source) for window, x, source in parts if window.elementwise]
+    lost = (_lost(x, source, operands.output, results[0]) for x, source in exact)
+    yield Moment(tuple(source for _, source in exact), (), ())
+    sliced = [part for part in parts if not part[0].elementwise]
+    yield from _slices(operands.output, sliced, results[0])
+    yield Moment((), (), tuple(span for span in lost if span is not None))
 
 
 def _lost(x: Tensor, source: Span, y: Tensor, result: Span) -> Span | None:
@@ -99,15 +100,12 @@ def _lost(x: Tensor, source: Span, y: Tensor, result: Span) -> Span | None:
 
 
 def _slices(
-    operands: Operands, windows: Sequence[Window], sources: tuple[Span, ...], result: Span
+    y: Tensor, parts: Sequence[tuple[Window, Tensor, Span]], result: Span
 ) -> Iterator[Moment]:
-    axis = slice_axis(operands.output.shape)
-    count = operands.output.shape[axis]
+    axis = slice_axis(y.shape)
+    count = y.shape[axis]
     for row in range(count):
-        reads = tuple(
-            _window(window, x, source, axis, row)
-            for window, x, source in zip(windows, operands.activations, sources, strict=True)
-        )
+        reads = tuple(_window(window, x, source, axis, row) for window, x, source in parts)
         yield Moment(reads, (result.part(row, row + 1, count),), reads)
 
 

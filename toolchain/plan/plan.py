@@ -1,9 +1,10 @@
 """The plan: how a graph is executed, as a value beside it.
 
 A plan can be printed, diffed, saved as ``plan.json``, edited by hand, and is checked on load by
-code that does not know how it was made (`toolchain.plan.check`). Steps are numbered by stage, and
-the caller reads the outputs in one more step at the end; a slot lives from the first to the last
-step that needs it, both included.
+code that does not know how it was made (`toolchain.plan.check`). Each node takes a step, and the
+caller reads the outputs in one more step at the end; a slot lives from the first to the last step
+that needs it, both included. In a stream the steps of its nodes alternate; a slot is then alive
+whenever one of its steps runs.
 """
 
 from __future__ import annotations
@@ -30,8 +31,51 @@ class LayerStage:
     kernel: str
 
 
-# Patch and streaming stages will join this union.
-Stage = LayerStage
+@dataclass(frozen=True)
+class RowStore:
+    """Where a stream keeps the rows of a tensor that is never whole.
+
+    The newest row is made in the slot ``"<tensor>.fresh"`` if there is one, and moved to the ring
+    when those that read it at once have done so; else it is made in the ring. Row ``r`` of the
+    ring lies at ``r % ring`` rows from the start of the slot ``"<tensor>.ring"``.
+
+    Attributes:
+        tensor: the tensor's name.
+        ring: rows of the ring, 0 for none.
+        fresh: 1 if the newest row has a slot of its own, else 0.
+    """
+
+    tensor: str
+    ring: int
+    fresh: int
+
+
+@dataclass(frozen=True)
+class StreamStage:
+    """Nodes through which a map flows row by row; every row is computed once.
+
+    Again and again, the last node that has the rows it needs makes its next row
+    (`toolchain.plan.schedule`). Tensors without a store are whole maps with slots of their own.
+
+    Attributes:
+        feed: the network's input if the caller hands it over row by row, else empty.
+        nodes: in the graph's order.
+        kernels: the kernel of each node.
+        stores: where rows of the tensors inside the stage are kept.
+    """
+
+    feed: str
+    nodes: tuple[str, ...]
+    kernels: tuple[str, ...]
+    stores: tuple[RowStore, ...]
+
+
+Stage = LayerStage | StreamStage
+
+
+def stage_nodes(stage: Stage) -> tuple[str, ...]:
+    """Return the nodes that a stage executes; each takes one step of the plan."""
+    return (stage.node,) if isinstance(stage, LayerStage) else stage.nodes
 
 
 @dataclass(frozen=True)
@@ -42,8 +86,9 @@ class Slot:
     works in order, the node's output may run over those parts of a dying input that it has read.
 
     Attributes:
-        name: the first tensor that lives here, or ``"<node>.scratch"``.
-        tensors: all tensors that live here (a tensor and its views); empty for scratch.
+        name: the first tensor that lives here, or ``"<node>.scratch"``, ``"<tensor>.ring"``,
+            ``"<tensor>.fresh"``.
+        tensors: all tensors that live here whole (a tensor and its views).
         region: memory region of the board, ``"arena"`` when the board does not matter.
         offset: bytes from the start of the region's arena.
         size: bytes.

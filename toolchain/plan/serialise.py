@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from toolchain.errors import UsageError
-from toolchain.plan.plan import LayerStage, Plan
+from toolchain.plan.plan import LayerStage, Plan, StreamStage
 
 SCHEMA_VERSION = 1
 _MAX_BYTES = 64 * 2**20
-_TAGS: Mapping[type, str] = {LayerStage: "layer"}  # members of a union carry their tag as "kind"
+# Members of a union carry their tag as "kind".
+_TAGS: Mapping[type, str] = {LayerStage: "layer", StreamStage: "stream"}
 
 
 def plan_to_json(plan: Plan) -> str:

@@ -1,0 +1,135 @@
+"""Streams: every way to cut a network into stages gives the interpreter's bytes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codegen.emit import emit
+from runtimes.host.library import HostModel, compile_host
+from tests.ops.harness import random_values
+from tests.plan.networks import random_map_network
+from toolchain.errors import FitError
+from toolchain.ir import Graph, run
+from toolchain.kernels import Isa
+from toolchain.plan import (
+    Plan,
+    StreamStage,
+    check_plan,
+    pareto,
+    plan_from_json,
+    plan_layers,
+    plan_model,
+    plan_to_json,
+)
+from toolchain.plan.assemble import assemble
+from toolchain.plan.cuts import Cuts, Edge
+from toolchain.plan.lifetimes import prepare
+
+
+def random_cuts(graph: Graph, rng: np.random.Generator) -> Plan:
+    """Cut ``graph`` at random; where rows are kept is decided for a random limit of memory."""
+    work = prepare(graph, Isa.PORTABLE)
+    cuts = Cuts(graph, Isa.PORTABLE, work, graph.nodes)
+    path, step = [], 0
+    while step < len(graph.nodes):
+        longest = len(cuts.run(step))
+        length = int(rng.integers(0, longest + 1)) if rng.random() < 0.9 else 0
+        stream = length > 0
+        path.append(Edge(step, step + max(1, length), stream, need=0, work=0))
+        step = path[-1].end
+    segments = cuts.segments(path, int(rng.choice([0, 200, 10**6])))
+    return assemble(graph, Isa.PORTABLE, work, graph.nodes, segments)
+
+
+def assert_plans_equal_the_interpreter(seeds: range, folder: Path) -> int:
+    """Compile one randomly cut network per seed; return the number of streams."""
+    cases, files, streams = [], {}, 0
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        graph = random_map_network(rng)
+        plan = check_plan(graph, random_cuts(graph, rng))
+        assert plan_from_json(plan_to_json(plan)) == plan
+        streams += sum(isinstance(stage, StreamStage) for stage in plan.stages)
+        cases.append((seed, graph))
+        files |= emit(graph, plan, f"case{seed}")
+    library = compile_host(files, folder)
+    for seed, graph in cases:
+        model = HostModel(library, f"case{seed}", graph.input_tensors, graph.output_tensors)
+        inputs = [random_values(t, np.random.default_rng(seed)) for t in graph.input_tensors]
+        for _ in range(2):
+            for expected, got in zip(run(graph, inputs), model.run(inputs), strict=True):
+                np.testing.assert_array_equal(got, expected, err_msg=f"seed {seed}")
+    return streams
+
+
+def test_random_streams_equal_the_interpreter(tmp_path: Path) -> None:
+    assert assert_plans_equal_the_interpreter(range(60), tmp_path) > 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(5))
+def test_many_random_streams_equal_the_interpreter(block: int, tmp_path: Path) -> None:
+    assert_plans_equal_the_interpreter(range(1000 + 100 * block, 1100 + 100 * block), tmp_path)
+
+
+def test_fronts_fall_and_end_with_plain_layers() -> None:
+    smaller = 0
+    for seed in range(30):
+        graph = random_map_network(np.random.default_rng(seed))
+        front = [check_plan(graph, plan) for plan in pareto(graph)]
+        arenas = [plan.arena_bytes for plan in front]
+        assert arenas == sorted(set(arenas))
+        assert front[-1] == plan_layers(graph)
+        assert plan_model(graph) == front[0]
+        assert plan_model(graph, max_ram=front[-1].arena_bytes) == front[-1]
+        smaller += len(front) > 1
+    assert smaller > 5
+
+
+def test_an_impossible_limit_is_answered_with_the_least() -> None:
+    graph = random_map_network(np.random.default_rng(0))
+    least = plan_model(graph).arena_bytes
+    with pytest.raises(FitError) as caught:
+        plan_model(graph, max_ram=least - 1)
+    assert caught.value.code == "E304"
+    assert caught.value.numbers["least_ram_bytes"] == least
+
+
+def streamed() -> tuple[Graph, Plan]:
+    """Return a network whose plan of least memory has a ring and a fresh row."""
+    for seed in range(100):
+        graph = random_map_network(np.random.default_rng(seed))
+        plan = plan_model(graph)
+        first = plan.stages[0]
+        if isinstance(first, StreamStage) and any(s.ring > 1 and s.fresh for s in first.stores):
+            return graph, plan
+    raise AssertionError
+
+
+def test_a_damaged_stream_is_refused() -> None:
+    graph, plan = streamed()
+    stage = plan.stages[0]
+    assert isinstance(stage, StreamStage)
+    for i, store in enumerate(stage.stores):
+        if store.ring > 1:
+            less = replace(store, ring=store.ring - 1)
+            stores = (*stage.stores[:i], less, *stage.stores[i + 1 :])
+            damaged = replace(plan, stages=(replace(stage, stores=stores), *plan.stages[1:]))
+            with pytest.raises(FitError, match="overwritten"):
+                check_plan(graph, damaged)
+    for change, said in (
+        ({"stores": ()}, "no slot"),
+        ({"kernels": ()}, "one kernel per node"),
+        ({"kernels": ("x",) * len(stage.kernels)}, "cannot run row by row"),
+        ({"nodes": stage.nodes[::-1], "kernels": stage.kernels[::-1]}, "before it is made"),
+        ({"feed": "nothing"}, "only input"),
+        ({"stores": (replace(stage.stores[0], ring=-1),)}, "none are kept"),
+        ({"stores": (replace(stage.stores[0], tensor="?"),)}, "none are kept"),
+    ):
+        damaged = replace(plan, stages=(replace(stage, **change), *plan.stages[1:]))
+        with pytest.raises(FitError, match=said):
+            check_plan(graph, damaged)

@@ -1,0 +1,130 @@
+"""The checker's part for streams: rows flow through the shadow as they will through the arena."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from toolchain.ir.graph import Graph, Node
+from toolchain.ir.tensor import Tensor
+from toolchain.kernels import Isa, kernel_named
+from toolchain.plan.moments import Moment, Span, moments
+from toolchain.plan.plan import RowStore, StreamStage
+from toolchain.plan.rows import RowWork, named_row_work, row_bytes, row_count
+from toolchain.plan.schedule import Feed, Make, Stream, Worker
+from toolchain.plan.shadow import Shadow, wrong
+
+
+class StreamCheck:
+    """One stream on the shadow of the arena.
+
+    Args:
+        graph: the planned graph.
+        shadow: the arena; its step is that of the stream's first node, and moves on.
+        stage: the stream.
+        nodes: its nodes.
+        isa: instruction set of the plan.
+    """
+
+    def __init__(
+        self, graph: Graph, shadow: Shadow, stage: StreamStage, nodes: Sequence[Node], isa: Isa
+    ) -> None:
+        self.graph, self.shadow, self.stage = graph, shadow, stage
+        self.start = shadow.step
+        self.stores = {store.tensor: store for store in stage.stores}
+        self.workers = self._workers(nodes, isa)
+        self.position = {worker.output.name: i for i, worker in enumerate(self.workers)}
+        self._check_stores()
+        both = (self.position[s.tensor] for s in stage.stores if s.ring and s.fresh)
+        self.stream = Stream(self.workers, frozenset(both))
+
+    def run(self) -> None:
+        """Execute the stream to its end.
+
+        Raises:
+            FitError: E303.
+        """
+        for event in self.stream.events():
+            worker = self.workers[event.position]
+            shift = len(self.workers) - len(self.stage.nodes)
+            self.shadow.step = self.start + max(0, event.position - shift)
+            if isinstance(event, Make):
+                self._make(worker, event.row)
+            else:
+                self._keep(worker, event.row)
+        for worker, made in zip(self.workers, self.stream.made, strict=True):
+            if made != worker.rows:
+                raise wrong(f"the stream stops at row {made} of {worker.rows}", worker.output.name)
+        self.shadow.step = self.start + len(self.stage.nodes)
+
+    def _workers(self, nodes: Sequence[Node], isa: Isa) -> list[Worker]:
+        if len(self.stage.kernels) != len(nodes):
+            raise wrong("a stream needs one kernel per node", f'node "{nodes[0].name}"')
+        workers: list[Worker] = []
+        if self.stage.feed:
+            workers.append(Feed(self.graph.tensors[self.stage.feed]))
+        for node, kernel in zip(nodes, self.stage.kernels, strict=True):
+            work = named_row_work(self.graph, node, kernel)
+            if work is None:
+                raise wrong(f'cannot run row by row with kernel "{kernel}"', f'node "{node.name}"')
+            if kernel_named(kernel, node.op.lower(work.row_operands)).isa > isa:
+                raise wrong(f'kernel "{kernel}" does not run on it', f'node "{node.name}"')
+            workers.append(work)
+        return workers
+
+    def _check_stores(self) -> None:
+        for store in self.stage.stores:
+            legal = store.ring >= 0 and store.fresh in (0, 1) and store.ring + store.fresh > 0
+            if not legal or store.tensor not in self.position:
+                raise wrong("no rows of this are made here, or none are kept", f'"{store.tensor}"')
+        for position, worker in enumerate(self.workers):
+            for need in worker.needs:
+                if self.position.get(need.tensor, -1) >= position:
+                    raise wrong(f'reads "{need.tensor}" before it is made', worker.output.name)
+
+    def _make(self, worker: Worker, row: int) -> None:
+        result = self._row(worker.output, row)
+        if isinstance(worker, Feed):
+            self.shadow.write(result)
+            return
+        reader = f'row {row} of node "{worker.node.name}"'
+        scratch = self.shadow.scratch(worker.node.name, worker.special.scratch_bytes)
+        self.shadow.perform(self._moments(worker, row, result), scratch, reader)
+        self.shadow.read(result, reader)
+
+    def _moments(self, work: RowWork, row: int, result: Span) -> Iterator[Moment]:
+        tensors = self.graph.tensors
+        if work.special.taps is not None:
+            reads = tuple(
+                self._row(tensors[need.tensor], source)
+                for need in work.needs
+                for source in range(need.low[row], need.high[row])
+            )
+            yield Moment(reads, (result,), reads)
+            return
+        sources = tuple(self._row(tensors[n.tensor], n.low[row]) for n in work.needs)
+        windows = work.node.op.windows(work.row_operands)
+        in_order = work.special.in_order
+        yield from moments(work.row_operands, windows, sources, (result,), in_order=in_order)
+
+    def _keep(self, worker: Worker, row: int) -> None:
+        tensor = worker.output
+        fresh = self._row(tensor, row)
+        ring = self._ring(tensor, self.stores[tensor.name], row)
+        self.shadow.perform([Moment((fresh,), (ring,), ())], (), f'"{fresh.value}"')
+
+    def _row(self, tensor: Tensor, row: int) -> Span:
+        """Return where a row lies now."""
+        store = self.stores.get(tensor.name)
+        if store is None:
+            return self.shadow.span(tensor).part(row, row + 1, row_count(tensor))
+        kept = self.stream.kept[self.position[tensor.name]]
+        if store.ring and (not store.fresh or row < kept):
+            return self._ring(tensor, store, row)
+        slot = self.shadow.slot(f"{tensor.name}.fresh", row_bytes(tensor), tensor.dtype.itemsize)
+        return Span(f"{tensor.name}[{row}]", slot.offset, slot.offset + row_bytes(tensor))
+
+    def _ring(self, tensor: Tensor, store: RowStore, row: int) -> Span:
+        size = row_bytes(tensor)
+        slot = self.shadow.slot(f"{tensor.name}.ring", size * store.ring, tensor.dtype.itemsize)
+        low = slot.offset + row % store.ring * size
+        return Span(f"{tensor.name}[{row}]", low, low + size)

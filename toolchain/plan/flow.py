@@ -1,0 +1,112 @@
+"""Flow: what a stream needs of memory, learned by running its schedule once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolchain.plan.rows import row_bytes
+from toolchain.plan.schedule import Keep, Make, Stream, Worker
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Rows that the output of one worker needs.
+
+    Attributes:
+        total: rows of a ring that also takes the newest row.
+        kept: rows of a ring if the newest row has a slot of its own; 0 if no row is kept.
+        separable: whether such a slot is free again before any worker behind the last reader runs.
+    """
+
+    total: int
+    kept: int
+    separable: bool
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What a run of a stream has shown.
+
+    Attributes:
+        workers: feed and nodes.
+        storage: per position.
+        last_reader: per position, the last position that reads its output; -1 for none.
+        lows: per position and outside tensor, the first row of that tensor still needed whenever
+            the worker makes a row.
+    """
+
+    workers: tuple[Worker, ...]
+    storage: tuple[Storage, ...]
+    last_reader: tuple[int, ...]
+    lows: tuple[dict[str, list[int]], ...]
+
+    def distance(self, source: str, in_row: int, position: int) -> int:
+        """Return how many bytes above the output of ``position`` the map ``source`` must start.
+
+        Args:
+            source: a whole map that the stream reads.
+            in_row: bytes of its rows.
+            position: a worker whose output is a whole map.
+        """
+        out_row = row_bytes(self.workers[position].output)
+        lows = self.lows[position][source]
+        return max(0, *((y + 1) * out_row - low * in_row for y, low in enumerate(lows)))
+
+
+def run_flow(workers: Sequence[Worker]) -> Flow:
+    """Run the schedule of ``workers`` with a ring and a fresh row for each output."""
+    return _Run(workers).flow()
+
+
+class _Run:
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self.workers = tuple(workers)
+        count = len(self.workers)
+        self.stream = Stream(workers, frozenset(range(count)))
+        self.total, self.kept = [1] * count, [0] * count
+        self.separable = [True] * count
+        self.fresh: set[int] = set()
+        inside = {worker.output.name for worker in self.workers}
+        self.outside: dict[str, list[tuple[int, tuple[int, ...]]]] = {}
+        for i, worker in enumerate(self.workers):
+            for need in worker.needs:
+                if need.tensor not in inside:
+                    self.outside.setdefault(need.tensor, []).append((i, need.low))
+        self.inner: list[list[tuple[int, tuple[int, ...]]]] = [[] for _ in self.workers]
+        for i, sources in enumerate(self.stream.sources):
+            for source, need in sources:
+                self.inner[source].append((i, need.low))
+        self.lows: list[dict[str, list[int]]] = [{n: [] for n in self.outside} for _ in workers]
+
+    def flow(self) -> Flow:
+        for event in self.stream.events():
+            if isinstance(event, Make):
+                self._make(event)
+            else:
+                self._keep(event)
+        storage = tuple(map(Storage, self.total, self.kept, self.separable))
+        last = tuple(self.stream.last_reader(i) for i in range(len(self.workers)))
+        return Flow(self.workers, storage, last, tuple(self.lows))
+
+    def _make(self, event: Make) -> None:
+        p = event.position
+        for other in self.fresh:
+            if not other <= p <= self.stream.last_reader(other):
+                self.separable[other] = False
+        alive = event.row + 1 - self._low(self.inner[p], event.row)
+        self.total[p] = max(self.total[p], alive)
+        for name, readers in self.outside.items():
+            self.lows[p][name].append(self._low(readers, 1 << 30))
+        self.fresh.add(p)
+
+    def _keep(self, event: Keep) -> None:
+        p = event.position
+        alive = event.row + 1 - self._low(self.inner[p], event.row + 1)
+        self.kept[p] = max(self.kept[p], alive)
+        self.fresh.discard(p)
+
+    def _low(self, readers: list[tuple[int, tuple[int, ...]]], limit: int) -> int:
+        """Return the first row that any reader still needs, at most ``limit``."""
+        made = self.stream.made
+        return min((low[made[r]] for r, low in readers if made[r] < len(low)), default=limit)

@@ -1,0 +1,189 @@
+"""Rows: nodes that can make their output one image row at a time.
+
+A node is row by row if its kernel is a row kernel, or if each output row depends on the input
+rows of the same number only, so that the operator on one-row operands is its own row kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from toolchain.errors import ModelError
+from toolchain.ir.graph import Graph, Node, Operands
+from toolchain.ir.tensor import Tensor
+from toolchain.kernels import Isa, Specialised, candidates, kernel_named
+from toolchain.ops.base import Lowered
+from toolchain.ops.window import IDENTITY, AxisMap
+from toolchain.plan.overlap import distances
+
+_ROWS = 1  # the axis of rows in NHWC
+
+
+@dataclass(frozen=True)
+class RowNeed:
+    """Which rows of one input each output row needs: ``[low[y], high[y])``, none decreasing."""
+
+    tensor: str
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class RowWork:
+    """A node made ready to run row by row.
+
+    Attributes:
+        node: the node.
+        operands: its tensors.
+        row_operands: the tensors that one call of the kernel sees: single rows, or the whole maps
+            of a row kernel, which finds its rows through pointers.
+        kernel: the kernel's name.
+        special: what the kernel needs; with ``taps`` it is a row kernel.
+        needs: the rows that each activation input must provide.
+        overlaps: for inputs whose row the output row may overwrite, the least distance in bytes.
+    """
+
+    node: Node
+    operands: Operands
+    row_operands: Operands
+    kernel: str
+    special: Specialised
+    needs: tuple[RowNeed, ...]
+    overlaps: dict[str, int]
+
+    @property
+    def output(self) -> Tensor:
+        """Return the tensor that is made."""
+        return self.operands.output
+
+    @property
+    def single(self) -> bool:
+        """Tell whether the kernel sees single rows, not a map through pointers."""
+        return self.row_operands is not self.operands
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows to make."""
+        return self.operands.output.shape[_ROWS]
+
+
+def row_count(tensor: Tensor) -> int:
+    """Return the number of rows of an NHWC tensor."""
+    return tensor.shape[_ROWS]
+
+
+def row_bytes(tensor: Tensor) -> int:
+    """Return the bytes of one row of an NHWC tensor."""
+    return tensor.nbytes // row_count(tensor)
+
+
+def row_work(graph: Graph, node: Node, isa: Isa) -> RowWork | None:
+    """Return ``node`` ready to run row by row with its best such kernel, or ``None``."""
+    operands = graph.operands(node)
+    found = _row_lowered(node, operands)
+    if found is None:
+        return None
+    for kernel in candidates(found[1], isa):
+        special = kernel.specialise(found[1])
+        if _makes_rows(found[1], special):
+            return _work(node, operands, found[0], kernel.name, special)
+    return None
+
+
+def named_row_work(graph: Graph, node: Node, kernel: str) -> RowWork | None:
+    """Return ``node`` ready to run row by row with the ``kernel`` of that name, or ``None``."""
+    operands = graph.operands(node)
+    found = _row_lowered(node, operands)
+    if found is None:
+        return None
+    try:
+        special = kernel_named(kernel, found[1]).specialise(found[1])
+    except KeyError:
+        return None
+    if not _makes_rows(found[1], special):
+        return None
+    return _work(node, operands, found[0], kernel, special)
+
+
+def _makes_rows(lowered: Lowered, special: Specialised) -> bool:
+    """Tell whether the kernel's walk is still one output row per call."""
+    taps = special.taps
+    return taps == lowered.taps or (taps is not None and taps.in_rows == taps.out_rows == 1)
+
+
+def _work(
+    node: Node,
+    operands: Operands,
+    row_operands: Operands,
+    kernel: str,
+    special: Specialised,
+) -> RowWork:
+    rows = row_count(operands.output)
+    windows = node.op.windows(operands)
+    needs = tuple(
+        _need(tensor, window.axes[_ROWS], rows)
+        for tensor, window in zip(operands.activations, windows, strict=True)
+    )
+    overlaps: dict[str, int] = {}
+    if special.in_order and special.taps is None:
+        overlaps = distances(node.op.windows(row_operands), row_operands)
+    return RowWork(node, operands, row_operands, kernel, special, needs, overlaps)
+
+
+def _need(tensor: Tensor, axis: AxisMap, rows: int) -> RowNeed:
+    count = row_count(tensor)
+    ranges = [axis.needs(y, y + 1) for y in range(rows)]
+    low = tuple(min(max(0, low), count) for low, _ in ranges)
+    return RowNeed(tensor.name, low, tuple(max(0, min(high, count)) for _, high in ranges))
+
+
+def _row_lowered(node: Node, operands: Operands) -> tuple[Operands, Lowered] | None:
+    """Return the operands and numbers of the kernel that makes one row."""
+    if len(operands.outputs) != 1 or not operands.activations:
+        return None
+    if not all(_is_map(tensor) for tensor in (*operands.activations, operands.output)):
+        return None
+    row_operands = _single_rows(node, operands)
+    if row_operands is not None:
+        lowered = node.op.lower(row_operands)
+        taps = lowered.taps
+        if lowered.kernel and (taps is None or (taps.count == 1 and not taps.padded)):
+            return row_operands, lowered
+    lowered = node.op.lower(operands)
+    return (operands, lowered) if lowered.kernel and lowered.taps is not None else None
+
+
+def _single_rows(node: Node, operands: Operands) -> Operands | None:
+    """Return one-row operands if output rows need input rows of their own number only."""
+    windows = iter(node.op.windows(operands))
+    inputs: list[Tensor | None] = []
+    for tensor in operands.inputs:
+        if tensor is None or tensor.is_constant:
+            if tensor is not None and _varies_by_row(tensor):
+                return None
+            inputs.append(tensor)
+        elif next(windows).axes[_ROWS] == IDENTITY:
+            inputs.append(_row(tensor))
+        elif row_count(tensor) == 1:
+            inputs.append(tensor)
+        else:
+            return None
+    row_operands = Operands(tuple(inputs), (_row(operands.output),))
+    try:
+        (made,) = node.op.infer(row_operands)
+    except ModelError:
+        return None  # an attribute speaks of the number of rows
+    return row_operands if made.shape == row_operands.output.shape else None
+
+
+def _is_map(tensor: Tensor) -> bool:
+    return len(tensor.shape) == 4 and tensor.shape[0] == 1
+
+
+def _row(tensor: Tensor) -> Tensor:
+    return replace(tensor, shape=(1, 1, *tensor.shape[2:]))
+
+
+def _varies_by_row(tensor: Tensor) -> bool:
+    """Tell whether a constant takes part row by row; the weights of a convolution do not."""
+    return len(tensor.shape) == 4 and tensor.shape[0] == 1 and row_count(tensor) != 1
