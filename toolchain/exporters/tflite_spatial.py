@@ -162,9 +162,14 @@ def transpose_conv(layer: Layer) -> Record:
     shape, (_, kernel_h, kernel_w, _) = layer.operands.output.shape, weights.shape
     near = same_pads((shape[1], shape[2]), (kernel_h, kernel_w), op.stride)
     here = (op.pads.top, op.pads.left)
-    if here not in {(0, 0), (near.top, near.left)}:
+    # Runtimes check that a convolution of the output with this padding has the input's size.
+    same = all(-(-shape[i] // op.stride[i - 1]) == x.shape[i] for i in (1, 2))
+    if same and here == (near.top, near.left):
+        padding = _SAME
+    elif here == (0, 0):
+        padding = _VALID
+    else:
         raise layer.refuse(f"the padding {tuple(op.pads)} is neither SAME nor VALID")
-    padding = {"Padding": _VALID if here == (0, 0) else _SAME}
     inputs = (layer.integers("shape", shape), _symmetric(layer), x.name, _bias(layer))
-    fields = {**padding, **_strides(op), **fused(op.activation)}
+    fields = {"Padding": padding, **_strides(op), **fused(op.activation)}
     return layer.record("TRANSPOSE_CONV", 4, "TransposeConvOptions", fields, inputs)
