@@ -9,7 +9,6 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Functions with a loop in assembly keep it to themselves: it needs nearly all registers. */
 #if defined(__clang__)
 #define TSR_INLINE static inline __attribute__((always_inline, unused))
 #define TSR_NOINLINE __attribute__((noinline, unused))
@@ -109,104 +108,90 @@ TSR_INLINE int8_t tsr_sat8(int32_t x)
     return (int8_t)r;
 }
 
-/* One step of tsr_dot_3x2: 4 inputs of 3 pixels with 2 filters, 24 products in 17 instructions. */
-#define TSR_STEP_3X2                                   \
-    "ldrd %[s], %[t], [%[w]], #8\n\t"                  \
-    "ldmia %[x]!, {r0, r1, r2}\n\t"                    \
-    "smlad %[h0], %[s], r0, %[h0]\n\t"                 \
-    "smlad %[h1], %[s], r1, %[h1]\n\t"                 \
-    "smlad %[h2], %[s], r2, %[h2]\n\t"                 \
-    "sxtb16 %[s], %[s]\n\t"                            \
-    "smlad %[l0], %[s], r0, %[l0]\n\t"                 \
-    "smlad %[l1], %[s], r1, %[l1]\n\t"                 \
-    "smlad %[l2], %[s], r2, %[l2]\n\t"                 \
-    "ldmia %[x]!, {r0, r1, r2}\n\t"                    \
-    "smlad %[h0], %[t], r0, %[h0]\n\t"                 \
-    "smlad %[h1], %[t], r1, %[h1]\n\t"                 \
-    "smlad %[h2], %[t], r2, %[h2]\n\t"                 \
-    "sxtb16 %[t], %[t]\n\t"                            \
-    "smlad %[l0], %[t], r0, %[l0]\n\t"                 \
-    "smlad %[l1], %[t], r1, %[l1]\n\t"                 \
-    "smlad %[l2], %[t], r2, %[l2]\n\t"
+/* The two inner loops are whole functions in assembly: compilers spill in them. Arguments come in
+ * r0 to r3, the sums in memory, and the weights' end goes back in r0. */
+#define TSR_NAKED static __attribute__((naked, noinline, unused))
+#define TSR_UNUSED __attribute__((unused))
+#define TSR_ALL_SMLAD_3(word, a, b, c)                 \
+    "smlad " a ", " word ", r2, " a "\n\t"             \
+    "smlad " b ", " word ", r3, " b "\n\t"             \
+    "smlad " c ", " word ", r4, " c "\n\t"
 
-/* 3 pixels (words interleaved) with a pair of filters, 4 inputs per step: adds to h the products
- * with both filters (the high one times 256), to l those with the low one. Returns the weights'
- * end. Compilers spill in this loop, so it is written out. */
-TSR_INLINE const int8_t *tsr_dot_3x2(const uint32_t *x, const int8_t *w, int steps, int32_t *h,
-                                     int32_t *l)
+/* 4 inputs of 3 pixels with 2 filters: 24 products in 17 instructions. */
+#define TSR_STEP_3X2                                   \
+    "ldrd r11, lr, [r1], #8\n\t"                       \
+    "ldmia r0!, {r2, r3, r4}\n\t"                      \
+    TSR_ALL_SMLAD_3("r11", "r5", "r6", "r7")           \
+    "sxtb16 r11, r11\n\t"                              \
+    TSR_ALL_SMLAD_3("r11", "r8", "r9", "r10")          \
+    "ldmia r0!, {r2, r3, r4}\n\t"                      \
+    TSR_ALL_SMLAD_3("lr", "r5", "r6", "r7")            \
+    "sxtb16 lr, lr\n\t"                                \
+    TSR_ALL_SMLAD_3("lr", "r8", "r9", "r10")
+
+/* 3 pixels (words interleaved) with a pair of filters, 4 inputs per step: adds to the first 3 sums
+ * the products with both filters (the high one times 256), to the others those with the low one. */
+TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *w TSR_UNUSED,
+                                    int32_t *sums TSR_UNUSED, int steps TSR_UNUSED)
 {
-    const uint32_t *const end = x + 6 * steps, *const unrolled = x + 6 * (steps & ~3);
-    int32_t h0 = h[0], h1 = h[1], h2 = h[2], l0 = l[0], l1 = l[1], l2 = l[2], s, t;
-    __asm__ volatile("ldr %[s], %[unrolled]\n\t"
-                     "cmp %[x], %[s]\n\t"
-                     "beq 2f\n\t"
-                     "1:\n\t" TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2
-                     "ldr %[s], %[unrolled]\n\t"
-                     "cmp %[x], %[s]\n\t"
-                     "bne 1b\n\t"
-                     "2: ldr %[t], %[end]\n\t"
-                     "cmp %[x], %[t]\n\t"
-                     "beq 4f\n\t"
-                     "3:\n\t" TSR_STEP_3X2
-                     "ldr %[t], %[end]\n\t"
-                     "cmp %[x], %[t]\n\t"
-                     "bne 3b\n\t"
-                     "4:\n\t"
-                     : [h0] "+r"(h0), [h1] "+r"(h1), [h2] "+r"(h2), [l0] "+r"(l0),
-                       [l1] "+r"(l1), [l2] "+r"(l2), [w] "+r"(w), [x] "+r"(x), [s] "=&r"(s),
-                       [t] "=&r"(t)
-                     : [end] "m"(end), [unrolled] "m"(unrolled)
-                     : "r0", "r1", "r2", "cc", "memory");
-    h[0] = h0, h[1] = h1, h[2] = h2, l[0] = l0, l[1] = l1, l[2] = l2;
-    return w;
+    __asm__("push {r2, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
+            "subs r12, r3, #4\n\t"
+            "ldmia r2, {r5, r6, r7, r8, r9, r10}\n\t"
+            "blt 2f\n\t"
+            "1:\n\t" TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2
+            "subs r12, r12, #4\n\t"
+            "bge.w 1b\n\t"
+            "2: adds r12, r12, #4\n\t"
+            "beq 4f\n\t"
+            "3:\n\t" TSR_STEP_3X2
+            "subs r12, r12, #1\n\t"
+            "bne 3b\n\t"
+            "4: ldr r2, [sp]\n\t"
+            "mov r0, r1\n\t"
+            "stmia r2, {r5, r6, r7, r8, r9, r10}\n\t"
+            "pop {r2, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");
 }
 
-/* One step of tsr_dot_1x4: 4 inputs with 2 pairs of filters, 16 products in 16 instructions. */
-#define TSR_STEP_1X4                     \
-    "ldr %[a], [%[x]], #4\n\t"           \
-    "ldmia %[w]!, {r0, r1, r2, r3}\n\t"  \
-    "sxtb16 %[b], %[a], ror #8\n\t"      \
-    "sxtb16 %[a], %[a]\n\t"              \
-    "smlad %[h0], r0, %[a], %[h0]\n\t"   \
-    "smlad %[h0], r1, %[b], %[h0]\n\t"   \
-    "smlad %[h1], r2, %[a], %[h1]\n\t"   \
-    "smlad %[h1], r3, %[b], %[h1]\n\t"   \
-    "sxtb16 r0, r0\n\t"                  \
-    "sxtb16 r1, r1\n\t"                  \
-    "sxtb16 r2, r2\n\t"                  \
-    "sxtb16 r3, r3\n\t"                  \
-    "smlad %[l0], r0, %[a], %[l0]\n\t"   \
-    "smlad %[l0], r1, %[b], %[l0]\n\t"   \
-    "smlad %[l1], r2, %[a], %[l1]\n\t"   \
-    "smlad %[l1], r3, %[b], %[l1]\n\t"
+/* 4 inputs with 2 pairs of filters, 16 products in 16 instructions. */
+#define TSR_STEP_1X4                    \
+    "ldr r11, [r0], #4\n\t"             \
+    "ldmia r1!, {r2, r3, r4, r5}\n\t"   \
+    "sxtb16 lr, r11, ror #8\n\t"        \
+    "sxtb16 r11, r11\n\t"               \
+    "smlad r6, r2, r11, r6\n\t"         \
+    "smlad r6, r3, lr, r6\n\t"          \
+    "smlad r7, r4, r11, r7\n\t"         \
+    "smlad r7, r5, lr, r7\n\t"          \
+    "sxtb16 r2, r2\n\t"                 \
+    "sxtb16 r3, r3\n\t"                 \
+    "sxtb16 r4, r4\n\t"                 \
+    "sxtb16 r5, r5\n\t"                 \
+    "smlad r8, r2, r11, r8\n\t"         \
+    "smlad r8, r3, lr, r8\n\t"          \
+    "smlad r9, r4, r11, r9\n\t"         \
+    "smlad r9, r5, lr, r9\n\t"
 
-/* One vector of inputs with two pairs of filters (words interleaved); h and l as above. */
-TSR_INLINE const int8_t *tsr_dot_1x4(const int8_t *x, const int8_t *w, int steps, int32_t *h,
-                                     int32_t *l)
+/* One vector of bytes with two pairs of filters (words interleaved): adds to the first 2 sums the
+ * products with both filters of a pair, to the others those with the low one. */
+TSR_NAKED const int8_t *tsr_dot_1x4(const int8_t *x TSR_UNUSED, const int8_t *w TSR_UNUSED,
+                                    int32_t *sums TSR_UNUSED, int steps TSR_UNUSED)
 {
-    const int8_t *const end = x + 4 * steps, *const unrolled = x + 4 * (steps & ~3);
-    int32_t h0 = h[0], h1 = h[1], l0 = l[0], l1 = l[1], a, b;
-    __asm__ volatile("ldr %[a], %[unrolled]\n\t"
-                     "cmp %[x], %[a]\n\t"
-                     "beq 2f\n\t"
-                     "1:\n\t" TSR_STEP_1X4 TSR_STEP_1X4 TSR_STEP_1X4 TSR_STEP_1X4
-                     "ldr %[a], %[unrolled]\n\t"
-                     "cmp %[x], %[a]\n\t"
-                     "bne 1b\n\t"
-                     "2: ldr %[b], %[end]\n\t"
-                     "cmp %[x], %[b]\n\t"
-                     "beq 4f\n\t"
-                     "3:\n\t" TSR_STEP_1X4
-                     "ldr %[b], %[end]\n\t"
-                     "cmp %[x], %[b]\n\t"
-                     "bne 3b\n\t"
-                     "4:\n\t"
-                     : [h0] "+r"(h0), [h1] "+r"(h1), [l0] "+r"(l0), [l1] "+r"(l1), [w] "+r"(w),
-                       [x] "+r"(x), [a] "=&r"(a), [b] "=&r"(b)
-                     : [end] "m"(end), [unrolled] "m"(unrolled)
-                     : "r0", "r1", "r2", "r3", "cc", "memory");
-    h[0] = h0, h[1] = h1, l[0] = l0, l[1] = l1;
-    return w;
+    __asm__("push {r2, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
+            "subs r12, r3, #4\n\t"
+            "ldmia r2, {r6, r7, r8, r9}\n\t"
+            "blt 2f\n\t"
+            "1:\n\t" TSR_STEP_1X4 TSR_STEP_1X4 TSR_STEP_1X4 TSR_STEP_1X4
+            "subs r12, r12, #4\n\t"
+            "bge.w 1b\n\t"
+            "2: adds r12, r12, #4\n\t"
+            "beq 4f\n\t"
+            "3:\n\t" TSR_STEP_1X4
+            "subs r12, r12, #1\n\t"
+            "bne 3b\n\t"
+            "4: ldr r2, [sp]\n\t"
+            "mov r0, r1\n\t"
+            "stmia r2, {r6, r7, r8, r9}\n\t"
+            "pop {r2, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");
 }
 
 /* One word of each of 3 pixels: see tsr_widen_3. */
@@ -311,19 +296,17 @@ TSR_INLINE int8_t tsr_sat8(int32_t x)
 
 #define tsr_ssat8(x, shift) tsr_sat8((x) >> (shift))
 
-TSR_INLINE const int8_t *tsr_dot_3x2(const uint32_t *x, const int8_t *w, int steps, int32_t *h,
-                                     int32_t *l)
+TSR_INLINE const int8_t *tsr_dot_3x2(const uint32_t *x, const int8_t *w, int32_t *sums, int steps)
 {
     for (int word = 0; word < 2 * steps; word++, w += 4) {
         const uint32_t both = tsr_load4(w), low = tsr_even(both);
         for (int pixel = 0; pixel < 3; pixel++, x++) {
-            h[pixel] = tsr_smlad(both, *x, h[pixel]);
-            l[pixel] = tsr_smlad(low, *x, l[pixel]);
+            sums[pixel] = tsr_smlad(both, *x, sums[pixel]);
+            sums[3 + pixel] = tsr_smlad(low, *x, sums[3 + pixel]);
         }
     }
     return w;
 }
-
 TSR_INLINE uint32_t *tsr_widen_word_3(const int8_t **a, const int8_t **b, const int8_t **c,
                                       uint32_t *out)
 {
@@ -336,14 +319,14 @@ TSR_INLINE uint32_t *tsr_widen_word_3(const int8_t **a, const int8_t **b, const 
     return out + 6;
 }
 
-TSR_INLINE const int8_t *tsr_dot_1x4(const int8_t *x, const int8_t *w, int steps, int32_t *h,
-                                     int32_t *l)
+TSR_INLINE const int8_t *tsr_dot_1x4(const int8_t *x, const int8_t *w, int32_t *sums, int steps)
 {
     for (; steps > 0; steps--, x += 4) {
         const uint32_t word = tsr_load4(x), pairs[2] = {tsr_even(word), tsr_odd(word)};
         for (int i = 0; i < 4; i++, w += 4) {
-            h[i / 2] = tsr_smlad(tsr_load4(w), pairs[i % 2], h[i / 2]);
-            l[i / 2] = tsr_smlad(tsr_even(tsr_load4(w)), pairs[i % 2], l[i / 2]);
+            const uint32_t both = tsr_load4(w), inputs = pairs[i % 2];
+            sums[i / 2] = tsr_smlad(both, inputs, sums[i / 2]);
+            sums[2 + i / 2] = tsr_smlad(tsr_even(both), inputs, sums[2 + i / 2]);
         }
     }
     return w;
@@ -352,48 +335,47 @@ TSR_INLINE const int8_t *tsr_dot_1x4(const int8_t *x, const int8_t *w, int steps
 #endif
 
 /* As tsr_dot_3x2, for 2 pixels and for 1: the rest of a row. */
-TSR_INLINE const int8_t *tsr_dot_2x2(const uint32_t *x, const int8_t *w, int steps, int32_t *h,
-                                     int32_t *l)
+TSR_INLINE const int8_t *tsr_dot_2x2(const uint32_t *x, const int8_t *w, int32_t *sums, int steps)
 {
+    int32_t h0 = sums[0], h1 = sums[1], l0 = sums[2], l1 = sums[3];
     for (int word = 0; word < 2 * steps; word++, w += 4, x += 2) {
         const uint32_t both = tsr_load4(w), low = tsr_even(both), a = x[0], b = x[1];
-        h[0] = tsr_smlad(both, a, h[0]);
-        h[1] = tsr_smlad(both, b, h[1]);
-        l[0] = tsr_smlad(low, a, l[0]);
-        l[1] = tsr_smlad(low, b, l[1]);
+        h0 = tsr_smlad(both, a, h0);
+        h1 = tsr_smlad(both, b, h1);
+        l0 = tsr_smlad(low, a, l0);
+        l1 = tsr_smlad(low, b, l1);
     }
+    sums[0] = h0, sums[1] = h1, sums[2] = l0, sums[3] = l1;
     return w;
 }
 
-TSR_INLINE const int8_t *tsr_dot_1x2(const uint32_t *x, const int8_t *w, int steps, int32_t *h,
-                                     int32_t *l)
+TSR_INLINE const int8_t *tsr_dot_1x2(const uint32_t *x, const int8_t *w, int32_t *sums, int steps)
 {
     for (int word = 0; word < 2 * steps; word++, w += 4, x++) {
-        const uint32_t both = tsr_load4(w), low = tsr_even(both);
-        h[0] = tsr_smlad(both, *x, h[0]);
-        l[0] = tsr_smlad(low, *x, l[0]);
+        const uint32_t both = tsr_load4(w);
+        sums[0] = tsr_smlad(both, *x, sums[0]);
+        sums[1] = tsr_smlad(tsr_even(both), *x, sums[1]);
     }
     return w;
 }
 
-/* The last 1 to 3 inputs of a vector, as a word filled up with zeros, with `pairs` pairs. */
-TSR_INLINE const int8_t *tsr_dot_tail(uint32_t x, const int8_t *w, int pairs, int32_t *h, int32_t *l)
+/* A word of inputs with `pairs` pairs of filters, sums as in tsr_dot_1x4. */
+TSR_INLINE const int8_t *tsr_dot_word(uint32_t x, const int8_t *w, int32_t *sums, int pairs)
 {
     const uint32_t even = tsr_even(x), odd = tsr_odd(x);
     for (int i = 0; i < pairs; i++, w += 8) {
         const uint32_t s = tsr_load4(w), t = tsr_load4(w + 4);
-        h[i] = tsr_smlad(t, odd, tsr_smlad(s, even, h[i]));
-        l[i] = tsr_smlad(tsr_even(t), odd, tsr_smlad(tsr_even(s), even, l[i]));
+        sums[i] = tsr_smlad(t, odd, tsr_smlad(s, even, sums[i]));
+        sums[pairs + i] = tsr_smlad(tsr_even(t), odd, tsr_smlad(tsr_even(s), even, sums[pairs + i]));
     }
     return w;
 }
 
-/* One vector of inputs, not widened, with a pair of filters: the rest behind groups of four. */
-TSR_INLINE const int8_t *tsr_dot_pair(const int8_t *x, const int8_t *w, int steps, int32_t *h,
-                                      int32_t *l)
+/* One vector of bytes with a pair of filters: the rest behind groups of four. */
+TSR_INLINE const int8_t *tsr_dot_pair(const int8_t *x, const int8_t *w, int32_t *sums, int steps)
 {
     for (; steps > 0; steps--, x += 4) {
-        w = tsr_dot_tail(tsr_load4(x), w, 1, h, l);
+        w = tsr_dot_word(tsr_load4(x), w, sums, 1);
     }
     return w;
 }
