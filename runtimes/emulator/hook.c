@@ -13,14 +13,16 @@ enum { PLAIN = 0, ENTER_RUN = 1, IN_RUN = 2, FIRST_LAYER = 3 };
 #define LINK_REGISTER 10  /* UC_ARM_REG_LR */
 
 typedef struct {
-    /* Code window: bytes, per halfword the net number of runs that start (+) or end (-) there. */
+    /* Code window: bytes; per place and halfword the net number of runs that start (+) or end (-)
+     * there, and how often a run that ends there was left by a taken branch. */
     const uint16_t *code;
-    int64_t *runs;
+    int64_t *runs, *taken;
     uint32_t *lengths; /* block bytes << 12 | instructions, of the last block seen there */
     const uint16_t *marks;
     uint64_t *counts; /* instructions outside [0], in run itself [2], in each layer [3 ...] */
     uint32_t base, size;
-    uint32_t current, return_to;
+    uint32_t stride; /* halfwords of a place in runs and taken */
+    uint32_t current, return_to, last_end;
     uint64_t instructions, limit;
     uint32_t limit_reached;
     /* UART: bytes from the host, bytes to the host. */
@@ -77,6 +79,10 @@ void on_block(void *uc, uint64_t address, uint32_t bytes, void *context)
     if (pc - e->base >= e->size || bytes > e->size - (pc - e->base)) {
         return;
     }
+    if (pc != e->last_end) {
+        e->taken[(uint64_t)e->current * e->stride + (e->last_end - e->base) / 2]++;
+    }
+    e->last_end = pc + bytes;
     if (e->marks[at] || pc == e->return_to) {
         change_place(uc, e, e->marks[at], pc);
     }
@@ -84,8 +90,9 @@ void on_block(void *uc, uint64_t address, uint32_t bytes, void *context)
         e->lengths[at] = bytes << 12 | instructions_in(e->code + at, bytes);
     }
     const uint32_t count = e->lengths[at] & 0xFFFu;
-    e->runs[at]++;
-    e->runs[at + bytes / 2]--;
+    int64_t *runs = e->runs + (uint64_t)e->current * e->stride;
+    runs[at]++;
+    runs[at + bytes / 2]--;
     e->instructions += count;
     e->counts[e->current] += count;
     if (e->instructions > e->limit) {

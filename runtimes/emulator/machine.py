@@ -115,14 +115,14 @@ class Machine:
         self._marks[first] = _ENTER_RUN
         for index, layer in enumerate(layers):
             self._marks[self._halfword(layer.address)] = _FIRST_LAYER + index
-        self._counts[:] = 0
         self._layer_names = tuple(layer.name for layer in layers)
+        self._places(_FIRST_LAYER + len(layers))
         return self._layer_names
 
     def clear_counts(self) -> None:
         """Set the counts of layers and of program addresses to zero."""
-        self._counts[:] = 0
-        self._runs[:] = 0
+        for counters in (self._counts, self._runs, self._taken):
+            counters[:] = 0
 
     @property
     def layer_counts(self) -> tuple[int, tuple[int, ...]]:
@@ -130,10 +130,28 @@ class Machine:
         layers = self._counts[_FIRST_LAYER : _FIRST_LAYER + len(self._layer_names)]
         return int(self._counts[_IN_RUN] + layers.sum()), tuple(int(n) for n in layers)
 
+    def executed(self, layer: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return how often a layer executed each halfword of the code.
+
+        Args:
+            layer: its number, or -1 for ``<prefix>_run`` itself.
+
+        Returns:
+            executions of the instruction at each halfword from the start of the flash, and taken
+            branches, counted at the halfword behind the branch.
+        """
+        place = _FIRST_LAYER + layer if layer >= 0 else _IN_RUN
+        return np.cumsum(self._runs[place]), self._taken[place]
+
     @property
-    def counts(self) -> tuple[int, npt.NDArray[np.int64]]:
-        """Return the first code address, and how often each halfword was executed."""
-        return int(self._state.base), np.cumsum(self._runs)
+    def code(self) -> npt.NDArray[np.uint16]:
+        """Return the code from the start of the flash, in halfwords."""
+        return self._code.view(np.uint16)
+
+    @property
+    def block_starts(self) -> npt.NDArray[np.bool_]:
+        """Tell for each halfword of the code whether a basic block was executed from there."""
+        return np.asarray(self._lengths[: self.code.size] != 0)
 
     def stack_used(self) -> int:
         """Return the greatest depth of the stack since it was painted, in bytes."""
@@ -175,14 +193,22 @@ class Machine:
                 part = np.frombuffer(data, np.uint8)[: start + size - address]
                 code[address - start : address - start + part.size] = part
         self._code = code
-        self._runs = np.zeros(size // 2 + 2, np.int64)
         self._lengths = np.zeros(size // 2 + 2, np.uint32)
         self._marks = np.zeros(size // 2 + 2, np.uint16)
-        self._counts = np.zeros(_FIRST_LAYER + 1 + len(self.image.functions), np.uint64)
         state = self._state
-        for name in ("code", "runs", "lengths", "marks", "counts"):
-            setattr(state, name, getattr(self, f"_{name}").ctypes.data)
         state.base, state.size, state.return_to = start, size, _NOWHERE
+        state.stride, state.last_end = size // 2 + 2, start
+        for name in ("code", "lengths", "marks"):
+            setattr(state, name, getattr(self, f"_{name}").ctypes.data)
+        self._places(_FIRST_LAYER)
+
+    def _places(self, count: int) -> None:
+        """Make room to count ``count`` places: outside, in the run itself, in each layer."""
+        shape = (count, int(self._state.stride))
+        self._counts = np.zeros(count, np.uint64)
+        self._runs, self._taken = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        for name in ("counts", "runs", "taken"):
+            setattr(self._state, name, getattr(self, f"_{name}").ctypes.data)
 
     def _peripherals(self, console: Console) -> None:
         state, ticks = self._state, console.ticks

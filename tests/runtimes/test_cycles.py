@@ -1,0 +1,104 @@
+"""The cycle model: a decoder held against objdump, a loop counted by hand."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runtimes.emulator.cycles import profile
+from runtimes.emulator.thumb import Kind, decode
+from runtimes.toolchains import build_firmware, gcc
+from tests.runtimes.networks import small_network
+
+pytestmark = pytest.mark.skipif(
+    gcc() is None or not shutil.which("arm-none-eabi-objdump"), reason="needs GNU tools"
+)
+LINE = re.compile(r"^\s*[0-9a-f]+:\t([0-9a-f]{4}) ?([0-9a-f]{4})?\s*\t(\S+)\s*(.*)$")
+CONDITIONS = "eq|ne|cs|cc|mi|pl|vs|vc|hi|ls|ge|lt|gt|le"
+KINDS = {
+    rf"b({CONDITIONS})(\.n|\.w)?|cbn?z": Kind.CONDITIONAL,
+    r"b(\.n|\.w)?|bx|blx|bx(" + CONDITIONS + ")": Kind.BRANCH,
+    r"bl": Kind.CALL,
+    r"tb[bh]": Kind.TABLE,
+    r"[su]div(" + CONDITIONS + ")?": Kind.DIVIDE,
+    r"(ldm|stm|push|pop|vldm|vstm|vpush|vpop|ldrd|strd).*": Kind.MULTIPLE,
+    r"ldr.*|vldr.*": Kind.LOAD,
+    r"str.*|vstr.*": Kind.STORE,
+    r"v(fma|fms|fnma|fnms|mla|mls|nmla|nmls)\.f32": Kind.FLOAT_MAC,
+    r"v(div|sqrt)\.f32": Kind.FLOAT_DIVIDE,
+}
+FLOATS = """
+float many(const float *a, int n, volatile int *q);
+float many(const float *a, int n, volatile int *q)
+{
+    float sum = 0.0f;
+    for (int i = 0; i < n; i++) {
+        sum += a[i] * a[i + 1];
+        sum += a[i] / (a[i + 2] + 1.0f) + __builtin_sqrtf(a[i]);
+        *q = *q / n + (int)((unsigned)i % 7u) + (int)sum;
+        switch (*q) {
+        case 0: sum += 1.0f; break;
+        case 1: sum *= 3.0f; break;
+        case 2: sum -= a[7]; break;
+        case 3: sum = a[9]; break;
+        case 4: *q = 17; break;
+        case 5: *q = n; break;
+        }
+    }
+    return sum;
+}
+"""
+
+
+def expected(mnemonic: str, operands: str) -> Kind:
+    if mnemonic.startswith(("mov", "add")) and operands.startswith("pc,"):
+        return Kind.BRANCH
+    return next((k for p, k in KINDS.items() if re.fullmatch(p, mnemonic)), Kind.ALU)
+
+
+def test_the_decoder_agrees_with_objdump(tmp_path: Path) -> None:
+    network = small_network("nucleo_f446re")
+    files = {**network.files, "src/floats.c": FLOATS}
+    elf = build_firmware(files, network.board, tmp_path).elf
+    source, compiled = tmp_path / "src/floats.c", tmp_path / "floats.o"
+    flags = ["-O2", "-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", "-c"]
+    flags += ["-fno-math-errno", str(source), "-o", str(compiled)]
+    subprocess.run(["arm-none-eabi-gcc", *flags], check=True)
+    seen = set()
+    for file in (elf, compiled):
+        listing = subprocess.run(
+            ["arm-none-eabi-objdump", "-d", str(file)], check=True, capture_output=True, text=True
+        ).stdout
+        for line in listing.splitlines():
+            match = LINE.match(line)
+            if match is None or match[3].startswith("."):
+                continue
+            first, second = int(match[1], 16), int(match[2] or "0", 16)
+            instruction = decode(first, second)
+            assert instruction.size == (2 if match[2] else 1), line
+            assert instruction.kind is expected(match[3], match[4]), line
+            seen.add(instruction.kind)
+    assert seen >= set(Kind) - {Kind.TABLE}
+
+
+def test_a_loop_takes_the_cycles_of_the_manual(tmp_path: Path) -> None:
+    network = small_network("nucleo_f446re")
+    path = "lib/model/src/model.c"
+    start, rest = network.files[path].split("LAYER layer_00_conv2d(void)\n{\n", 1)
+    loop = r"""__asm volatile("movs r0, #100\n1: ldr r1, [sp]\n\tldr r2, [sp]\n\tsubs r0, #1\n\t"
+        "bne 1b\n\tpush {r0, r1, r2}\n\tpop {r0, r1, r2}\n\tbx lr" ::: "r0", "r1", "r2", "cc");"""
+    body = f"LAYER __attribute__((naked)) layer_00_conv2d(void)\n{{\n    {loop}\n}}\n"
+    unused = "void unused(void);\nLAYER __attribute__((unused)) dropped(void)\n{\n"
+    files = {**network.files, path: start + body + unused + rest}
+    changed = replace(network, files=files)
+    found = profile(changed.emulator(tmp_path, gcc()), network.inputs(0))
+    layer = found.layers[0]
+    assert layer.instructions == 1 + 100 * 4 + 3
+    assert layer.cycles == 1 + 100 * (2 + 1 + 1 + 1) + 99 * 2 + 4 + 4 + 3
+    assert found.core == "cortex-m4"
+    assert found.cycles > sum(layer.cycles for layer in found.layers)
