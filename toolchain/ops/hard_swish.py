@@ -30,10 +30,9 @@ class HardSwish(Unary):
     def evaluate(self, operands: Operands, x: Int64) -> Array:
         """See `Unary.evaluate`."""
         source, y = operands.input(0), operands.output
-        # TFLite forms both multipliers in float32.
-        fine = np.float32(source.scale) * np.float32(2.0**-_UP)
-        out, out_shift = _multiplier16(float(fine / np.float32(y.scale)))
-        gate, gate_shift = _multiplier16(float(fine / (np.float32(3) / np.float32(2**15))))
+        fine = source.scale * 2.0**-_UP
+        out, out_shift = _multiplier16(fine / y.scale)
+        gate, gate_shift = _multiplier16(fine / (3 / 2**15))
         require(out_shift <= 0, self, f"x's scale is over {2**_UP} times the output's")
         wide = (x - source.zero_point) << _UP
         relu = _gate(wide, gate, gate_shift)

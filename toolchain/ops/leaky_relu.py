@@ -17,8 +17,7 @@ from toolchain.ops.unary import Unary
 class LeakyRelu(Unary):
     """Leaky ReLU of int8 x with slope ``alpha`` (any sign) below zero.
 
-    Specification: TensorFlow Lite ``reference_ops::QuantizeLeakyRelu``; the two multipliers are
-    formed in float32.
+    Specification: TensorFlow Lite ``reference_ops::QuantizeLeakyRelu``.
     """
 
     name: ClassVar[str] = "leaky_relu"
@@ -27,11 +26,10 @@ class LeakyRelu(Unary):
     def evaluate(self, operands: Operands, x: Int64) -> Array:
         """See `Unary.evaluate`."""
         source, y = operands.input(0), operands.output
-        scale_in, scale_out = np.float32(source.scale), np.float32(y.scale)
-        identity = quantize_multiplier(float(scale_in / scale_out))
-        slope = float(scale_in * np.float32(self.alpha) / scale_out)
+        ratio = source.scale / y.scale
+        slope = source.scale * float(np.float32(self.alpha)) / y.scale
         centred = x - source.zero_point
         # Ties of a negative slope go towards zero: the product is rounded before it is negated.
         leaked = requantize(centred, *quantize_multiplier(abs(slope))) * (1 if slope > 0 else -1)
-        scaled = np.where(centred >= 0, requantize(centred, *identity), leaked)
+        scaled = np.where(centred >= 0, requantize(centred, *quantize_multiplier(ratio)), leaked)
         return saturate(scaled + y.zero_point, y.dtype.limits, y.dtype)
