@@ -43,6 +43,8 @@ class Builder:
     def input(self, shape: tuple[int, ...], dtype: DType = DType.INT8) -> Tensor:
         """Add a graph input; integer inputs get a random quantisation."""
         quant = None if dtype is DType.FLOAT32 else self.quant()
+        if quant is not None and dtype is DType.UINT8:
+            quant = Quant.per_tensor(quant.scale, quant.zero_point + 128)
         tensor = self._keep(Tensor(f"input{len(self.inputs)}", shape, dtype, quant))
         self.inputs.append(tensor.name)
         return tensor
