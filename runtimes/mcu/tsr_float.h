@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* x / scale + zero, rounded to nearest (half away from zero) and clamped to [low, high]; not a
- * number gives low. The quotient is clamped first, so every conversion is exact. */
+ * number gives low. The quotient is clamped first, so that its conversion cannot overflow. */
 static inline int32_t tsr_quantize(float x, float scale, int32_t zero, int32_t low, int32_t high)
 {
     const float quotient = x / scale;
@@ -15,9 +15,9 @@ static inline int32_t tsr_quantize(float x, float scale, int32_t zero, int32_t l
     if (quotient >= (float)(high - zero)) {
         return high;
     }
-    const int32_t whole = (int32_t)quotient;
-    const float rest = quotient - (float)whole;
-    return zero + whole + (rest >= 0.5f ? 1 : 0) - (rest <= -0.5f ? 1 : 0);
+    /* The float below a half: half itself would lift 0.49999997 to 1. */
+    const float half = quotient < 0.0f ? -0.49999997f : 0.49999997f;
+    return zero + (int32_t)(quotient + half);
 }
 
 #endif
