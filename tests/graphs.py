@@ -31,11 +31,15 @@ class Builder:
     Args:
         rng: the source of all weights, scales and zero points.
         name: the graph's name.
+        per_channel: let some weights have a scale per output channel.
     """
 
-    def __init__(self, rng: np.random.Generator, name: str = "net") -> None:
+    def __init__(
+        self, rng: np.random.Generator, name: str = "net", per_channel: bool = True
+    ) -> None:
         self.rng = rng
         self.name = name
+        self.per_channel = per_channel
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         self.inputs: list[str] = []
@@ -138,7 +142,8 @@ class Builder:
         spread = _TYPICAL**2 * (np.prod(shape) / channels) ** 0.5
         quant = self.quant()
         scale = quant.scale * _SPREAD / (spread * x.scale)
-        count = channels if axis is not None and channels > 1 and self.rng.integers(4) else 1
+        many = self.per_channel and axis is not None and channels > 1 and self.rng.integers(4) > 0
+        count = channels if many else 1
         scales = np.float32(scale * self.rng.uniform(0.7, 1.5, count))
         along, zeros = axis if count > 1 else None, (0,) * count
         weights = self._constant("weights", self.rng.integers(-127, 128, shape, dtype=np.int8))
@@ -348,6 +353,7 @@ def random_graph(
     size: int = 16,
     channels: int = 4,
     steps: Sequence[Step] = STEPS,
+    per_channel: bool = True,
 ) -> Graph:
     """Return a random network of ``length`` steps between a convolution and a head.
 
@@ -357,8 +363,9 @@ def random_graph(
         size: most rows and columns of the input.
         channels: most channels of the input.
         steps: what the steps are drawn from.
+        per_channel: let some weights have a scale per output channel.
     """
-    b = Builder(rng)
+    b = Builder(rng, per_channel=per_channel)
     height, width = (int(n) for n in rng.integers(max(1, size // 2), size + 1, 2))
     x = _conv2d(b, b.input((1, height, width, int(rng.integers(1, channels + 1)))))
     for index in rng.integers(0, len(steps), length):

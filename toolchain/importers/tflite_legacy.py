@@ -18,7 +18,7 @@ def signed(tensor: Tensor) -> Tensor:
     """Return a uint8 tensor as int8."""
     values = tensor.data
     if values is not None:
-        values = (values ^ _OFFSET).view(np.int8)
+        values = np.asarray(values ^ _OFFSET).view(np.int8)
         values.flags.writeable = False
     return replace(tensor, dtype=DType.INT8, quant=_moved(tensor.quant, -_OFFSET), data=values)
 

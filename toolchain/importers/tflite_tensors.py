@@ -27,7 +27,7 @@ class Tensors:
     """The tensors of one subgraph, read when they are asked for.
 
     Attributes:
-        oddities: what is odd in them but does not change what the model computes.
+        oddities: what is odd in the file but does not keep it from being compiled.
         legacy: names of uint8 tensors, which become int8.
     """
 

@@ -33,7 +33,7 @@ STAND_ALONE: dict[str, Activation] = {
 
 
 class ModelWarning(UserWarning):
-    """Something odd in a model file that does not change what it computes."""
+    """Something odd in a model file that does not keep it from being compiled."""
 
 
 IDENTIFIER = b"TFL3"
