@@ -17,7 +17,6 @@ compares kernels, and is marked so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +24,6 @@ import numpy.typing as npt
 
 from runtimes.emulator.emulator import Emulator
 from runtimes.emulator.thumb import Instruction, Kind, decode
-from toolchain.ir.tensor import Array
 
 
 @dataclass(frozen=True)
@@ -63,47 +61,31 @@ _SINGLE = (Kind.LOAD, Kind.STORE)
 
 
 @dataclass(frozen=True)
-class LayerProfile:
-    """One layer: its function, exact instructions, estimated cycles."""
-
-    name: str
-    instructions: int
-    cycles: int
-
-
-@dataclass(frozen=True)
-class Profile:
-    """One inference.
+class Estimate:
+    """Cycles of one inference.
 
     Attributes:
-        core: the emulated core.
-        instructions: exact.
-        cycles: estimated.
-        layers: in order.
-        trust: how far to trust the cycles, in words.
+        total: the whole inference.
+        layers: of each layer, in order.
+        trust: how far to trust the figures, in words.
     """
 
-    core: str
-    instructions: int
-    cycles: int
-    layers: tuple[LayerProfile, ...]
+    total: int
+    layers: tuple[int, ...]
     trust: str
 
 
-def profile(emulator: Emulator, inputs: Sequence[Array]) -> Profile:
-    """Run one inference and estimate its cycles, layer by layer."""
-    run, machine = emulator.run(inputs), emulator.machine
-    core = machine.board.core
+def estimate(emulator: Emulator) -> Estimate:
+    """Return the cycles that the emulator's last inference would take."""
+    machine, core = emulator.machine, emulator.machine.board.core
     timing = TIMINGS.get(core, _M4)
     costs, branches = costs_of(machine.code, machine.block_starts, timing)
-    layers = []
-    for number, layer in enumerate(run.layers):
-        cycles = _cycles(*machine.executed(number), costs, branches, timing)
-        layers.append(LayerProfile(layer.name, layer.instructions, cycles))
-    own = _cycles(*machine.executed(-1), costs, branches, timing)
+    run, *layers = (
+        _cycles(*machine.executed(place), costs, branches, timing)
+        for place in range(-1, emulator.info.layers)
+    )
     trust = timing.trust if core in TIMINGS else _YARDSTICK
-    total = own + sum(layer.cycles for layer in layers)
-    return Profile(core, run.instructions, total, tuple(layers), trust)
+    return Estimate(run + sum(layers), tuple(layers), trust)
 
 
 def costs_of(

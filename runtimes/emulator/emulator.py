@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from boards import Board
 from runtimes.device.client import Client, DeviceRun
 from runtimes.emulator.machine import Machine
+from runtimes.emulator.symbols import Image
 from runtimes.toolchains import Firmware
 from toolchain.ir.graph import Graph
 from toolchain.ir.tensor import Array
@@ -74,12 +75,13 @@ class Emulator:
         self, firmware: Firmware, board: Board, graph: Graph, plan_hash: str, prefix: str = "model"
     ) -> None:
         self.machine = Machine(firmware, board)
-        self._names = self.machine.watch(prefix)
         self.machine.start()
         where = f"emulated {board.id}"
         link = MachineLink(self.machine)
         self._client = Client(link, graph.input_tensors, graph.output_tensors, where)
         self.info = self._client.connect(plan_hash)
+        self._names = layer_names(self.machine.image, prefix, self.info.layers)
+        self.machine.watch(prefix, self._names)
 
     def run(self, inputs: Sequence[Array]) -> EmulatedRun:
         """Run one inference through the firmware's protocol.
@@ -99,3 +101,9 @@ class Emulator:
     def device_run(self, inputs: Sequence[Array]) -> DeviceRun:
         """Run one inference as a real board reports it, with ticks instead of exact counts."""
         return self._client.run(inputs)
+
+
+def layer_names(image: Image, prefix: str, count: int) -> tuple[str, ...]:
+    """Return a name for each layer: its function's, where it has one of its own."""
+    functions = image.layers(prefix)
+    return tuple(functions[i].name if i in functions else f"layer_{i:02d}" for i in range(count))

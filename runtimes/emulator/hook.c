@@ -4,13 +4,17 @@
 #include <string.h>
 
 /* What the block that starts at a halfword of the code means. */
-enum { PLAIN = 0, ENTER_RUN = 1, IN_RUN = 2, FIRST_LAYER = 3 };
+enum { PLAIN = 0, ENTER_RUN = 1, IN_RUN = 2, ENTER_MARK = 3 };
 
-#define OUTSIDE 0u
+/* Where instructions are counted: outside of the network, in its marks between layers, in its run
+ * function, in layer i at FIRST_LAYER + i. */
+enum { AT_OUTSIDE = 0, AT_MARK = 1, AT_RUN = 2, FIRST_LAYER = 3 };
+
 #define NOWHERE 0xFFFFFFFFu
 #define IDLE_POLLS 4u
 #define SLACK 16u         /* bytes that may still be sent before the firmware stops */
 #define LINK_REGISTER 10  /* UC_ARM_REG_LR */
+#define FIRST_ARGUMENT 66 /* UC_ARM_REG_R0 */
 
 typedef struct {
     /* Code window: bytes; per place and halfword the net number of runs that start (+) or end (-)
@@ -19,10 +23,12 @@ typedef struct {
     int64_t *runs, *taken;
     uint32_t *lengths; /* block bytes << 12 | instructions, of the last block seen there */
     const uint16_t *marks;
-    uint64_t *counts; /* instructions outside [0], in run itself [2], in each layer [3 ...] */
+    uint64_t *counts; /* instructions at each place */
+    uint32_t layers;
     uint32_t base, size;
     uint32_t stride; /* halfwords of a place in runs and taken */
     uint32_t current, return_to, last_end;
+    uint32_t mark_return, mark_layer;
     uint64_t instructions, limit;
     uint32_t limit_reached;
     /* UART: bytes from the host, bytes to the host. */
@@ -57,18 +63,30 @@ static uint32_t instructions_in(const uint16_t *code, uint32_t bytes)
     return count;
 }
 
+static uint32_t read_register(void *uc, const emulation *e, int id)
+{
+    uint32_t value = 0;
+    e->read_register(uc, id, &value);
+    return value;
+}
+
 static void change_place(void *uc, emulation *e, uint16_t mark, uint32_t pc)
 {
-    if (mark == ENTER_RUN) {
-        uint32_t lr = 0;
-        e->read_register(uc, LINK_REGISTER, &lr);
-        e->return_to = lr & ~1u;
-        e->current = IN_RUN;
-    } else if (mark && e->current != OUTSIDE) {
-        e->current = mark;
-    } else if (pc == e->return_to) {
-        e->current = OUTSIDE;
-        e->return_to = NOWHERE;
+    if (pc == e->return_to) {
+        e->current = AT_OUTSIDE;
+        e->return_to = e->mark_return = NOWHERE;
+    } else if (pc == e->mark_return) {
+        e->current = e->mark_layer < e->layers ? FIRST_LAYER + e->mark_layer : AT_RUN;
+        e->mark_return = NOWHERE;
+    } else if (mark == ENTER_RUN) {
+        e->return_to = read_register(uc, e, LINK_REGISTER) & ~1u;
+        e->current = AT_RUN;
+    } else if (e->current != AT_OUTSIDE && mark == ENTER_MARK) {
+        e->mark_return = read_register(uc, e, LINK_REGISTER) & ~1u;
+        e->mark_layer = read_register(uc, e, FIRST_ARGUMENT);
+        e->current = AT_MARK;
+    } else if (e->current != AT_OUTSIDE && mark == IN_RUN) {
+        e->current = AT_RUN;
     }
 }
 
@@ -83,7 +101,7 @@ void on_block(void *uc, uint64_t address, uint32_t bytes, void *context)
         e->taken[(uint64_t)e->current * e->stride + (e->last_end - e->base) / 2]++;
     }
     e->last_end = pc + bytes;
-    if (e->marks[at] || pc == e->return_to) {
+    if (e->marks[at] || pc == e->return_to || pc == e->mark_return) {
         change_place(uc, e, e->marks[at], pc);
     }
     if (e->lengths[at] >> 12 != bytes) {

@@ -9,6 +9,7 @@ are counted: exactly, and the same in every run.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from runtimes.emulator.symbols import Image, read_image
 from runtimes.toolchains import Firmware
 from toolchain.errors import ToolError
 
-_ENTER_RUN, _IN_RUN, _FIRST_LAYER = 1, 2, 3
+_ENTER_RUN, _IN_RUN, _ENTER_MARK = 1, 2, 3  # as in hook.c
+_AT_RUN, _FIRST_LAYER = 2, 3
 _NOWHERE = 0xFFFF_FFFF
 _UART_BUFFER = 1 << 16
 _SYSTEM_CONTROL = 0xE000_E000  # the page of CPACR, CCR and SysTick (Armv7-M ARM, B3.2)
@@ -103,21 +105,23 @@ class Machine:
         """Return the instructions executed since the start."""
         return int(self._state.instructions)
 
-    def watch(self, prefix: str) -> tuple[str, ...]:
-        """Count the layers of the network ``prefix`` from now on; return their functions' names."""
-        layers = self.image.layers(prefix)
-        run = self.image.function_at(self.image.symbols[f"{prefix}_run"] & ~1)
+    def watch(self, prefix: str, layers: Sequence[str]) -> None:
+        """Count the layers of the network ``prefix`` from now on; ``layers`` are their names.
+
+        A firmware that marks its layers (``TSR_PROFILE``) is counted layer by layer, without the
+        marks; any other as a whole.
+        """
+        run = self.image.function_at(self.image.symbols.get(f"{prefix}_run", 0) & ~1)
         if run is None:
             raise ToolError("E603", f"the firmware holds no function {prefix}_run")
         self._marks[:] = 0
         first, size = self._halfword(run.address), max(run.size // 2, 1)
         self._marks[first : first + size] = _IN_RUN
         self._marks[first] = _ENTER_RUN
-        for index, layer in enumerate(layers):
-            self._marks[self._halfword(layer.address)] = _FIRST_LAYER + index
-        self._layer_names = tuple(layer.name for layer in layers)
+        if mark := self.image.symbols.get("tsr_mark"):
+            self._marks[self._halfword(mark & ~1)] = _ENTER_MARK
+        self._layer_names = tuple(layers)
         self._places(_FIRST_LAYER + len(layers))
-        return self._layer_names
 
     def clear_counts(self) -> None:
         """Set the counts of layers and of program addresses to zero."""
@@ -128,7 +132,7 @@ class Machine:
     def layer_counts(self) -> tuple[int, tuple[int, ...]]:
         """Return the instructions of ``<prefix>_run`` in total, and of each layer."""
         layers = self._counts[_FIRST_LAYER : _FIRST_LAYER + len(self._layer_names)]
-        return int(self._counts[_IN_RUN] + layers.sum()), tuple(int(n) for n in layers)
+        return int(self._counts[_AT_RUN] + layers.sum()), tuple(int(n) for n in layers)
 
     def executed(self, layer: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return how often a layer executed each halfword of the code.
@@ -140,7 +144,7 @@ class Machine:
             executions of the instruction at each halfword from the start of the flash, and taken
             branches, counted at the halfword behind the branch.
         """
-        place = _FIRST_LAYER + layer if layer >= 0 else _IN_RUN
+        place = _FIRST_LAYER + layer if layer >= 0 else _AT_RUN
         return np.cumsum(self._runs[place]), self._taken[place]
 
     @property
@@ -196,7 +200,8 @@ class Machine:
         self._lengths = np.zeros(size // 2 + 2, np.uint32)
         self._marks = np.zeros(size // 2 + 2, np.uint16)
         state = self._state
-        state.base, state.size, state.return_to = start, size, _NOWHERE
+        state.base, state.size = start, size
+        state.return_to = state.mark_return = _NOWHERE
         state.stride, state.last_end = size // 2 + 2, start
         for name in ("code", "lengths", "marks"):
             setattr(state, name, getattr(self, f"_{name}").ctypes.data)
@@ -204,6 +209,7 @@ class Machine:
 
     def _places(self, count: int) -> None:
         """Make room to count ``count`` places: outside, in the run itself, in each layer."""
+        self._state.layers = count - _FIRST_LAYER
         shape = (count, int(self._state.stride))
         self._counts = np.zeros(count, np.uint64)
         self._runs, self._taken = np.zeros(shape, np.int64), np.zeros(shape, np.int64)

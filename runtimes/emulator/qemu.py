@@ -20,7 +20,7 @@ from boards import Board
 from boards.console import console_of
 from codegen.project import QEMU_FLAGS
 from runtimes.device.client import Client
-from runtimes.emulator.emulator import EmulatedRun, LayerCount
+from runtimes.emulator.emulator import EmulatedRun, LayerCount, layer_names
 from runtimes.emulator.symbols import read_image
 from runtimes.toolchains import Firmware
 from toolchain.errors import ToolError
@@ -76,12 +76,12 @@ class QemuEmulator:
             ["qemu-system-arm", *machine, *QEMU_FLAGS],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        self._names = [layer.name for layer in read_image(firmware.elf).layers(prefix)]
         self._scale = Fraction(10**9, _NANOSECONDS * console_of(board).clock_hz)
         link, where = PipeLink(self._process), f"QEMU {board.emulation.qemu}"
         self._client = Client(link, graph.input_tensors, graph.output_tensors, where)
         try:
             self.info = self._client.connect(plan_hash)
+            self._names = layer_names(read_image(firmware.elf), prefix, self.info.layers)
         except BaseException:
             self.close()
             raise

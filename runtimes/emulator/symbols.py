@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-_LAYER = re.compile(r"(?:layer|stage)_(\d+)_\w+")
+_LAYER = re.compile(r"layer_(\d+)_\w+")
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,13 @@ class Image:
         text = f"0x{address:08x}"
         return f"{found.name}+{address - found.address} (pc {text})" if found else f"pc {text}"
 
-    def layers(self, prefix: str) -> tuple[Function, ...]:
-        """Return the layer functions of the network ``prefix``, in order of execution."""
-        found = {
+    def layers(self, prefix: str) -> dict[int, Function]:
+        """Return the layer functions of the network ``prefix`` by the layer's number."""
+        return {
             int(match[1]): function
             for function in self.functions
-            if function.file == f"{prefix}.c" and (match := _LAYER.match(function.name))
+            if function.file == f"{prefix}.c" and (match := _LAYER.fullmatch(function.name))
         }
-        return tuple(function for _, function in sorted(found.items()))
 
 
 def read_image(elf: Path) -> Image:

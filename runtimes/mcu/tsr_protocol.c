@@ -148,6 +148,7 @@ static void answer_run(const tsr_application *app, frame *f)
         refuse(f, TSR_INPUTS_DAMAGED);
         return;
     }
+    memset(app->layer_ticks, 0, app->layer_count * sizeof *app->layer_ticks);
     tsr_stack_paint();
     const uint32_t start = tsr_ticks();
     app->run();
@@ -168,7 +169,7 @@ static void answer_layers(const tsr_application *app, frame *f)
     begin(f, 'l', f->bytes[1]);
     put(f, first, 2);
     for (uint32_t i = first; i < app->layer_count && i < first + LAYERS_PER_FRAME; i++) {
-        put(f, app->marks[i + 1] - app->marks[i], 4);
+        put(f, app->layer_ticks[i], 4);
     }
     send(f);
 }

@@ -41,7 +41,7 @@ typedef struct {
     const tsr_port_memory *inputs, *outputs;
     uint8_t input_count, output_count;
     uint16_t layer_count;
-    uint32_t *marks; /* layer_count + 1 tick values */
+    uint32_t *layer_ticks; /* layer_count values, set to zero before each run */
     void (*run)(void);
 } tsr_application;
 

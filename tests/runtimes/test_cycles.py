@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtimes.emulator.cycles import profile
+from runtimes.emulator.cycles import estimate
 from runtimes.emulator.thumb import Kind, decode
 from runtimes.toolchains import build_firmware, gcc
 from tests.runtimes.networks import small_network
@@ -96,9 +96,10 @@ def test_a_loop_takes_the_cycles_of_the_manual(tmp_path: Path) -> None:
     unused = "void unused(void);\nLAYER __attribute__((unused)) dropped(void)\n{\n"
     files = {**network.files, path: start + body + unused + rest}
     changed = replace(network, files=files)
-    found = profile(changed.emulator(tmp_path, gcc()), network.inputs(0))
-    layer = found.layers[0]
-    assert layer.instructions == 1 + 100 * 4 + 3
-    assert layer.cycles == 1 + 100 * (2 + 1 + 1 + 1) + 99 * 2 + 4 + 4 + 3
-    assert found.core == "cortex-m4"
-    assert found.cycles > sum(layer.cycles for layer in found.layers)
+    emulator = changed.emulator(tmp_path, gcc())
+    run = emulator.run(network.inputs(0))
+    around = run.layers[0].instructions - (1 + 100 * 4 + 3)
+    assert 1 <= around <= 2  # the call
+    found = estimate(emulator)
+    assert found.layers[0] - around in (n := 1 + 100 * (2 + 1 + 1 + 1) + 99 * 2 + 4 + 4 + 3, n + 2)
+    assert found.total > sum(found.layers) > run.instructions

@@ -43,7 +43,7 @@ def test_counts_repeat_exactly_and_add_up(tmp_path: Path) -> None:
     layers = sum(layer.instructions for layer in runs[0].layers)
     assert [layer.name[-6:] for layer in runs[0].layers] == ["conv2d", "conv2d", "nected"]
     assert layers < runs[0].instructions < layers + 100
-    for number, layer in enumerate(first.machine.image.layers("model")):
+    for number, layer in first.machine.image.layers("model").items():
         executed, taken = first.machine.executed(number)
         assert executed[(layer.address - network.board.flash.start) // 2] == 1
         assert executed.min() == 0
