@@ -13,8 +13,6 @@ from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import print_table
 
 if TYPE_CHECKING:
-    from codegen.model import Call
-    from codegen.stream import CStream
     from toolchain.cli.pipeline import Project
 
 
@@ -31,42 +29,36 @@ def command(reporter: Reporter, project: Path) -> int:
 def profile_project(reporter: Reporter, project: Project) -> dict[str, Any]:
     """Run one inference in the emulator, print its layers and return them."""
     from codegen.model import build_model
-    from runtimes.emulator.cycles import profile
+    from runtimes.emulator.cycles import estimate
     from toolchain.cli.targets import start_emulator
 
-    stages = build_model(project.graph, project.plan, project.name).stages
-    case = random_cases(project.graph.input_tensors, 1, 0)[0]
+    calls = build_model(project.graph, project.plan, project.name).calls
     with tempfile.TemporaryDirectory() as folder:
-        measured = profile(start_emulator(project, Path(folder)), case)
+        emulator = start_emulator(project, Path(folder))
+        run = emulator.run(random_cases(project.graph.input_tensors, 1, 0)[0])
+        cycles = estimate(emulator)
     layers = [
         {
-            **_layer(stage),
-            "instructions": spent.instructions,
-            "cycles_estimate": spent.cycles,
+            "name": call.node,
+            "op": call.identifier[3:],
+            "macs": call.macs,
+            "instructions": counted.instructions,
+            "cycles_estimate": spent,
         }
-        for stage, spent in zip(stages, measured.layers, strict=True)
+        for call, counted, spent in zip(calls, run.layers, cycles.layers, strict=True)
     ]
-    say_layers(reporter, layers, measured.instructions)
+    say_layers(reporter, layers, run.instructions)
     reporter.say(
-        f"{measured.instructions:,} instructions, about {measured.cycles:,} cycles on "
-        f"{measured.core} ({measured.trust})"
+        f"{run.instructions:,} instructions, about {cycles.total:,} cycles on "
+        f"{project.board.core} ({cycles.trust}), stack {run.stack_bytes:,} bytes"
     )
     return {
-        "core": measured.core,
-        "instructions": measured.instructions,
-        "cycles_estimate": measured.cycles,
+        "core": project.board.core,
+        "instructions": run.instructions,
+        "cycles_estimate": cycles.total,
+        "stack_bytes": run.stack_bytes,
         "layers": layers,
     }
-
-
-def _layer(stage: Call | CStream) -> dict[str, Any]:
-    """Return name, operator and work of a stage; a stream counts as one."""
-    from codegen.model import Call
-
-    if isinstance(stage, Call):
-        return {"name": stage.node, "op": stage.identifier[3:], "macs": stage.macs}
-    macs = sum(step.call.macs for step in stage.steps)
-    return {"name": f"{stage.first} .. {stage.last}", "op": "stream", "macs": macs}
 
 
 def say_layers(reporter: Reporter, layers: list[dict[str, Any]], total: int) -> None:
