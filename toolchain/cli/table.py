@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 
 from toolchain.cli.report import Reporter
+
+_PIPE_WIDTH = 240
 
 
 def print_table(
@@ -22,9 +25,9 @@ def print_table(
         table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    console = Console(highlight=False)
     # A pipe has no width: keep every row on its line.
-    console.print(table, width=None if console.is_terminal else 200, crop=console.is_terminal)
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(highlight=False, width=width).print(table)
 
 
 def kib(size: int) -> str:
