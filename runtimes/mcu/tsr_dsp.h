@@ -108,10 +108,28 @@ TSR_INLINE int8_t tsr_sat8(int32_t x)
     return (int8_t)r;
 }
 
-/* The two inner loops are whole functions in assembly: compilers spill in them. Arguments come in
+/* The inner loops are whole functions in assembly: compilers spill in them. Arguments come in
  * r0 to r3, the sums in memory, and the weights' end goes back in r0. */
 #define TSR_NAKED static __attribute__((naked, noinline, unused))
 #define TSR_UNUSED __attribute__((unused))
+/* Sums into registers, r3 steps, four at a time first, sums back. */
+#define TSR_DOT(sums, step)                                                \
+    __asm__("push {r2, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"          \
+            "subs r12, r3, #4\n\t"                                         \
+            "ldmia r2, " sums "\n\t"                                       \
+            "blt 2f\n\t"                                                   \
+            "1:\n\t" step step step step                                   \
+            "subs r12, r12, #4\n\t"                                        \
+            "bge.w 1b\n\t"                                                 \
+            "2: adds r12, r12, #4\n\t"                                     \
+            "beq 4f\n\t"                                                   \
+            "3:\n\t" step                                                  \
+            "subs r12, r12, #1\n\t"                                        \
+            "bne 3b\n\t"                                                   \
+            "4: ldr r2, [sp]\n\t"                                          \
+            "mov r0, r1\n\t"                                               \
+            "stmia r2, " sums "\n\t"                                       \
+            "pop {r2, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t")
 #define TSR_ALL_SMLAD_3(word, a, b, c)                 \
     "smlad " a ", " word ", r2, " a "\n\t"             \
     "smlad " b ", " word ", r3, " b "\n\t"             \
@@ -134,22 +152,29 @@ TSR_INLINE int8_t tsr_sat8(int32_t x)
 TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *w TSR_UNUSED,
                                     int32_t *sums TSR_UNUSED, int steps TSR_UNUSED)
 {
-    __asm__("push {r2, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
-            "subs r12, r3, #4\n\t"
-            "ldmia r2, {r5, r6, r7, r8, r9, r10}\n\t"
-            "blt 2f\n\t"
-            "1:\n\t" TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2
-            "subs r12, r12, #4\n\t"
-            "bge.w 1b\n\t"
-            "2: adds r12, r12, #4\n\t"
-            "beq 4f\n\t"
-            "3:\n\t" TSR_STEP_3X2
-            "subs r12, r12, #1\n\t"
-            "bne 3b\n\t"
-            "4: ldr r2, [sp]\n\t"
-            "mov r0, r1\n\t"
-            "stmia r2, {r5, r6, r7, r8, r9, r10}\n\t"
-            "pop {r2, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");
+    TSR_DOT("{r5, r6, r7, r8, r9, r10}", TSR_STEP_3X2);
+}
+
+/* 4 inputs of 2 pixels with 2 filters: 16 products in 12 instructions. */
+#define TSR_STEP_2X2                     \
+    "ldrd r11, lr, [r1], #8\n\t"         \
+    "ldmia r0!, {r2, r3, r4, r5}\n\t"    \
+    "smlad r6, r11, r2, r6\n\t"          \
+    "smlad r7, r11, r3, r7\n\t"          \
+    "sxtb16 r11, r11\n\t"                \
+    "smlad r8, r11, r2, r8\n\t"          \
+    "smlad r9, r11, r3, r9\n\t"          \
+    "smlad r6, lr, r4, r6\n\t"           \
+    "smlad r7, lr, r5, r7\n\t"           \
+    "sxtb16 lr, lr\n\t"                  \
+    "smlad r8, lr, r4, r8\n\t"           \
+    "smlad r9, lr, r5, r9\n\t"
+
+/* As tsr_dot_3x2, for 2 pixels: the rest of a row. */
+TSR_NAKED const int8_t *tsr_dot_2x2(const uint32_t *x TSR_UNUSED, const int8_t *w TSR_UNUSED,
+                                    int32_t *sums TSR_UNUSED, int steps TSR_UNUSED)
+{
+    TSR_DOT("{r6, r7, r8, r9}", TSR_STEP_2X2);
 }
 
 /* 4 inputs with 2 pairs of filters, 16 products in 16 instructions. */
@@ -176,22 +201,7 @@ TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *
 TSR_NAKED const int8_t *tsr_dot_1x4(const int8_t *x TSR_UNUSED, const int8_t *w TSR_UNUSED,
                                     int32_t *sums TSR_UNUSED, int steps TSR_UNUSED)
 {
-    __asm__("push {r2, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
-            "subs r12, r3, #4\n\t"
-            "ldmia r2, {r6, r7, r8, r9}\n\t"
-            "blt 2f\n\t"
-            "1:\n\t" TSR_STEP_1X4 TSR_STEP_1X4 TSR_STEP_1X4 TSR_STEP_1X4
-            "subs r12, r12, #4\n\t"
-            "bge.w 1b\n\t"
-            "2: adds r12, r12, #4\n\t"
-            "beq 4f\n\t"
-            "3:\n\t" TSR_STEP_1X4
-            "subs r12, r12, #1\n\t"
-            "bne 3b\n\t"
-            "4: ldr r2, [sp]\n\t"
-            "mov r0, r1\n\t"
-            "stmia r2, {r6, r7, r8, r9}\n\t"
-            "pop {r2, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");
+    TSR_DOT("{r6, r7, r8, r9}", TSR_STEP_1X4);
 }
 
 /* One word of each of 3 pixels: see tsr_widen_3. */
@@ -319,6 +329,18 @@ TSR_INLINE uint32_t *tsr_widen_word_3(const int8_t **a, const int8_t **b, const 
     return out + 6;
 }
 
+TSR_INLINE const int8_t *tsr_dot_2x2(const uint32_t *x, const int8_t *w, int32_t *sums, int steps)
+{
+    for (int word = 0; word < 2 * steps; word++, w += 4) {
+        const uint32_t both = tsr_load4(w), low = tsr_even(both);
+        for (int pixel = 0; pixel < 2; pixel++, x++) {
+            sums[pixel] = tsr_smlad(both, *x, sums[pixel]);
+            sums[2 + pixel] = tsr_smlad(low, *x, sums[2 + pixel]);
+        }
+    }
+    return w;
+}
+
 TSR_INLINE const int8_t *tsr_dot_1x4(const int8_t *x, const int8_t *w, int32_t *sums, int steps)
 {
     for (; steps > 0; steps--, x += 4) {
@@ -334,21 +356,7 @@ TSR_INLINE const int8_t *tsr_dot_1x4(const int8_t *x, const int8_t *w, int32_t *
 
 #endif
 
-/* As tsr_dot_3x2, for 2 pixels and for 1: the rest of a row. */
-TSR_INLINE const int8_t *tsr_dot_2x2(const uint32_t *x, const int8_t *w, int32_t *sums, int steps)
-{
-    int32_t h0 = sums[0], h1 = sums[1], l0 = sums[2], l1 = sums[3];
-    for (int word = 0; word < 2 * steps; word++, w += 4, x += 2) {
-        const uint32_t both = tsr_load4(w), low = tsr_even(both), a = x[0], b = x[1];
-        h0 = tsr_smlad(both, a, h0);
-        h1 = tsr_smlad(both, b, h1);
-        l0 = tsr_smlad(low, a, l0);
-        l1 = tsr_smlad(low, b, l1);
-    }
-    sums[0] = h0, sums[1] = h1, sums[2] = l0, sums[3] = l1;
-    return w;
-}
-
+/* As tsr_dot_3x2, for 1 pixel. */
 TSR_INLINE const int8_t *tsr_dot_1x2(const uint32_t *x, const int8_t *w, int32_t *sums, int steps)
 {
     for (int word = 0; word < 2 * steps; word++, w += 4, x++) {
@@ -420,13 +428,15 @@ TSR_INLINE uint32_t tsr_pair(int32_t low, int32_t high)
 /* Bytes that lie `step` apart as `pairs` pairs: a row of one channel. Returns where it stopped. */
 static TSR_NOINLINE const int8_t *tsr_gather(const int8_t *x, int step, int pairs, uint32_t *out)
 {
-    for (; pairs > 1; pairs -= 2, x += 4 * step, out += 2) {
-        out[0] = tsr_pair(x[0], x[step]);
-        out[1] = tsr_pair(x[2 * step], x[3 * step]);
+    const int8_t *next = x + step;
+    for (; pairs > 3; pairs -= 4, x += 8 * step, next += 8 * step, out += 4) {
+        out[0] = tsr_pair(x[0], next[0]);
+        out[1] = tsr_pair(x[2 * step], next[2 * step]);
+        out[2] = tsr_pair(x[4 * step], next[4 * step]);
+        out[3] = tsr_pair(x[6 * step], next[6 * step]);
     }
-    if (pairs) {
-        out[0] = tsr_pair(x[0], x[step]);
-        x += 2 * step;
+    for (; pairs > 0; pairs--, x += 2 * step, next += 2 * step) {
+        *out++ = tsr_pair(*x, *next);
     }
     return x;
 }

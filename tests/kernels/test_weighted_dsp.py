@@ -21,6 +21,7 @@ from tests.ops.harness import CASES, assert_c_equals_reference, random_values
 from tests.ops.unity import unite
 from toolchain.ir import Graph, run
 from toolchain.kernels import Isa, candidates
+from toolchain.kernels.depthwise_dsp import DepthwiseDsp
 from toolchain.plan import plan_layers
 
 Make = Callable[[np.random.Generator], Graph]
@@ -45,6 +46,15 @@ def variants(make: Make) -> Counter[tuple[object, ...]]:
 @pytest.mark.parametrize("make", MAKERS)
 def test_the_emulated_core_is_exact(make: Make, tmp_path: Path) -> None:
     assert_c_equals_reference(make, tmp_path, isa=Isa.DSP)
+
+
+@pytest.mark.slow
+def test_the_depthwise_kernel_for_single_rows_is_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    single = DepthwiseDsp("depthwise_row_dsp", scratch=0)
+    monkeypatch.setattr("toolchain.kernels._SPECIAL", (single,))
+    assert_c_equals_reference(random_depthwise, tmp_path, isa=Isa.DSP)
 
 
 @pytest.mark.slow

@@ -9,7 +9,13 @@ from toolchain.kernels.fully_connected_dsp import FullyConnectedDsp
 from toolchain.ops.base import Lowered
 
 # Faster kernels per operator, best first; every operator also has its portable kernel.
-_SPECIAL: tuple[Kernel, ...] = (Conv1x1Dsp(), Conv2dDsp(), DepthwiseDsp(), FullyConnectedDsp())
+_SPECIAL: tuple[Kernel, ...] = (
+    Conv1x1Dsp(),
+    Conv2dDsp(),
+    DepthwiseDsp(),
+    DepthwiseDsp("depthwise_row_dsp", scratch=0),
+    FullyConnectedDsp(),
+)
 
 
 def candidates(lowered: Lowered, isa: Isa) -> tuple[Kernel, ...]:

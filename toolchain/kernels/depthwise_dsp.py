@@ -25,10 +25,15 @@ _GROUP = 4  # outputs side by side
 
 @dataclass(frozen=True)
 class DepthwiseDsp:
-    """Depthwise convolution of any kernel, stride and multiplier; columns are not dilated."""
+    """Depthwise convolution of any kernel, stride and multiplier; columns are not dilated.
+
+    Attributes:
+        scratch: bytes that the planes of one call may take; with 0 a call makes a single row.
+    """
 
     name: str = "depthwise_conv2d_dsp"
     isa: Isa = Isa.DSP
+    scratch: int = _SCRATCH
 
     def supports(self, lowered: Lowered) -> bool:
         """See `Kernel.supports`."""
@@ -48,7 +53,7 @@ class DepthwiseDsp:
         assert packed is not None
         tables, output = packed
         row_words = ((geometry.out_w - 1) * geometry.stride_w + geometry.kernel[1] + 1) // 2
-        taps = _rows_per_call(taps, 4 * row_words)
+        taps = _rows_per_call(taps, 4 * row_words, self.scratch)
         used = min(geometry.in_w, 2 * row_words - geometry.pad_left)
         paired = used - geometry.pad_left % 2
         numbers: dict[str, Number] = {
@@ -80,7 +85,7 @@ class DepthwiseDsp:
         )
 
 
-def _rows_per_call(taps: RowTaps, row_bytes: int) -> RowTaps:
+def _rows_per_call(taps: RowTaps, row_bytes: int, scratch: int) -> RowTaps:
     """Make as many output rows per call as scratch memory allows: input rows are gathered once."""
     if taps.dilation > 1:
         return taps
@@ -89,7 +94,7 @@ def _rows_per_call(taps: RowTaps, row_bytes: int) -> RowTaps:
         return (rows - 1) * taps.stride + taps.count
 
     divisors = (r for r in range(taps.out_rows, 1, -1) if taps.out_rows % r == 0)
-    rows = next((r for r in divisors if count(r) * row_bytes <= _SCRATCH), 1)
+    rows = next((r for r in divisors if count(r) * row_bytes <= scratch), 1)
     return replace(taps, rows=rows, count=count(rows))
 
 
