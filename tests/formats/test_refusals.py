@@ -80,6 +80,7 @@ def test_every_unsupported_operator_is_listed_with_its_layer_and_shapes() -> Non
     assert error.code == "E210"
     assert 'UNIDIRECTIONAL_SEQUENCE_LSTM at #0 "lstm/while" (int8[1, 8])' in error.what
     assert 'CUMSUM at #2 "u" (int8[1, 8])' in error.what
+    assert error.what.startswith("2 of 3 operators are not supported")
     assert error.numbers == {"unsupported": 2, "operators": 3}
 
 
@@ -198,6 +199,14 @@ def _no_graph(model: Any) -> None:
     model.subgraphs = []
 
 
+def _input_twice(model: Any) -> None:
+    model.subgraphs[0].inputs = [model.subgraphs[0].inputs[0]] * 2
+
+
+def _constant_output(model: Any) -> None:
+    model.subgraphs[0].outputs = [model.subgraphs[0].operators[0].inputs[1]]
+
+
 def _new_version(model: Any) -> None:
     model.version = 4
 
@@ -220,6 +229,8 @@ def _new_version(model: Any) -> None:
         (_state, "E208", "state"),
         (_strings, "E208", "STRING"),
         (_no_graph, "E204", "no graph"),
+        (_input_twice, "E205", "named once"),
+        (_constant_output, "E205", "constant"),
         (_new_version, "E201", "version"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from toolchain.errors import ModelError
 
-_MAX_ENTRIES = 500_000  # far above any network for these machines
+_MAX_ENTRIES = 100_000  # far above any network for these machines
 _OFFSET_SIZE = 4
 
 

@@ -14,22 +14,23 @@ from typing import Any
 
 from toolchain.errors import ModelError
 from toolchain.importers.flatbuffer import corrupt
-from toolchain.importers.tflite_file import integers, open_model, short, text
+from toolchain.importers.tflite_checks import (
+    check_ports,
+    check_quantised,
+    refuse_dynamic,
+    refuse_float,
+    refuse_unsupported,
+)
+from toolchain.importers.tflite_file import integers, open_model, text
 from toolchain.importers.tflite_layer import Layer, Reader, operands
 from toolchain.importers.tflite_legacy import legacy_ports
 from toolchain.importers.tflite_options import READERS
 from toolchain.importers.tflite_tensors import Tensors
 from toolchain.importers.tflite_types import ModelWarning
-from toolchain.ir import DType, Graph, Node, Tensor, verify
+from toolchain.ir import Graph, Node, Tensor, verify
 
-_MAX_LISTED = 40
-_SCALED = (DType.INT8, DType.INT16)
 # A table without fields: the options of an operator that has none are all defaults.
 _EMPTY_TABLE, _EMPTY_POSITION = b"\x04\x00\x04\x00\x04\x00\x00\x00", 4
-_FLOAT_HINT = (
-    "quantise it to full int8 (TFLiteConverter with a representative dataset and "
-    "supported_ops = [TFLITE_BUILTINS_INT8])"
-)
 
 
 def import_tflite(data: bytes, name: str) -> Graph:
@@ -53,8 +54,8 @@ def import_tflite(data: bytes, name: str) -> Graph:
     subgraph = model.Subgraphs(0)
     tensors = Tensors(model, subgraph, data)
     found = list(_operators(model, subgraph))
-    _refuse_unsupported(found, tensors)
-    _refuse_dynamic(subgraph, tensors)
+    refuse_unsupported(found, tensors)
+    refuse_dynamic(subgraph, tensors)
     layers = [_layer(index, code, raw, tensors) for index, (code, raw) in enumerate(found)]
     graph = _graph(name, list(_nodes(layers)), layers, *_ports(subgraph, tensors))
     _warn(name, tensors.oddities)
@@ -64,7 +65,9 @@ def import_tflite(data: bytes, name: str) -> Graph:
 def _ports(subgraph: Any, tensors: Tensors) -> tuple[list[Tensor], list[Tensor]]:
     """Return the graph's inputs and outputs."""
     inputs, outputs = (integers(v) for v in (subgraph.InputsAsNumpy(), subgraph.OutputsAsNumpy()))
-    return [tensors[index] for index in inputs], [tensors[index] for index in outputs]
+    ports = [tensors[index] for index in inputs], [tensors[index] for index in outputs]
+    check_ports(*ports)
+    return ports
 
 
 def _graph(
@@ -107,38 +110,6 @@ def _operators(model: Any, subgraph: Any) -> Iterator[tuple[str, Any]]:
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         name = names.get(number, f"builtin {number}")
         yield (f'CUSTOM "{text(code.CustomCode())}"' if name == "CUSTOM" else name), raw
-
-
-def _refuse_unsupported(found: Sequence[tuple[str, Any]], tensors: Tensors) -> None:
-    listed = []
-    for index, (code, raw) in enumerate(found):
-        if code not in READERS:
-            inputs, outputs = (integers(v) for v in (raw.InputsAsNumpy(), raw.OutputsAsNumpy()))
-            name = short(tensors.name(outputs[0])) if outputs else "?"
-            shapes = ", ".join(tensors.describe(i) for i in inputs[:4] if i >= 0)
-            listed.append(f'{code} at #{index} "{name}" ({shapes})')
-    if not listed:
-        return
-    more = [f"and {len(listed) - _MAX_LISTED} more"] if len(listed) > _MAX_LISTED else []
-    raise ModelError(
-        "E210",
-        "unsupported operators: " + "; ".join(listed[:_MAX_LISTED] + more),
-        numbers={"unsupported": len(listed), "operators": len(found)},
-        hints=["tessera ops"],
-    )
-
-
-def _refuse_dynamic(subgraph: Any, tensors: Tensors) -> None:
-    """Refuse inputs with an unknown dimension; an unknown batch, the first one, is 1."""
-    for index in integers(subgraph.InputsAsNumpy()):
-        signature = tensors.signature(index)
-        if min(signature[1:], default=0) < 0:
-            raise ModelError(
-                "E207",
-                f"shape {list(signature)} is dynamic; only the batch may be -1",
-                where=f'input "{tensors[index].name}"',
-                hints=["export the model with a fixed input shape"],
-            )
 
 
 def _layer(index: int, code: str, raw: Any, tensors: Tensors) -> Layer:
@@ -184,14 +155,14 @@ def _nodes(layers: Sequence[Layer]) -> Iterator[Node]:
             failures.append((layer, error))
     if not failures:
         return
-    _refuse_float([layer for layer, _ in failures])
+    refuse_float([layer for layer, _ in failures])
     raise failures[0][1]
 
 
 def _node(layer: Layer) -> Node:
     reader = READERS[layer.code]
     kept = operands(reader, layer)
-    _check_quantised(layer, reader)
+    check_quantised(layer, reader)
     op = reader.read(layer)
     try:
         op.infer(kept)
@@ -203,51 +174,3 @@ def _node(layer: Layer) -> Node:
         tuple(None if tensor is None else tensor.name for tensor in kept.inputs),
         tuple(tensor.name for tensor in kept.outputs),
     )
-
-
-def _check_quantised(layer: Layer, reader: Reader) -> None:
-    """Require a scale of integer operands that stand for real values, one unless of weights."""
-    weights = layer.input(reader.weights) if reader.weights is not None else None
-    for tensor in operands(reader, layer).inputs + layer.outputs:
-        if tensor is None or tensor is weights or (weights and _is_bias(tensor)):
-            continue
-        per_channel = tensor.quant is not None and tensor.quant.axis is not None
-        layer.require(not per_channel, f'"{tensor.name}" must not be quantised per channel')
-        real = tensor.dtype in _SCALED or (layer.code == "QUANTIZE" and tensor.dtype is DType.INT32)
-        known = tensor.quant is not None or reader.moves or not real
-        layer.require(known, f'"{tensor.name}" carries no quantisation')
-    if weights is not None and weights.dtype in _SCALED:
-        _check_weights(layer, weights, reader.channels)
-
-
-def _check_weights(layer: Layer, weights: Tensor, channels: int) -> None:
-    """Require one scale, or one per output channel with zero points 0."""
-    quant = weights.quant
-    if quant is None:
-        raise layer.refuse(f'"{weights.name}" carries no quantisation')
-    legal = quant.axis is None or (quant.axis == channels and not any(quant.zero_points))
-    layer.require(legal, f'"{weights.name}" needs a symmetric scale per output channel')
-
-
-def _is_bias(tensor: Tensor) -> bool:
-    return tensor.is_constant and tensor.dtype is DType.INT32
-
-
-def _refuse_float(layers: Sequence[Layer]) -> None:
-    """Refuse a model whose operators fail because they compute in float32."""
-    floats = [layer for layer in layers if _any(layer, DType.FLOAT32)]
-    if not floats:
-        return
-    hybrid = any(_any(layer, DType.INT8) for layer in floats)
-    kind = "hybrid model (float activations, int8 weights)" if hybrid else "float model"
-    raise ModelError(
-        "E202",
-        f"{kind}: {len(floats)} operators compute in float32 where int8 is needed",
-        where=floats[0].where,
-        hints=[_FLOAT_HINT],
-    )
-
-
-def _any(layer: Layer, dtype: DType) -> bool:
-    tensors: tuple[Tensor | None, ...] = (*layer.inputs, *layer.outputs)
-    return any(tensor is not None and tensor.dtype is dtype for tensor in tensors)

@@ -1,0 +1,112 @@
+"""What is refused of a ``.tflite`` file before, between and behind the reading of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from toolchain.errors import ModelError
+from toolchain.importers.tflite_file import integers, short
+from toolchain.importers.tflite_layer import Layer, Reader, operands
+from toolchain.importers.tflite_options import READERS
+from toolchain.importers.tflite_tensors import Tensors
+from toolchain.ir import DType, Tensor
+
+_MAX_LISTED = 40
+_SCALED = (DType.INT8, DType.INT16)
+_FLOAT_HINT = (
+    "quantise it to full int8 (TFLiteConverter with a representative dataset and "
+    "supported_ops = [TFLITE_BUILTINS_INT8])"
+)
+
+
+def refuse_unsupported(found: Sequence[tuple[str, Any]], tensors: Tensors) -> None:
+    """Refuse operators without a reader, all at once, with names, shapes and types."""
+    listed = []
+    for index, (code, raw) in enumerate(found):
+        if code not in READERS:
+            inputs, outputs = (integers(v) for v in (raw.InputsAsNumpy(), raw.OutputsAsNumpy()))
+            name = short(tensors.name(outputs[0])) if outputs else "?"
+            shapes = ", ".join(tensors.describe(i) for i in inputs[:4] if i >= 0)
+            listed.append(f'{code} at #{index} "{name}" ({shapes})')
+    if not listed:
+        return
+    more = [f"and {len(listed) - _MAX_LISTED} more"] if len(listed) > _MAX_LISTED else []
+    raise ModelError(
+        "E210",
+        f"{len(listed)} of {len(found)} operators are not supported: "
+        + "; ".join(listed[:_MAX_LISTED] + more),
+        numbers={"unsupported": len(listed), "operators": len(found)},
+        hints=["tessera ops"],
+    )
+
+
+def refuse_dynamic(subgraph: Any, tensors: Tensors) -> None:
+    """Refuse inputs with an unknown dimension; an unknown batch, the first one, is 1."""
+    for index in integers(subgraph.InputsAsNumpy()):
+        signature = tensors.signature(index)
+        if min(signature[1:], default=0) < 0:
+            raise ModelError(
+                "E207",
+                f"shape {list(signature)} is dynamic; only the batch may be -1",
+                where=f'input "{tensors[index].name}"',
+                hints=["export the model with a fixed input shape"],
+            )
+
+
+def check_ports(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Refuse a graph whose inputs or outputs are constants or named twice."""
+    for what, ports in (("input", inputs), ("output", outputs)):
+        names = [tensor.name for tensor in ports]
+        if not names or len(set(names)) < len(names):
+            raise ModelError("E205", f"the graph needs {what}s, each named once")
+        if any(tensor.is_constant for tensor in ports):
+            raise ModelError("E205", f"an {what} of the graph is a constant")
+
+
+def check_quantised(layer: Layer, reader: Reader) -> None:
+    """Require a scale of integer operands that stand for real values, one unless of weights."""
+    weights = layer.input(reader.weights) if reader.weights is not None else None
+    for tensor in operands(reader, layer).inputs + layer.outputs:
+        if tensor is None or tensor is weights or (weights and _is_bias(tensor)):
+            continue
+        per_channel = tensor.quant is not None and tensor.quant.axis is not None
+        layer.require(not per_channel, f'"{tensor.name}" must not be quantised per channel')
+        real = tensor.dtype in _SCALED or (layer.code == "QUANTIZE" and tensor.dtype is DType.INT32)
+        known = tensor.quant is not None or reader.moves or not real
+        layer.require(known, f'"{tensor.name}" carries no quantisation')
+    if weights is not None and weights.dtype in _SCALED:
+        _check_weights(layer, weights, reader.channels)
+
+
+def _check_weights(layer: Layer, weights: Tensor, channels: int) -> None:
+    """Require one scale, or one per output channel with zero points 0."""
+    quant = weights.quant
+    if quant is None:
+        raise layer.refuse(f'"{weights.name}" carries no quantisation')
+    legal = quant.axis is None or (quant.axis == channels and not any(quant.zero_points))
+    layer.require(legal, f'"{weights.name}" needs a symmetric scale per output channel')
+
+
+def _is_bias(tensor: Tensor) -> bool:
+    return tensor.is_constant and tensor.dtype is DType.INT32
+
+
+def refuse_float(layers: Sequence[Layer]) -> None:
+    """Refuse a model whose operators fail because they compute in float32."""
+    floats = [layer for layer in layers if _any(layer, DType.FLOAT32)]
+    if not floats:
+        return
+    hybrid = any(_any(layer, DType.INT8) for layer in floats)
+    kind = "hybrid model (float activations, int8 weights)" if hybrid else "float model"
+    raise ModelError(
+        "E202",
+        f"{kind}: {len(floats)} operators compute in float32 where int8 is needed",
+        where=floats[0].where,
+        hints=[_FLOAT_HINT],
+    )
+
+
+def _any(layer: Layer, dtype: DType) -> bool:
+    tensors: tuple[Tensor | None, ...] = (*layer.inputs, *layer.outputs)
+    return any(tensor is not None and tensor.dtype is dtype for tensor in tensors)
