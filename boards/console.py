@@ -112,7 +112,9 @@ def _tables() -> tuple[dict[str, Any], ...]:
 
 def _console(table: dict[str, Any], entry: dict[str, Any], board: Board) -> Console:
     registers, base, clock = table["registers"], entry["base"], entry["clock"]
-    divided = [(base + offset, mask, clock // div) for offset, mask, div in table["baud"]]
+    divided = [
+        (base + offset, mask, (clock + div // 2) // div) for offset, mask, div in table["baud"]
+    ]
     enable = [(base + offset, clear, set_) for offset, clear, set_ in table["enable"]]
     return Console(
         table["kind"],
