@@ -78,8 +78,8 @@ def test_every_unsupported_operator_is_listed_with_its_layer_and_shapes() -> Non
     ]
     error = refusal(write([x, y, z, u], records, ["x"], ["u"]))
     assert error.code == "E210"
-    assert 'UNIDIRECTIONAL_SEQUENCE_LSTM at #0 "lstm/while" (int8[1, 8])' in error.what
-    assert 'CUMSUM at #2 "u" (int8[1, 8])' in error.what
+    assert '#0 UNIDIRECTIONAL_SEQUENCE_LSTM "lstm/while" (int8[1, 8])' in error.what
+    assert '#2 CUMSUM "u" (int8[1, 8])' in error.what
     assert error.what.startswith("2 of 3 operators are not supported")
     assert error.numbers == {"unsupported": 2, "operators": 3}
 

@@ -155,7 +155,7 @@ def _nodes(layers: Sequence[Layer]) -> Iterator[Node]:
             failures.append((layer, error))
     if not failures:
         return
-    refuse_float([layer for layer, _ in failures])
+    refuse_float([layer for layer, _ in failures], len(layers))
     raise failures[0][1]
 
 

@@ -28,14 +28,19 @@ def refuse_unsupported(found: Sequence[tuple[str, Any]], tensors: Tensors) -> No
             inputs, outputs = (integers(v) for v in (raw.InputsAsNumpy(), raw.OutputsAsNumpy()))
             name = short(tensors.name(outputs[0])) if outputs else "?"
             shapes = ", ".join(tensors.describe(i) for i in inputs[:4] if i >= 0)
-            listed.append(f'{code} at #{index} "{name}" ({shapes})')
+            listed.append(f'#{index} {code} "{name}" ({shapes})')
     if not listed:
         return
     more = [f"and {len(listed) - _MAX_LISTED} more"] if len(listed) > _MAX_LISTED else []
     raise ModelError(
         "E210",
-        f"{len(listed)} of {len(found)} operators are not supported: "
-        + "; ".join(listed[:_MAX_LISTED] + more),
+        "\n  ".join(
+            [
+                f"{len(listed)} of {len(found)} operators are not supported:",
+                *listed[:_MAX_LISTED],
+                *more,
+            ]
+        ),
         numbers={"unsupported": len(listed), "operators": len(found)},
         hints=["tessera ops"],
     )
@@ -92,8 +97,8 @@ def _is_bias(tensor: Tensor) -> bool:
     return tensor.is_constant and tensor.dtype is DType.INT32
 
 
-def refuse_float(layers: Sequence[Layer]) -> None:
-    """Refuse a model whose operators fail because they compute in float32."""
+def refuse_float(layers: Sequence[Layer], total: int) -> None:
+    """Refuse a model of ``total`` operators some of which fail as they compute in float32."""
     floats = [layer for layer in layers if _any(layer, DType.FLOAT32)]
     if not floats:
         return
@@ -101,7 +106,7 @@ def refuse_float(layers: Sequence[Layer]) -> None:
     kind = "hybrid model (float activations, int8 weights)" if hybrid else "float model"
     raise ModelError(
         "E202",
-        f"{kind}: {len(floats)} operators compute in float32 where int8 is needed",
+        f"{kind}: {len(floats)} of {total} operators compute in float32 where int8 is needed",
         where=floats[0].where,
         hints=[_FLOAT_HINT],
     )

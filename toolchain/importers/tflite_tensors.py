@@ -53,7 +53,7 @@ class Tensors:
     def name(self, index: int) -> str:
         """Return the name of a tensor for a message, whatever it is."""
         known = 0 <= index < self._subgraph.TensorsLength()
-        return text(self._subgraph.Tensors(index).Name()) if known else "?"
+        return (known and text(self._subgraph.Tensors(index).Name())) or f"tensor_{index}"
 
     def signature(self, index: int) -> tuple[int, ...]:
         """Return a tensor's shape with -1 where it is not fixed, () if all is fixed."""
