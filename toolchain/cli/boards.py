@@ -37,16 +37,17 @@ def command(reporter: Reporter, model: Path | None) -> int:
 
 
 def _fitting(reporter: Reporter, model: Path) -> tuple[tuple[Board, ...], dict[str, int]]:
+    """Return the boards that ``model`` fits and the least RAM it needs on one of them."""
     from toolchain.cli.pipeline import footprint, load_graph, plan_for
 
     graph = load_graph(model, reporter)
-    fitting = [
-        board for board in all_boards() if footprint(graph, plan_for(graph, board), board).fits
-    ]
-    least = min(
-        (footprint(graph, plan_for(graph, b), b).ram_total_bytes for b in fitting), default=0
-    )
-    return tuple(fitting), {"least_ram_total_bytes": least}
+    # A plan depends on the board's instruction set only.
+    first = {board.isa: board for board in all_boards()}
+    plans = {isa: plan_for(graph, board) for isa, board in first.items()}
+    needs = {board: footprint(graph, plans[board.isa], board) for board in all_boards()}
+    fitting = tuple(board for board, fit in needs.items() if fit.fits)
+    least = min((needs[board].ram_total_bytes for board in fitting), default=0)
+    return fitting, {"least_ram_total_bytes": least}
 
 
 def _row(board: Board) -> tuple[object, ...]:
