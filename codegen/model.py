@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from codegen.stream import CStream, StreamLowering
+from codegen.stream import CStream, Feeding, StreamLowering
 from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.kernels import Specialised, kernel_named
@@ -79,7 +79,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Port:
-    """A graph input or output as the C API shows it."""
+    """A graph input or output as the C API shows it; no expression if it is never whole."""
 
     tensor: Tensor
     ctype: str
@@ -98,6 +98,12 @@ class CModel:
     stages: tuple[Call | CStream, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+
+    @property
+    def feed(self) -> Feeding | None:
+        """Return how the caller hands over the input row by row, ``None`` if it is whole."""
+        first = self.stages[0] if self.stages else None
+        return first.feed if isinstance(first, CStream) else None
 
 
 def identifier(text: str) -> str:
@@ -155,7 +161,8 @@ class _Builder:
             works.append(work)
         calls = [self._call(work.node, work.kernel, work.special, (), ()) for work in works]
         ctypes = {name: C_TYPES[tensor.dtype] for name, tensor in self.graph.tensors.items()}
-        return StreamLowering(stage, works, calls, self.named, ctypes).lower(name)
+        feed = self.graph.tensors[stage.feed] if stage.feed else None
+        return StreamLowering(stage, works, feed, calls, self.named, ctypes).lower(name)
 
     def _call(
         self,
@@ -220,4 +227,5 @@ class _Builder:
         return f"({qualifier}{ctype} *)(arena + {self.slots[tensor.name].offset})"
 
     def _port(self, tensor: Tensor) -> Port:
-        return Port(tensor, C_TYPES[tensor.dtype], self._address(tensor, const=False))
+        place = self._address(tensor, const=False) if tensor.name in self.slots else ""
+        return Port(tensor, C_TYPES[tensor.dtype], place)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from toolchain.ir.tensor import Tensor
 from toolchain.plan.plan import Slot, StreamStage
 from toolchain.plan.rows import RowWork, row_bytes
-from toolchain.plan.schedule import Stream, Worker
+from toolchain.plan.schedule import Feed, Stream, Worker
 
 if TYPE_CHECKING:
     from codegen.model import Call
@@ -82,7 +82,8 @@ class Step:
         inputs: where each activation's rows lie.
         sources: addresses of the input rows, for kernels without taps.
         moved: outputs of earlier nodes whose fresh row this node is the last to read.
-        single: whether the function sees single rows, not the rows of a map through pointers.
+        form: ``"rows"`` if the function sees the rows of a map through pointers, ``"single"`` if it
+            sees single rows, ``"fold"`` if it takes a row and makes the whole output in the end.
     """
 
     index: str
@@ -93,7 +94,15 @@ class Step:
     inputs: tuple[Rows, ...]
     sources: tuple[str, ...]
     moved: tuple[Rows, ...]
-    single: bool
+    form: str
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """The network's input, row by row: where the caller's rows go and how many there are."""
+
+    output: Rows
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -105,12 +114,16 @@ class CStream:
     first: str
     last: str
     steps: tuple[Step, ...]
+    feed: Feeding | None
 
     @property
     def counters(self) -> tuple[str, ...]:
         """Return the names of all counters."""
-        made = [f"made_{step.index}" for step in self.steps]
-        return (*made, *(f"kept_{s.output.index}" for s in self.steps if s.output.moves))
+        outputs = [step.output for step in self.steps]
+        if self.feed is not None:
+            outputs.append(self.feed.output)
+        kept = [f"kept_{rows.index}" for rows in outputs if rows.moves]
+        return (*(f"made_{rows.index}" for rows in outputs), *kept)
 
 
 class StreamLowering:
@@ -119,6 +132,7 @@ class StreamLowering:
     Args:
         stage: the stream.
         works: its nodes.
+        feed: the network's input if the caller hands it over row by row.
         calls: what each of them calls.
         slots: all slots by tensor or name.
         ctypes: C type of each tensor, by name.
@@ -128,6 +142,7 @@ class StreamLowering:
         self,
         stage: StreamStage,
         works: Sequence[RowWork],
+        feed: Tensor | None,
         calls: Sequence[Call],
         slots: Mapping[str, Slot],
         ctypes: Mapping[str, str],
@@ -137,18 +152,25 @@ class StreamLowering:
         self.index = {
             w.output.name: f"{call.index:02d}" for w, call in zip(works, calls, strict=True)
         }
-        self.stream = Stream(list[Worker](works), frozenset())
+        self.feed = feed
+        if feed is not None:
+            self.index[feed.name] = "input"
+        self.folds = {work.output.name: work.rows for work in works if work.folds}
+        workers: list[Worker] = [Feed(feed)] if feed is not None else []
+        self.stream = Stream([*workers, *works], frozenset())
 
     def lower(self, name: str) -> CStream:
         """Return the stream under a C name."""
         steps = tuple(self._step(i) for i in range(len(self.works)))
-        return CStream(name, self.works[0].node.name, self.works[-1].node.name, steps)
+        fed = self.feed
+        feeding = None if fed is None else Feeding(self._rows(fed), fed.shape[1])
+        return CStream(name, self.works[0].node.name, self.works[-1].node.name, steps, feeding)
 
     def _step(self, position: int) -> Step:
         work, call = self.works[position], self.calls[position]
         operands = work.operands.activations
         index = self.index[work.output.name]
-        outputs = [self._rows(self.works[i].output) for i in self._ends(position)]
+        outputs = [self._rows(tensor) for tensor in self._ends(position)]
         return Step(
             index,
             call,
@@ -158,13 +180,15 @@ class StreamLowering:
             tuple(self._rows(tensor) for tensor in operands),
             tuple(self._source(tensor, index) for tensor in operands),
             tuple(rows for rows in outputs if rows.moves),
-            work.single,
+            "fold" if work.folds else "single" if work.single else "rows",
         )
 
-    def _ends(self, position: int) -> list[int]:
-        """Return the positions of which ``position`` is the last reader."""
-        sources = dict.fromkeys(source for source, _ in self.stream.sources[position])
-        return [source for source in sources if self.stream.last_reader(source) == position]
+    def _ends(self, position: int) -> list[Tensor]:
+        """Return the tensors of which the node at ``position`` is the last reader."""
+        reader = position + len(self.stream.workers) - len(self.works)
+        sources = dict.fromkeys(source for source, _ in self.stream.sources[reader])
+        ends = [source for source in sources if self.stream.last_reader(source) == reader]
+        return [self.stream.workers[source].output for source in ends]
 
     def _rows(self, tensor: Tensor) -> Rows:
         ctype, size = self.ctypes[tensor.name], row_bytes(tensor)
@@ -179,6 +203,8 @@ class StreamLowering:
     def _ready(self, work: RowWork, tensor: Tensor) -> str:
         """Return the condition under which the rows of one input are there."""
         made, row = f"made_{self.index[tensor.name]}", f"made_{self.index[work.output.name]}"
+        if tensor.name in self.folds:
+            return f"{made} == {self.folds[tensor.name]}"
         count, taps = tensor.shape[1], work.special.taps
         if work.single or taps is None:
             return f"{made} > {row}" if count > 1 else f"{made} > 0"

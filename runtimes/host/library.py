@@ -62,11 +62,22 @@ class HostModel:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Run one case; arrays in and out have the graph's shapes and dtypes."""
+        if hasattr(self.library, f"{self.prefix}_push_row"):
+            self._push_rows(inputs[0])
+            return [self._read(index, tensor) for index, tensor in enumerate(self.outputs)]
         for index, (tensor, value) in enumerate(zip(self.inputs, inputs, strict=True)):
             data = np.ascontiguousarray(value, dtype=tensor.dtype.numpy)
             ctypes.memmove(self._address("input", index), data.ctypes.data, tensor.nbytes)
         getattr(self.library, f"{self.prefix}_run")()
         return [self._read(index, tensor) for index, tensor in enumerate(self.outputs)]
+
+    def _push_rows(self, value: Array) -> None:
+        """Hand over the input row by row, as a camera would."""
+        place = getattr(self.library, f"{self.prefix}_input_row")
+        place.restype = ctypes.c_void_p
+        for row in np.ascontiguousarray(value[0]):
+            ctypes.memmove(place(), row.ctypes.data, row.nbytes)
+            getattr(self.library, f"{self.prefix}_push_row")()
 
     def _address(self, kind: str, index: int) -> int:
         function = getattr(self.library, f"{self.prefix}_{kind}_{index}")

@@ -15,6 +15,7 @@ from toolchain.ops import (
     DepthwiseConv2D,
     FullyConnected,
     MaxPool2D,
+    Mean,
     Mul,
     Op,
     Relu,
@@ -117,7 +118,9 @@ def grow_map(build: Builder, made: list[Tensor]) -> Tensor:
     rng = build.rng
     x = made[-1] if rng.random() < 0.75 else made[int(rng.integers(len(made)))]
     twins = [t for t in made if t.shape == x.shape]
-    kind = rng.choice(["window", "window", "window", "pool", "relu", "add", "scale", "concat"])
+    kind = rng.choice(
+        ["window", "window", "window", "pool", "relu", "add", "scale", "concat", "global"]
+    )
     if kind == "add":
         return build.add(Add(), x, twins[int(rng.integers(len(twins)))])
     if kind == "scale":
@@ -126,13 +129,21 @@ def grow_map(build: Builder, made: list[Tensor]) -> Tensor:
     if kind == "concat":
         same = [t for t in made if t.shape[:3] == x.shape[:3] and t.quant == x.quant]
         return build.add(Concat(3), x, same[int(rng.integers(len(same)))], quant=x.quant)
-    if kind == "pool":
-        kernel = tuple(
-            int(min(k, n)) for k, n in zip(rng.integers(1, 4, 2), x.shape[1:3], strict=True)
-        )
-        op = rng.choice([AveragePool2D, MaxPool2D])
-        return build.add(op(kernel, tuple(int(s) for s in rng.integers(1, 4, 2))), x, quant=x.quant)
+    if kind in ("pool", "global"):
+        return pool(build, x, whole=kind == "global")
     return build.add(Relu(), x) if kind == "relu" else window(build, x)
+
+
+def pool(build: Builder, x: Tensor, *, whole: bool) -> Tensor:
+    """Add a pool over windows, or one over the whole map."""
+    rng = build.rng
+    if whole and rng.random() < 0.5:
+        return build.add(Mean((1, 2), keep_dims=True), x)
+    sizes = zip(rng.integers(1, 4, 2), x.shape[1:3], strict=True)
+    kernel = x.shape[1:3] if whole else tuple(int(min(k, n)) for k, n in sizes)
+    kind = AveragePool2D if whole else rng.choice([AveragePool2D, MaxPool2D])
+    stride = tuple(int(s) for s in rng.integers(1, 4, 2))
+    return build.add(kind(kernel, stride), x, quant=x.quant)
 
 
 def random_map_network(rng: np.random.Generator) -> Graph:

@@ -33,10 +33,11 @@ from toolchain.plan.lifetimes import prepare
 def random_cuts(graph: Graph, rng: np.random.Generator) -> Plan:
     """Cut ``graph`` at random; where rows are kept is decided for a random limit of memory."""
     work = prepare(graph, Isa.PORTABLE)
-    cuts = Cuts(graph, Isa.PORTABLE, work, graph.nodes)
+    cuts = Cuts(graph, Isa.PORTABLE, work, graph.nodes, fed=bool(rng.random() < 0.5))
     path, step = [], 0
     while step < len(graph.nodes):
         longest = len(cuts.run(step))
+        longest -= step == 0 and cuts.fed  # the feed itself is no step
         length = int(rng.integers(0, longest + 1)) if rng.random() < 0.9 else 0
         stream = length > 0
         path.append(Edge(step, step + max(1, length), stream, need=0, work=0))
@@ -45,15 +46,15 @@ def random_cuts(graph: Graph, rng: np.random.Generator) -> Plan:
     return assemble(graph, Isa.PORTABLE, work, graph.nodes, segments)
 
 
-def assert_plans_equal_the_interpreter(seeds: range, folder: Path) -> int:
-    """Compile one randomly cut network per seed; return the number of streams."""
-    cases, files, streams = [], {}, 0
+def assert_plans_equal_the_interpreter(seeds: range, folder: Path) -> list[StreamStage]:
+    """Compile one randomly cut network per seed; return their streams."""
+    cases, files, streams = [], {}, []
     for seed in seeds:
         rng = np.random.default_rng(seed)
         graph = random_map_network(rng)
         plan = check_plan(graph, random_cuts(graph, rng))
         assert plan_from_json(plan_to_json(plan)) == plan
-        streams += sum(isinstance(stage, StreamStage) for stage in plan.stages)
+        streams += [stage for stage in plan.stages if isinstance(stage, StreamStage)]
         cases.append((seed, graph))
         files |= emit(graph, plan, f"case{seed}")
     library = compile_host(files, folder)
@@ -67,7 +68,11 @@ def assert_plans_equal_the_interpreter(seeds: range, folder: Path) -> int:
 
 
 def test_random_streams_equal_the_interpreter(tmp_path: Path) -> None:
-    assert assert_plans_equal_the_interpreter(range(60), tmp_path) > 60
+    streams = assert_plans_equal_the_interpreter(range(60), tmp_path)
+    assert len(streams) > 60
+    assert sum(bool(stage.feed) for stage in streams) > 10
+    assert sum("global_pool" in stage.kernels for stage in streams) > 5
+    assert sum(any(s.ring and s.fresh for s in stage.stores) for stage in streams) > 10
 
 
 @pytest.mark.slow

@@ -12,7 +12,9 @@ from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array
 from toolchain.numerics import clamp_range, saturate
 from toolchain.ops.base import Lowered
+from toolchain.ops.fold import lower_fold
 from toolchain.ops.pool import Pool
+from toolchain.ops.spatial import NO_PADS
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,11 @@ class AveragePool2D(Pool):
         """See `Op.lower`."""
         lowered = super().lower(operands)
         return replace(lowered, numbers={**lowered.numbers, "half_up": self.half_up})
+
+    def fold(self, operands: Operands) -> Lowered | None:
+        """See `Op.fold`: a window that is the whole map."""
+        x, y = operands.input(0), operands.output
+        if x.shape[0] != 1 or self.kernel != x.shape[1:3] or self.pads != NO_PADS:
+            return None
+        low, high = clamp_range(self.activation, y)
+        return lower_fold(x, 0, {"half_up": self.half_up, "y_min": low, "y_max": high})

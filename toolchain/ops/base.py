@@ -126,6 +126,15 @@ class Op(ABC):
     def lower(self, operands: Operands) -> Lowered:
         """Return the numbers of the operator's C."""
 
+    def fold(self, operands: Operands) -> Lowered | None:
+        """Return the numbers of a C function that takes the input row by row, if there is one.
+
+        It is called as ``name(row of x, scratch, number of the row, y)``, keeps what it needs in
+        scratch memory between the calls, and makes the whole output in the last.
+        """
+        del operands
+        return None
+
 
 def require(condition: bool, op: Op, why: str) -> None:
     """Raise E206 with the operator's name unless ``condition`` holds."""

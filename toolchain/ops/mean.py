@@ -13,6 +13,7 @@ from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array, DType
 from toolchain.numerics import quantize_multiplier, requantize, saturate
 from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.fold import lower_fold
 from toolchain.ops.loops import Loop, merged, row_major
 from toolchain.ops.window import IDENTITY, Whole, Window, whole
 
@@ -72,6 +73,17 @@ class Mean(Op):
                 "y_zero": y.zero_point,
             },
         )
+
+    def fold(self, operands: Operands) -> Lowered | None:
+        """See `Op.fold`: the mean over all rows and columns."""
+        x, y = operands.input(0), operands.output
+        if len(x.shape) != 4 or x.shape[0] != 1 or self.axes != (1, 2):
+            return None
+        multiplier, shift = self._multiplier(operands)
+        low, high = y.dtype.limits
+        scale = {"multiplier": multiplier, "shift": shift, "y_zero": y.zero_point}
+        start = -x.zero_point * self._count(operands)
+        return lower_fold(x, start, {**scale, "y_min": low, "y_max": high})
 
     def _count(self, operands: Operands) -> int:
         return math.prod(operands.input(0).shape[axis] for axis in self.axes)

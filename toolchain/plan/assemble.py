@@ -125,15 +125,16 @@ class _Assembly:
         for segment in self.segments:
             if segment.flow is None:
                 size = self.work[self.order[segment.first].name].scratch_bytes
-                yield from self._scratch(segment.first, size)
+                yield from self._scratch(segment.first, size, segment.first, segment.first)
                 continue
             for step, work in enumerate(segment.works, segment.first):
-                yield from self._scratch(step, work.special.scratch_bytes)
+                span = (segment.first, segment.end - 1) if work.folds else (step, step)
+                yield from self._scratch(step, work.special.scratch_bytes, *span)
             yield from self._rows(segment, segment.flow)
 
-    def _scratch(self, step: int, size: int) -> Iterator[Buffer]:
+    def _scratch(self, step: int, size: int, first: int, last: int) -> Iterator[Buffer]:
         if size:
-            yield Buffer(f"{self.order[step].name}.scratch", (), size, step, step)
+            yield Buffer(f"{self.order[step].name}.scratch", (), size, first, last)
 
     def _rows(self, segment: Segment, flow: Flow) -> Iterator[Buffer]:
         stores = {store.tensor: store for store in segment.stores}
@@ -176,12 +177,16 @@ class _Assembly:
                         yield _Overlap(self.root[name], lower.name, *steps, distance)
 
     def _row_overlaps(self) -> Iterator[_Overlap]:
-        """Yield fresh rows that an elementwise node may overwrite with its own fresh row."""
+        """Yield fresh rows that an elementwise node may overwrite with its own fresh row.
+
+        With a ring behind it, the fresh row is newer than the one that the node reads.
+        """
         for segment in self.segments:
             fresh = {store.tensor for store in segment.stores if store.fresh}
+            passing = fresh - {store.tensor for store in segment.stores if store.ring}
             for step, work in enumerate(segment.works, segment.first):
                 for name, distance in work.overlaps.items():
-                    if name in fresh and work.output.name in fresh:
+                    if name in passing and work.output.name in fresh:
                         names = f"{name}.fresh", f"{work.output.name}.fresh"
                         yield _Overlap(*names, step, step, distance)
 

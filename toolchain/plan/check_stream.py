@@ -66,7 +66,7 @@ class StreamCheck:
             work = named_row_work(self.graph, node, kernel)
             if work is None:
                 raise wrong(f'cannot run row by row with kernel "{kernel}"', f'node "{node.name}"')
-            if kernel_named(kernel, node.op.lower(work.row_operands)).isa > isa:
+            if not work.folds and kernel_named(kernel, node.op.lower(work.row_operands)).isa > isa:
                 raise wrong(f'kernel "{kernel}" does not run on it', f'node "{node.name}"')
             workers.append(work)
         return workers
@@ -76,12 +76,18 @@ class StreamCheck:
             legal = store.ring >= 0 and store.fresh in (0, 1) and store.ring + store.fresh > 0
             if not legal or store.tensor not in self.position:
                 raise wrong("no rows of this are made here, or none are kept", f'"{store.tensor}"')
+            worker = self.workers[self.position[store.tensor]]
+            if isinstance(worker, RowWork) and worker.folds:
+                raise wrong("a fold makes its output whole", f'"{store.tensor}"')
         for position, worker in enumerate(self.workers):
             for need in worker.needs:
                 if self.position.get(need.tensor, -1) >= position:
                     raise wrong(f'reads "{need.tensor}" before it is made', worker.output.name)
 
     def _make(self, worker: Worker, row: int) -> None:
+        if isinstance(worker, RowWork) and worker.folds:
+            self._fold(worker, row)
+            return
         result = self._row(worker.output, row)
         if isinstance(worker, Feed):
             self.shadow.write(result)
@@ -90,6 +96,15 @@ class StreamCheck:
         scratch = self.shadow.scratch(worker.node.name, worker.special.scratch_bytes)
         self.shadow.perform(self._moments(worker, row, result), scratch, reader)
         self.shadow.read(result, reader)
+
+    def _fold(self, work: RowWork, row: int) -> None:
+        """Add a row to the sums in scratch memory; the last call makes the whole output."""
+        reader = f'row {row} of node "{work.node.name}"'
+        x = self._row(work.operands.input(0), row)
+        sums = self.shadow.scratch(work.node.name, work.special.scratch_bytes)
+        before = (x, *sums) if row else (x,)
+        result = (self.shadow.span(work.output),) if row + 1 == work.rows else ()
+        self.shadow.perform([Moment(before, (*sums, *result), (x,))], (), reader)
 
     def _moments(self, work: RowWork, row: int, result: Span) -> Iterator[Moment]:
         tensors = self.graph.tensors

@@ -190,7 +190,12 @@ class Cuts:
     def inner(self, first: int, end: int) -> list[_Value]:
         """Return the tensors that a stream of steps ``[first, end)`` need not keep whole."""
         least = -1 if first == 0 and self.fed else first
-        return [v for v in self.values if v.made >= least and v.last < end]
+        return [v for v in self.values if v.made >= least and v.last < end and not self._folded(v)]
+
+    def _folded(self, value: _Value) -> bool:
+        """Tell whether a fold makes this value: it is whole even inside a stream."""
+        work = self.rows[value.made] if value.made >= 0 else None
+        return work is not None and work.folds
 
 
 def _stores(flow: Flow, inside: set[str], spare: int) -> tuple[RowStore, ...]:
@@ -233,14 +238,18 @@ class _Starts:
         closing: dict[int, list[int]] = {}
         for position, worker in enumerate(self.workers):
             value = self.values.get(worker.output.name)
-            if value is not None and value.last < self.first + count:
+            inner = not (isinstance(worker, RowWork) and worker.folds)
+            if value is not None and inner and value.last < self.first + count:
                 closing.setdefault(value.last, []).append(position)
         work = 0
         for end in range(self.first + 1, self.first + count + 1):
             row = self.cuts.rows[end - 1]
             assert row is not None
             work += row.rows * _ROW_COST
-            self.fresh[end - 1 - self.first + self.shift] += row.special.scratch_bytes
+            if row.folds:
+                self.rings += row.special.scratch_bytes
+            else:
+                self.fresh[end - 1 - self.first + self.shift] += row.special.scratch_bytes
             for position in closing.get(end - 1, ()):
                 self._enclose(position)
             need = self._maps(end) + self.rings + max(self.fresh)
@@ -255,14 +264,15 @@ class _Starts:
             return
         self.rings += storage.kept * size
         self.moving += worker.rows * size // 4 if storage.kept else 0
-        start = position + self._in_place(worker, size)
+        start = position + self._in_place(worker)
         for p in range(start, self.flow.last_reader[position] + 1):
             self.fresh[p] += size
 
-    def _in_place(self, worker: Worker, size: int) -> bool:
+    def _in_place(self, worker: Worker) -> bool:
         """Tell whether the output row can take the place of an input row that dies."""
         overlaps = worker.overlaps if isinstance(worker, RowWork) else {}
-        return any(distance == 0 and size > 0 for distance in overlaps.values())
+        rows = {w.output.name: s for w, s in zip(self.workers, self.flow.storage, strict=True)}
+        return any(d == 0 and name in rows and not rows[name].kept for name, d in overlaps.items())
 
     def _maps(self, end: int) -> int:
         """Return the bytes of whole tensors alive, less what the best overlap saves."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.plan.rows import row_bytes
+from toolchain.plan.rows import RowWork, row_bytes
 from toolchain.plan.schedule import Keep, Make, Stream, Worker
 
 
@@ -49,8 +49,10 @@ class Flow:
             in_row: bytes of its rows.
             position: a worker whose output is a whole map.
         """
-        out_row = row_bytes(self.workers[position].output)
-        lows = self.lows[position][source]
+        worker, lows = self.workers[position], self.lows[position][source]
+        if isinstance(worker, RowWork) and worker.folds:
+            return max(0, worker.output.nbytes - lows[-1] * in_row)
+        out_row = row_bytes(worker.output)
         return max(0, *((y + 1) * out_row - low * in_row for y, low in enumerate(lows)))
 
 

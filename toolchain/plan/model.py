@@ -12,6 +12,7 @@ from toolchain.plan.assemble import assemble
 from toolchain.plan.cuts import Cuts
 from toolchain.plan.layers import plan_layers
 from toolchain.plan.lifetimes import Work, prepare
+from toolchain.plan.order import branches_first
 from toolchain.plan.plan import Plan, stage_nodes
 
 _POINTS = 12  # at most so many points of a front
@@ -66,8 +67,12 @@ def pareto(graph: Graph, board: Board | None = None, *, fed: bool = False) -> tu
     layers = plan_layers(graph, isa)
     nodes = {node.name: node for node in graph.nodes}
     order = [nodes[name] for stage in layers.stages for name in stage_nodes(stage)]
+    work = prepare(graph, isa)
+    plans = _streams(graph, isa, work, order, fed=fed)
+    if (other := branches_first(graph)) != tuple(order):
+        plans += _streams(graph, isa, work, other, fed=fed)
     found = [layers]
-    for plan in _streams(graph, isa, prepare(graph, isa), order, fed=fed):
+    for plan in sorted(plans, key=lambda p: -p.arena_bytes):
         if plan.arena_bytes < found[-1].arena_bytes:
             found.append(plan)
     return tuple(reversed(found))

@@ -88,3 +88,19 @@ class _Search:
             if self.root[name] not in after
         )
         return cost - min(saved, sum(self.sizes[name] for name in made)), after
+
+
+def branches_first(graph: Graph) -> tuple[Node, ...]:
+    """Return the order by depth, in which short branches come before long ones.
+
+    In a stream this lets a short branch wait for the long one, and not run ahead of it.
+    """
+    depth: dict[str, int] = {}
+    for node in graph.nodes:
+        made = (graph.producers.get(name) for name in node.inputs if name is not None)
+        depth[node.name] = 1 + max((depth[n.name] for n in made if n is not None), default=0)
+    height: dict[str, int] = {}
+    for node in reversed(graph.nodes):
+        readers = (reader for name in node.outputs for reader in graph.consumers[name])
+        height[node.name] = 1 + max((height[reader.name] for reader in readers), default=0)
+    return tuple(sorted(graph.nodes, key=lambda n: (depth[n.name], height[n.name])))

@@ -41,6 +41,8 @@ class RowWork:
         special: what the kernel needs; with ``taps`` it is a row kernel.
         needs: the rows that each activation input must provide.
         overlaps: for inputs whose row the output row may overwrite, the least distance in bytes.
+        folds: whether the node takes one input row per call and makes its whole output in the
+            last (`Op.fold`); ``needs`` are then those of each call.
     """
 
     node: Node
@@ -50,6 +52,7 @@ class RowWork:
     special: Specialised
     needs: tuple[RowNeed, ...]
     overlaps: dict[str, int]
+    folds: bool = False
 
     @property
     def output(self) -> Tensor:
@@ -63,8 +66,8 @@ class RowWork:
 
     @property
     def rows(self) -> int:
-        """Return the number of rows to make."""
-        return self.operands.output.shape[_ROWS]
+        """Return the number of rows to make, or to take if the node folds."""
+        return row_count(self.operands.activations[0] if self.folds else self.operands.output)
 
 
 def row_count(tensor: Tensor) -> int:
@@ -80,6 +83,8 @@ def row_bytes(tensor: Tensor) -> int:
 def row_work(graph: Graph, node: Node, isa: Isa) -> RowWork | None:
     """Return ``node`` ready to run row by row with its best such kernel, or ``None``."""
     operands = graph.operands(node)
+    if (folding := node.op.fold(operands)) is not None:
+        return _fold(node, operands, candidates(folding, isa)[0].name, folding)
     found = _row_lowered(node, operands)
     if found is None:
         return None
@@ -93,6 +98,9 @@ def row_work(graph: Graph, node: Node, isa: Isa) -> RowWork | None:
 def named_row_work(graph: Graph, node: Node, kernel: str) -> RowWork | None:
     """Return ``node`` ready to run row by row with the ``kernel`` of that name, or ``None``."""
     operands = graph.operands(node)
+    folding = node.op.fold(operands)
+    if folding is not None and folding.kernel == kernel:
+        return _fold(node, operands, kernel, folding)
     found = _row_lowered(node, operands)
     if found is None:
         return None
@@ -103,6 +111,15 @@ def named_row_work(graph: Graph, node: Node, kernel: str) -> RowWork | None:
     if not _makes_rows(found[1], special):
         return None
     return _work(node, operands, found[0], kernel, special)
+
+
+def _fold(node: Node, operands: Operands, kernel: str, folding: Lowered) -> RowWork:
+    x = operands.input(0)
+    count = row_count(x)
+    needs = (RowNeed(x.name, tuple(range(count)), tuple(range(1, count + 1))),)
+    row_operands = Operands((_row(x),), operands.outputs)
+    special = kernel_named(kernel, folding).specialise(folding)
+    return RowWork(node, operands, row_operands, kernel, special, needs, {}, folds=True)
 
 
 def _makes_rows(lowered: Lowered, special: Specialised) -> bool:

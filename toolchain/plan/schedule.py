@@ -112,5 +112,12 @@ class Stream:
     def _ready(self, position: int) -> bool:
         row = self.made[position]
         return row < self.workers[position].rows and all(
-            self.made[source] >= need.high[row] for source, need in self.sources[position]
+            self.available(source) >= need.high[row] for source, need in self.sources[position]
         )
+
+    def available(self, position: int) -> int:
+        """Return the rows of a worker's output that are there; a fold's come with its last call."""
+        worker = self.workers[position]
+        if isinstance(worker, RowWork) and worker.folds:
+            return self.made[position] // worker.rows * row_count(worker.output)
+        return self.made[position]
