@@ -6,6 +6,7 @@ from boards import Board
 
 OPTIMISE = ("-O2", "-g", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables")
 GCC_LINK_FLAGS = ("-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs")
+ZIG_LINK_FLAGS = ("-Wl,-e,Reset_Handler",)
 _FPU = {"cortex-m4": "fpv4-sp-d16", "cortex-m7": "fpv5-sp-d16", "cortex-m33": "fpv5-sp-d16"}
 _ZIG_FPU = {"cortex-m4": "vfp4d16sp", "cortex-m7": "fp_armv8d16sp", "cortex-m33": "fp_armv8d16sp"}
 

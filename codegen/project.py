@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from boards import Board, load_board
-from codegen.cores import GCC_LINK_FLAGS, OPTIMISE, fpu_flags, gcc_core_flags, zig_core_flags
+from codegen.cores import (
+    GCC_LINK_FLAGS,
+    OPTIMISE,
+    ZIG_LINK_FLAGS,
+    fpu_flags,
+    gcc_core_flags,
+    zig_core_flags,
+)
 from codegen.emit import emit, support
 from codegen.firmware import STACK_BYTES, board_files, linker_script, support_files
 from codegen.golden import golden_sums
@@ -133,7 +140,8 @@ def _environments(graph: Graph, plan: Plan, board: Board, stack: int) -> tuple[E
 
 def _platform(environments: tuple[Environment, ...]) -> dict[str, str]:
     values = {
-        "link_flags": ", ".join(f'"{flag}"' for flag in GCC_LINK_FLAGS),
+        "link_flags": _quoted(GCC_LINK_FLAGS),
+        "zig_link_flags": _quoted(ZIG_LINK_FLAGS),
         "optimise": " ".join(OPTIMISE),
         "qemu_flags": list(QEMU_FLAGS),
     }
@@ -153,6 +161,10 @@ def _platform(environments: tuple[Environment, ...]) -> dict[str, str]:
             zig_flags=" ".join(zig_core_flags(target)),
         )
     return files
+
+
+def _quoted(words: tuple[str, ...]) -> str:
+    return ", ".join(f'"{word}"' for word in words)
 
 
 def _summary(graph: Graph, plan: Plan) -> dict[str, object]:

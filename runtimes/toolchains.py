@@ -17,8 +17,15 @@ from importlib import resources
 from pathlib import Path
 
 from boards import Board
-from codegen.cores import GCC_LINK_FLAGS, OPTIMISE, gcc_core_flags, zig_core_flags
+from codegen.cores import (
+    GCC_LINK_FLAGS,
+    OPTIMISE,
+    ZIG_LINK_FLAGS,
+    gcc_core_flags,
+    zig_core_flags,
+)
 from codegen.firmware import linker_script
+from runtimes.cache import cache_folder
 from runtimes.host.library import WARNINGS, write_files
 from toolchain.errors import FitError, ToolError, UsageError
 
@@ -40,7 +47,7 @@ class Toolchain:
         if self.name == "gcc":
             return (*gcc_core_flags(board), *GCC_LINK_FLAGS)
         headers = str(resources.files("runtimes.mcu") / "freestanding")
-        return (*zig_core_flags(board), f"-isystem{headers}")
+        return (*zig_core_flags(board), f"-isystem{headers}", *ZIG_LINK_FLAGS)
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def link(
         *includes, *sources, f"-T{linker_script(board)}", "-Wl,--gc-sections", *extra,
         "-o", "firmware.elf",
     ]  # fmt: skip
-    environment = {**os.environ, **_cache(chosen)}
+    environment = {**os.environ, **zig_cache()}
     done = subprocess.run(
         [*chosen.command, *arguments],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,
@@ -174,10 +181,8 @@ def _failure(message: str, board: Board) -> ToolError | FitError:
     return ToolError("E602", "the cross compiler refused the code", where=message.strip()[-4000:])
 
 
-def _cache(toolchain: Toolchain) -> dict[str, str]:
-    """Zig keeps its compiled run-time library; a private folder keeps the home folder clean."""
-    if toolchain.name != "zig" or "ZIG_GLOBAL_CACHE_DIR" in os.environ:
+def zig_cache() -> dict[str, str]:
+    """Return the variable that keeps zig's compiled run-time library out of the home folder."""
+    if "ZIG_GLOBAL_CACHE_DIR" in os.environ:
         return {}
-    from runtimes.cache import cache_folder
-
     return {"ZIG_GLOBAL_CACHE_DIR": str(cache_folder() / "zig")}

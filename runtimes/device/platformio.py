@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtimes.cache import cache_folder
+from runtimes.toolchains import zig_cache
 from toolchain.errors import DeviceError, ToolError
 
 
@@ -96,6 +97,7 @@ class PlatformIO:
     def _environment(self) -> dict[str, str]:
         return {
             **os.environ,
+            **zig_cache(),
             "PLATFORMIO_CORE_DIR": str(self.core),
             "PLATFORMIO_DISABLE_UPGRADE_CHECK": "true",
             "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",

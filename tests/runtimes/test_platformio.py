@@ -9,7 +9,7 @@ import pytest
 
 from runtimes.device.platformio import PlatformIO
 from runtimes.host.library import write_files
-from runtimes.toolchains import gcc
+from runtimes.toolchains import gcc, zig
 from tests.runtimes.networks import small_network
 from toolchain.errors import ToolError
 
@@ -33,6 +33,18 @@ def test_a_fresh_project_builds_runs_and_passes_its_tests(board: str, tmp_path: 
     tested = pio.test()
     assert tested.status == 0, tested.output
     assert "2 test cases: 2 succeeded" in tested.output
+
+
+@pytest.mark.slow
+@needs_qemu
+@pytest.mark.skipif(zig() is None, reason="needs the ziglang wheel")
+def test_a_project_builds_with_python_packages_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESSERA_CROSS", "missing-")
+    pio = project("nucleo_f746zg", tmp_path)
+    assert "firmware runs plan" in pio.run(targets=["upload"]).output
+    assert pio.test().status == 0
 
 
 @pytest.mark.slow
