@@ -162,9 +162,9 @@ def transpose_conv(layer: Layer) -> Record:
     shape, (_, kernel_h, kernel_w, _) = layer.operands.output.shape, weights.shape
     near = same_pads((shape[1], shape[2]), (kernel_h, kernel_w), op.stride)
     here = (op.pads.top, op.pads.left)
-    # Runtimes check that a convolution of the output with this padding has the input's size.
-    same = all(-(-shape[i] // op.stride[i - 1]) == x.shape[i] for i in (1, 2))
-    if same and here == (near.top, near.left):
+    # Some runtimes check that a convolution of the output with this padding has the input's size.
+    sized = all(-(-shape[i] // op.stride[i - 1]) == x.shape[i] for i in (1, 2))
+    if here == (near.top, near.left) and (sized or here != (0, 0)):
         padding = _SAME
     elif here == (0, 0):
         padding = _VALID
