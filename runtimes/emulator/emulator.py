@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import TracebackType
 
 from boards import Board
 from runtimes.device.client import Client, DeviceRun
@@ -101,6 +102,17 @@ class Emulator:
     def device_run(self, inputs: Sequence[Array]) -> DeviceRun:
         """Run one inference as a real board reports it, with ticks instead of exact counts."""
         return self._client.run(inputs)
+
+    def __enter__(self) -> Emulator:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave nothing behind: the machine lives in this process."""
 
 
 def layer_names(image: Image, prefix: str, count: int) -> tuple[str, ...]:

@@ -146,3 +146,22 @@ def test_the_firmware_times_its_layers(tmp_path: Path) -> None:
     for ticks, layer in zip(timed.layers, exact.layers, strict=True):
         assert abs(ticks - layer.instructions) < 60
     assert abs(timed.ticks - exact.instructions) < 100
+
+
+def test_the_end_of_an_uneven_region_is_exact(tmp_path: Path) -> None:
+    """A region need not be a multiple of the emulator's pages."""
+    board = small_network("nucleo_f446re").board
+    sizes = {region.name: region.size for region in board.regions}
+    regions = tuple(replace(r, size=6 * 1024) if r.kind == "ram" else r for r in board.regions)
+    small = replace(board, regions=regions[:2])
+    assert {r.size for r in small.regions} == {6 * 1024, sizes["FLASH"]}
+    for offset, fails in ((0x17FC, False), (0x1800, True)):
+        access = f"(void)*(volatile int *)0x{0x20000000 + offset:x};"
+        program = f"int main(void);\nint main(void)\n{{\n    {access}\n    return 0;\n}}\n"
+        files = {**support_files(), **board_files(small), "src/main.c": program}
+        emulated = Machine(build_firmware(files, small, tmp_path / str(offset)), small)
+        if fails:
+            with pytest.raises(ToolError, match="read 4 bytes at 0x20001800"):
+                emulated.start()
+        else:
+            emulated.start()
