@@ -26,7 +26,8 @@ QEMU_FLAGS = (
     "-icount", "shift=6",
 )  # fmt: skip
 _LOCAL = "symlink://platform"
-_REGISTRY = {"ststm32": "ststm32@19.6.0"}
+# Registry platforms that build without a framework, as they are named in platformio.ini.
+_REGISTRY = {"ststm32": "ststm32@19.6.0", "nordicnrf52": "nordicnrf52"}
 _SPARE_FLASH = 32 * 1024
 
 
@@ -129,8 +130,8 @@ def _environments(graph: Graph, plan: Plan, board: Board, stack: int) -> tuple[E
         comment = f"{board.name}: compiler and flasher of this computer"
         protocol = "openocd" if board.flashing and board.flashing.openocd else ""
         found.append(Environment(f"{board.id}_local", comment, _LOCAL, board.id, board, protocol))
-    if board.platformio:
-        platform = _REGISTRY.get(board.platformio.platform, board.platformio.platform)
+    if board.platformio and board.platformio.platform in _REGISTRY:
+        platform = _REGISTRY[board.platformio.platform]
         comment = f"{board.name}: PlatformIO's own platform, downloaded"
         names = (board.id, comment, platform, board.platformio.board)
         protocol = board.flashing.protocol if board.flashing else ""
