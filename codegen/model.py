@@ -14,8 +14,9 @@ from typing import ClassVar
 from codegen.stream import CStream, Feeding, StreamLowering
 from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.ir.tensor import Array, DType, Tensor
-from toolchain.kernels import Specialised, kernel_named
+from toolchain.kernels import Specialised
 from toolchain.ops.base import Number, RowTaps
+from toolchain.plan.lowering import lower, specialise
 from toolchain.plan.plan import Plan, Slot, Stage, StreamStage
 from toolchain.plan.rows import named_row_work
 
@@ -146,8 +147,7 @@ class _Builder:
 
     def _layer(self, node: Node, kernel: str) -> Call:
         operands = self.graph.operands(node)
-        lowered = node.op.lower(operands)
-        special = kernel_named(kernel, lowered).specialise(lowered)
+        _, special = specialise(lower(node.op, operands), kernel)
         sources = tuple(self._address(tensor, const=True) for tensor in operands.activations)
         results = tuple(self._address(tensor, const=False) for tensor in operands.outputs)
         return self._call(node, kernel, special, sources, results)

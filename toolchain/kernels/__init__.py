@@ -30,8 +30,8 @@ def kernel_named(name: str, lowered: Lowered) -> Kernel:
     Raises:
         KeyError: if no such kernel can run it.
     """
-    for kernel in candidates(lowered, max(Isa)):
-        if kernel.name == name:
+    for kernel in (*_SPECIAL, Portable(lowered.kernel)):
+        if kernel.name == name and kernel.supports(lowered):
             return kernel
     raise KeyError(name)
 

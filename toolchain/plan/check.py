@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from toolchain.errors import FitError
 from toolchain.ir.graph import Graph, Node, Operands
-from toolchain.kernels import Isa, Specialised, kernel_named
+from toolchain.kernels import Isa, Specialised
 from toolchain.ops.base import Lowered
 from toolchain.plan.check_stream import StreamCheck
+from toolchain.plan.lowering import lower, specialise
 from toolchain.plan.moments import moments
 from toolchain.plan.plan import LayerStage, Plan, StreamStage, graph_hash, stage_nodes
 from toolchain.plan.shadow import Shadow, wrong
@@ -74,7 +75,7 @@ class _Check:
 
     def _layer(self, node: Node, kernel: str) -> None:
         operands, reader = self.graph.operands(node), f'node "{node.name}"'
-        lowered = node.op.lower(operands)
+        lowered = lower(node.op, operands)
         for tensor in operands.activations:
             if not self.shadow.made(tensor.name):
                 raise wrong(f'reads "{tensor.name}" before it is made', reader)
@@ -96,12 +97,12 @@ class _Check:
 
     def _kernel(self, node: Node, name: str, lowered: Lowered) -> Specialised:
         try:
-            kernel = kernel_named(name, lowered)
+            kernel, special = specialise(lowered, name)
         except KeyError:
             raise wrong(f'no kernel "{name}" can run it', f'node "{node.name}"') from None
         if kernel.isa > self.isa:
             raise wrong(f'kernel "{name}" does not run on "{self.plan.isa}"', f'node "{node.name}"')
-        return kernel.specialise(lowered)
+        return special
 
     def _view(self, operands: Operands) -> None:
         source, view = self.shadow.span(operands.input(0)), self.shadow.span(operands.output)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.tensor import Tensor
-from toolchain.kernels import Isa, kernel_named
+from toolchain.kernels import Isa
 from toolchain.plan.moments import Moment, Span, moments
 from toolchain.plan.plan import RowStore, StreamStage
 from toolchain.plan.rows import RowWork, named_row_work, row_bytes, row_count
@@ -66,7 +66,7 @@ class StreamCheck:
             work = named_row_work(self.graph, node, kernel)
             if work is None:
                 raise wrong(f'cannot run row by row with kernel "{kernel}"', f'node "{node.name}"')
-            if not work.folds and kernel_named(kernel, node.op.lower(work.row_operands)).isa > isa:
+            if work.isa > isa:
                 raise wrong(f'kernel "{kernel}" does not run on it', f'node "{node.name}"')
             workers.append(work)
         return workers

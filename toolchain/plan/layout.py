@@ -3,8 +3,8 @@
 The problem is dynamic storage allocation (NP-hard, Garey and Johnson SR2) with one addition:
 a pair of blocks may be allowed to overlap when one starts far enough above the other. Everything
 is counted in words (4 bytes). The search goes from cheap to exact and stops at the lower bound:
-greedy orders, a hill climb on the best of them, then branch and bound with a limit on nodes,
-so that equal problems have equal answers on every machine.
+greedy orders, a hill climb on the best of them, then branch and bound (`toolchain.plan.precedence`)
+with a limit on nodes, so that equal problems have equal answers on every machine.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-_CLIMB_STEPS = 400
-_SEARCH_NODES = 10_000
-_SEARCH_BLOCKS = 400
+from toolchain.plan.precedence import Pair, PrecedenceSearch
+
+_CLIMB_STEPS = 100
+_SEARCH_NODES = 4_000
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,31 @@ def solve(problem: Problem) -> Layout:
     best = min((_stack(problem, order) for order in _orders(problem)), key=lambda p: p.extent)
     if best.extent > bound:
         best = _climb(problem, best, bound)
-    if best.extent > bound:
-        search = _Search(problem, best.extent, bound)
-        search.run()
-        if search.found:
-            best = _Placed(search.extent, search.found, [])
-        if search.complete:
-            bound = best.extent
-    return Layout(tuple(best.offsets), best.extent, bound)
+    return _tighten(problem, best, bound)
+
+
+def _tighten(problem: Problem, best: _Placed, bound: int) -> Layout:
+    """Search between the bound and the best layout, at the bound first, then by bisection."""
+    sizes = [block.size for block in problem.blocks]
+    pairs = [
+        Pair(i, j, above, below)
+        for i, rivals in enumerate(problem.gaps)
+        for j, above, below in rivals
+        if i < j
+    ]
+    offsets, extent, floor, left, target = best.offsets, best.extent, bound, _SEARCH_NODES, bound
+    while floor < extent and left > 0:
+        search = PrecedenceSearch(sizes, pairs, target, min(left, _SEARCH_NODES // 4))
+        before = search.nodes
+        found = search.run()
+        left -= before - max(0, search.nodes)
+        if found is not None:
+            offsets, extent = found, target
+        else:
+            floor = target + 1
+            bound = bound if search.gave_up else floor
+        target = (floor + extent) // 2
+    return Layout(tuple(offsets), extent, bound)
 
 
 def _orders(problem: Problem) -> list[list[int]]:
@@ -163,65 +181,3 @@ def _climb(problem: Problem, best: _Placed, bound: int) -> _Placed:
         if best.extent == bound:
             break
     return best
-
-
-class _Search:
-    """Branch and bound over layouts in which blocks are placed bottom-up.
-
-    Every layout can be pushed down until each block rests on offset 0 or on another block, and
-    then be built block by block in order of offset; so only such layouts are tried. ``floors`` are
-    the least offsets that the blocks placed so far leave to the others.
-    """
-
-    def __init__(self, problem: Problem, extent: int, bound: int) -> None:
-        self.problem, self.extent, self.bound = problem, extent, bound
-        self.found: list[int] = []
-        self.nodes = 0
-        self.offsets = [-1] * len(problem.blocks)
-
-    @property
-    def complete(self) -> bool:
-        """Tell whether nothing was left untried."""
-        return self.nodes <= _SEARCH_NODES
-
-    def run(self) -> None:
-        """Search for a layout whose extent is below the known one."""
-        if len(self.offsets) <= _SEARCH_BLOCKS:
-            self._place([0] * len(self.offsets), 0, len(self.offsets))
-        else:
-            self.nodes = _SEARCH_NODES + 1
-
-    def _place(self, floors: list[int], level: int, left: int) -> None:
-        self.nodes += 1
-        if self.nodes > _SEARCH_NODES or self.extent == self.bound:
-            return
-        if not left:
-            self.found = list(self.offsets)
-            self.extent = max(
-                o + b.size for o, b in zip(self.offsets, self.problem.blocks, strict=True)
-            )
-            return
-        for i in self._open(floors):
-            offset = max(floors[i], 0)
-            if offset < level or offset + self.problem.blocks[i].size >= self.extent:
-                continue
-            raised = list(floors)
-            for j, _, below in self.problem.gaps[i]:
-                if self.offsets[j] < 0:
-                    raised[j] = max(raised[j], offset + below)
-            if self._hopeless(raised, i):
-                continue
-            self.offsets[i] = offset
-            self._place(raised, offset, left - 1)
-            self.offsets[i] = -1
-
-    def _open(self, floors: list[int]) -> list[int]:
-        blocks = self.problem.blocks
-        free = [i for i, offset in enumerate(self.offsets) if offset < 0]
-        return sorted(free, key=lambda i: (floors[i], -blocks[i].size, i))
-
-    def _hopeless(self, floors: list[int], placed: int) -> bool:
-        return any(
-            offset < 0 and i != placed and floors[i] + self.problem.blocks[i].size >= self.extent
-            for i, offset in enumerate(self.offsets)
-        )

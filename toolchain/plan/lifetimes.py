@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from toolchain.ir.graph import Graph, Node, Operands
-from toolchain.kernels import Isa, Specialised, candidates
+from toolchain.kernels import Isa
+from toolchain.plan.lowering import kernels, lower, specialise
 from toolchain.plan.overlap import distances
 
 
@@ -55,11 +56,10 @@ def prepare(graph: Graph, isa: Isa) -> dict[str, Work]:
 
 def _work(graph: Graph, node: Node, isa: Isa) -> Work:
     operands = graph.operands(node)
-    lowered = node.op.lower(operands)
+    lowered = lower(node.op, operands)
     if not lowered.kernel:
         return Work(node, operands, "", 0, {})
-    kernel = candidates(lowered, isa)[0]
-    special: Specialised = kernel.specialise(lowered)
+    kernel, special = specialise(lowered, kernels(lowered, isa)[0].name)
     overlaps = distances(node.op.windows(operands), operands) if special.in_order else {}
     return Work(node, operands, kernel.name, special.scratch_bytes, overlaps)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from boards import Board
 from toolchain.errors import FitError
-from toolchain.ir.graph import Graph, Node
+from toolchain.ir.graph import Graph
 from toolchain.kernels import Isa
 from toolchain.plan.assemble import assemble
 from toolchain.plan.cuts import Cuts
 from toolchain.plan.layers import plan_layers
-from toolchain.plan.lifetimes import Work, prepare
+from toolchain.plan.lifetimes import prepare
 from toolchain.plan.order import branches_first
 from toolchain.plan.plan import Plan, stage_nodes
 
@@ -42,9 +40,9 @@ def plan_model(
     """
     if max_macs is not None and max_macs < 1:
         raise FitError("E304", f"no plan has {max_macs} times the work", hints=["--max-macs 1x"])
-    front = pareto(graph, board, fed=fed)
     if max_ram is None:
-        return front[0]
+        return _front(graph, board, fed=fed, points=0)[0]
+    front = pareto(graph, board, fed=fed)
     fitting = [plan for plan in front if plan.arena_bytes <= max_ram]
     if not fitting:
         least = front[0].arena_bytes
@@ -63,14 +61,21 @@ def pareto(graph: Graph, board: Board | None = None, *, fed: bool = False) -> tu
     Returns:
         Plans from the least memory to the least work, which is that of plain layers.
     """
+    return _front(graph, board, fed=fed, points=_POINTS)
+
+
+def _front(graph: Graph, board: Board | None, *, fed: bool, points: int) -> tuple[Plan, ...]:
     isa = Isa.PORTABLE if board is None else Isa[board.isa.upper()]
     layers = plan_layers(graph, isa)
     nodes = {node.name: node for node in graph.nodes}
     order = [nodes[name] for stage in layers.stages for name in stage_nodes(stage)]
     work = prepare(graph, isa)
-    plans = _streams(graph, isa, work, order, fed=fed)
-    if (other := branches_first(graph)) != tuple(order):
-        plans += _streams(graph, isa, work, other, fed=fed)
+    plans: list[Plan] = []
+    for way in dict.fromkeys((tuple(order), branches_first(graph))):
+        cuts = Cuts(graph, isa, work, way, fed=fed)
+        for limit in _limits(cuts, points):
+            segments = cuts.segments(cuts.path(limit), limit)
+            plans.append(assemble(graph, isa, work, way, segments))
     found = [layers]
     for plan in sorted(plans, key=lambda p: -p.arena_bytes):
         if plan.arena_bytes < found[-1].arena_bytes:
@@ -78,20 +83,12 @@ def pareto(graph: Graph, board: Board | None = None, *, fed: bool = False) -> tu
     return tuple(reversed(found))
 
 
-def _streams(
-    graph: Graph, isa: Isa, work: Mapping[str, Work], order: Sequence[Node], *, fed: bool
-) -> list[Plan]:
-    """Return plans with streams, from the least work to the least memory."""
-    cuts = Cuts(graph, isa, work, order, fed=fed)
+def _limits(cuts: Cuts, points: int) -> list[int]:
+    """Return limits of memory that lead to different stages: the least, and ``points`` others."""
     floor = cuts.narrowest()
     limits: list[int] = []
     limit = 1 << 60
-    while limit >= floor:
-        limits.append(limit)
+    while limit >= floor and len(limits) < points:
         limit = max(edge.need for edge in cuts.path(limit)) - 1
-    chosen = sorted({*limits[1 : 1 + _POINTS], floor}, reverse=True)
-    plans = []
-    for limit in chosen:
-        segments = cuts.segments(cuts.path(limit), limit)
-        plans.append(assemble(graph, isa, work, order, segments))
-    return plans
+        limits.append(limit)
+    return sorted({floor, *(limit for limit in limits if limit >= floor)}, reverse=True)

@@ -7,13 +7,15 @@ rows of the same number only, so that the operator on one-row operands is its ow
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from toolchain.errors import ModelError
 from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.ir.tensor import Tensor
-from toolchain.kernels import Isa, Specialised, candidates, kernel_named
+from toolchain.kernels import Isa, Kernel, Specialised
 from toolchain.ops.base import Lowered
 from toolchain.ops.window import IDENTITY, AxisMap
+from toolchain.plan.lowering import fold, kernels, lower, specialise
 from toolchain.plan.overlap import distances
 
 _ROWS = 1  # the axis of rows in NHWC
@@ -38,6 +40,7 @@ class RowWork:
         row_operands: the tensors that one call of the kernel sees: single rows, or the whole maps
             of a row kernel, which finds its rows through pointers.
         kernel: the kernel's name.
+        isa: the instruction set it needs.
         special: what the kernel needs; with ``taps`` it is a row kernel.
         needs: the rows that each activation input must provide.
         overlaps: for inputs whose row the output row may overwrite, the least distance in bytes.
@@ -49,10 +52,11 @@ class RowWork:
     operands: Operands
     row_operands: Operands
     kernel: str
+    isa: Isa
     special: Specialised
     needs: tuple[RowNeed, ...]
     overlaps: dict[str, int]
-    folds: bool = False
+    folds: bool
 
     @property
     def output(self) -> Tensor:
@@ -83,29 +87,29 @@ def row_bytes(tensor: Tensor) -> int:
 def row_work(graph: Graph, node: Node, isa: Isa) -> RowWork | None:
     """Return ``node`` ready to run row by row with its best such kernel, or ``None``."""
     operands = graph.operands(node)
-    if (folding := node.op.fold(operands)) is not None:
-        return _fold(node, operands, candidates(folding, isa)[0].name, folding)
+    if (folding := fold(node.op, operands)) is not None:
+        return _fold(node, operands, *specialise(folding, kernels(folding, isa)[0].name))
     found = _row_lowered(node, operands)
     if found is None:
         return None
-    for kernel in candidates(found[1], isa):
-        special = kernel.specialise(found[1])
+    for candidate in kernels(found[1], isa):
+        kernel, special = specialise(found[1], candidate.name)
         if _makes_rows(found[1], special):
-            return _work(node, operands, found[0], kernel.name, special)
+            return _work(node, operands, found[0], kernel, special)
     return None
 
 
-def named_row_work(graph: Graph, node: Node, kernel: str) -> RowWork | None:
-    """Return ``node`` ready to run row by row with the ``kernel`` of that name, or ``None``."""
+def named_row_work(graph: Graph, node: Node, name: str) -> RowWork | None:
+    """Return ``node`` ready to run row by row with the kernel of that name, or ``None``."""
     operands = graph.operands(node)
-    folding = node.op.fold(operands)
-    if folding is not None and folding.kernel == kernel:
-        return _fold(node, operands, kernel, folding)
+    folding = fold(node.op, operands)
+    if folding is not None and folding.kernel == name:
+        return _fold(node, operands, *specialise(folding, name))
     found = _row_lowered(node, operands)
     if found is None:
         return None
     try:
-        special = kernel_named(kernel, found[1]).specialise(found[1])
+        kernel, special = specialise(found[1], name)
     except KeyError:
         return None
     if not _makes_rows(found[1], special):
@@ -113,13 +117,14 @@ def named_row_work(graph: Graph, node: Node, kernel: str) -> RowWork | None:
     return _work(node, operands, found[0], kernel, special)
 
 
-def _fold(node: Node, operands: Operands, kernel: str, folding: Lowered) -> RowWork:
+def _fold(node: Node, operands: Operands, kernel: Kernel, special: Specialised) -> RowWork:
     x = operands.input(0)
     count = row_count(x)
     needs = (RowNeed(x.name, tuple(range(count)), tuple(range(1, count + 1))),)
     row_operands = Operands((_row(x),), operands.outputs)
-    special = kernel_named(kernel, folding).specialise(folding)
-    return RowWork(node, operands, row_operands, kernel, special, needs, {}, folds=True)
+    return RowWork(
+        node, operands, row_operands, kernel.name, kernel.isa, special, needs, {}, folds=True
+    )
 
 
 def _makes_rows(lowered: Lowered, special: Specialised) -> bool:
@@ -132,7 +137,7 @@ def _work(
     node: Node,
     operands: Operands,
     row_operands: Operands,
-    kernel: str,
+    kernel: Kernel,
     special: Specialised,
 ) -> RowWork:
     rows = row_count(operands.output)
@@ -144,7 +149,9 @@ def _work(
     overlaps: dict[str, int] = {}
     if special.in_order and special.taps is None:
         overlaps = distances(node.op.windows(row_operands), row_operands)
-    return RowWork(node, operands, row_operands, kernel, special, needs, overlaps)
+    return RowWork(
+        node, operands, row_operands, kernel.name, kernel.isa, special, needs, overlaps, folds=False
+    )
 
 
 def _need(tensor: Tensor, axis: AxisMap, rows: int) -> RowNeed:
@@ -154,6 +161,7 @@ def _need(tensor: Tensor, axis: AxisMap, rows: int) -> RowNeed:
     return RowNeed(tensor.name, low, tuple(max(0, min(high, count)) for _, high in ranges))
 
 
+@lru_cache(2048)
 def _row_lowered(node: Node, operands: Operands) -> tuple[Operands, Lowered] | None:
     """Return the operands and numbers of the kernel that makes one row."""
     if len(operands.outputs) != 1 or not operands.activations:
@@ -162,11 +170,11 @@ def _row_lowered(node: Node, operands: Operands) -> tuple[Operands, Lowered] | N
         return None
     row_operands = _single_rows(node, operands)
     if row_operands is not None:
-        lowered = node.op.lower(row_operands)
+        lowered = lower(node.op, row_operands)
         taps = lowered.taps
         if lowered.kernel and (taps is None or (taps.count == 1 and not taps.padded)):
             return row_operands, lowered
-    lowered = node.op.lower(operands)
+    lowered = lower(node.op, operands)
     return (operands, lowered) if lowered.kernel and lowered.taps is not None else None
 
 
