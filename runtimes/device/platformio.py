@@ -57,7 +57,7 @@ class PlatformIO:
             targets: such as ``"upload"``, or none to build.
 
         Raises:
-            ToolError: E602 if the build fails.
+            ToolError: E601 if the flashing tool is missing, E602 if the build fails.
             DeviceError: E501 if an upload fails.
         """
         chosen = ["-e", environment] if environment else []
@@ -66,8 +66,11 @@ class PlatformIO:
         if result.status == 0:
             return result
         tail = "\n".join(result.output.strip().splitlines()[-12:])
-        if "upload" in targets and "[upload] Error" in result.output:
-            hints = ["connect the board's USB cable", "openocd must be installed"]
+        if "[upload] Error 127" in result.output:  # the shell's status for an unknown command
+            hints = ["apt install openocd"]
+            raise ToolError("E601", "the flashing tool is not installed", where=tail, hints=hints)
+        if "[upload] Error" in result.output:
+            hints = ["connect the board's USB cable"]
             raise DeviceError("E501", "the upload failed", where=tail, hints=hints)
         raise ToolError("E602", "PlatformIO could not build the project", where=tail)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from runtimes.device.platformio import PlatformIO
 from runtimes.host.library import write_files
 from runtimes.toolchains import gcc, zig
 from tests.runtimes.networks import small_network
-from toolchain.errors import ToolError
+from toolchain.errors import TesseraError, ToolError
 
 pytest.importorskip("platformio")
 needs_gcc = pytest.mark.skipif(gcc() is None, reason="needs arm-none-eabi-gcc")
@@ -75,3 +76,23 @@ def test_a_build_error_is_a_tool_error(tmp_path: Path) -> None:
         pio.run()
     assert error.value.code == "E602"
     assert "main.c" in str(error.value.where)
+
+
+@pytest.mark.slow
+@needs_gcc
+@pytest.mark.parametrize(
+    ("script", "code"), [(None, "E601"), ("echo 'Error: open failed'; exit 1", "E501")]
+)
+def test_a_failed_upload_says_why(
+    script: str | None, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenOCD without a probe ends with status 1; where it is missing the shell says 127."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    status = "exit 127" if script is None else script
+    (tools / "openocd").write_text(f"#!/bin/sh\n{status}\n")
+    (tools / "openocd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    with pytest.raises(TesseraError) as error:
+        project("nucleo_f446re", tmp_path).run("nucleo_f446re_local", ["upload"])
+    assert error.value.code == code
