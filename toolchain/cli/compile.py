@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from toolchain.cli.arguments import board_option, model_argument
+from toolchain.cli.planning import NO_WISH, Wish, planning_options, read_plan_file, wish
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import kib, millions, print_table
 
@@ -30,30 +31,63 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder of the project.",
 )
+@planning_options
+@click.option(
+    "--plan", "plan_file", type=click.Path(path_type=Path), help="Execute this plan.json."
+)
+@click.option("--int8-ports", is_flag=True, help="Leave float inputs and outputs to the caller.")
 @common_options
-def command(reporter: Reporter, model: Path, board: str, output: Path) -> int:
+def command(
+    reporter: Reporter,
+    model: Path,
+    board: str,
+    output: Path,
+    max_ram: str | None,
+    max_macs: str | None,
+    plan_file: Path | None,
+    int8_ports: bool,
+) -> int:
     """Compile MODEL into readable C99 and a PlatformIO project."""
-    project, fit = compile_model(reporter, model, board, output)
+    choice = plan_file or wish(max_ram, max_macs)
+    project, fit = compile_model(
+        reporter, model, board, output, choice=choice, int8_ports=int8_ports
+    )
     reporter.note(f"next: tessera test {output} --inputs images.npy")
     return reporter.result(compile_facts(project.graph, project.plan, fit))
 
 
-def compile_model(reporter: Reporter, model: Path, board: str, output: Path) -> tuple[Project, Fit]:
+def compile_model(
+    reporter: Reporter,
+    model: Path,
+    board: str,
+    output: Path,
+    *,
+    choice: Wish | Path = NO_WISH,
+    int8_ports: bool = False,
+) -> tuple[Project, Fit]:
     """Compile ``model`` for ``board`` into ``output`` and print the table of memory.
+
+    Args:
+        reporter: where to print.
+        model: the model file.
+        board: the target's id.
+        output: folder of the project.
+        choice: what to ask of the planner, or the file of a plan.
+        int8_ports: drop QUANTIZE and DEQUANTIZE at the edges.
 
     Raises:
         FitError: E301 if it does not fit; nothing is written then.
     """
     from boards import load_board
-    from toolchain.cli.pipeline import footprint, load_graph, plan_for, write_model_project
+    from toolchain.cli.pipeline import footprint, load_graph, write_model_project
 
     target = load_board(board)
-    graph = load_graph(model, reporter)
-    plan = plan_for(graph, target)
+    graph = load_graph(model, reporter, int8_ports=int8_ports)
+    plan = read_plan_file(choice, graph) if isinstance(choice, Path) else choice.plan(graph, target)
     fit = footprint(graph, plan, target)
     say_fit(reporter, graph, fit, target)
     fit.require()
-    project = write_model_project(model, graph, plan, target, output)
+    project = write_model_project(model, graph, plan, target, output, int8_ports=int8_ports)
     reporter.say(f"wrote {output}/ ({project.name}, plan {plan.hash[:8]})")
     return project, fit
 

@@ -34,16 +34,20 @@ class Project:
     name: str
 
 
-def load_graph(model: Path, reporter: Reporter) -> Graph:
-    """Import ``model`` and simplify it; importer's warnings go to the reporter."""
+def load_graph(model: Path, reporter: Reporter, *, int8_ports: bool = False) -> Graph:
+    """Import ``model`` and simplify it; the importer's warnings go to the reporter.
+
+    With ``int8_ports`` float inputs and outputs become int8: the caller (de)quantises.
+    """
     import warnings
 
     from toolchain.importers import import_model
-    from toolchain.passes import simplify
+    from toolchain.passes import drop_float_edges, simplify
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        graph = simplify(import_model(model))
+        graph = import_model(model)
+        graph = simplify(drop_float_edges(graph) if int8_ports else graph)
     for warning in caught:
         reporter.warn(str(warning.message))
     return graph
@@ -67,7 +71,7 @@ def footprint(graph: Graph, plan: Plan, board: Board) -> Fit:
 
 
 def write_model_project(
-    model: Path, graph: Graph, plan: Plan, board: Board, folder: Path
+    model: Path, graph: Graph, plan: Plan, board: Board, folder: Path, *, int8_ports: bool = False
 ) -> Project:
     """Emit the project of ``plan`` and write it to ``folder``, atomically."""
     from codegen.folder import write_project
@@ -82,6 +86,7 @@ def write_model_project(
     facts = {
         "board": board.id,
         "name": name,
+        "int8_ports": int8_ports,
         "model_sha256": hashlib.sha256(data).hexdigest(),
         "plan_hash": plan.hash,
     }
@@ -110,7 +115,8 @@ def open_project(folder: Path, reporter: Reporter) -> Project:
         raise UsageError("E108", f"the project is not complete: {error}", hints=[hint]) from None
     if digest != manifest.get("model_sha256"):
         raise UsageError("E108", f"{MODEL_COPY} is not the compiled model", hints=[hint])
-    graph = load_graph(folder / MODEL_COPY, reporter)
+    int8_ports = manifest.get("int8_ports") is True
+    graph = load_graph(folder / MODEL_COPY, reporter, int8_ports=int8_ports)
     plan = plan_from_json(text)
     check_plan(graph, plan)
     if plan.hash != manifest.get("plan_hash"):

@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from toolchain.cli.arguments import board_option, model_argument
+from toolchain.cli.planning import planning_options, wish
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import print_table
 
 if TYPE_CHECKING:
+    from toolchain.ir import Graph
     from toolchain.plan import Plan
 
 
 @click.command()
 @model_argument()
 @board_option()
+@planning_options
+@click.option("--pareto", "every", is_flag=True, help="Show every plan worth choosing.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with the timelines.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the plan as JSON.")
 @common_options
-def command(reporter: Reporter, model: Path, board: str | None, output: Path | None) -> int:
-    """Plan MODEL: the arena's map, its lower bound, and whether a board has room for it."""
+def command(
+    reporter: Reporter,
+    model: Path,
+    board: str | None,
+    max_ram: str | None,
+    max_macs: str | None,
+    every: bool,
+    html: Path | None,
+    output: Path | None,
+) -> int:
+    """Plan MODEL: the arena's map, its lower bound, and whether a board has room for it.
+
+    With --max-ram the least work within that arena; else the least memory.
+    """
     from boards import load_board
     from toolchain.cli.compile import say_fit
     from toolchain.cli.pipeline import footprint, load_graph
-    from toolchain.plan import check_plan, plan_model, write_plan
+    from toolchain.plan import pareto, plan_model, write_plan
 
+    asked = wish(max_ram, max_macs)
     target = load_board(board) if board else None
     graph = load_graph(model, reporter)
-    plan = check_plan(graph, plan_model(graph, target))
+    plan = asked.plan(graph, target)
+    front = pareto(graph, target) if every or html else ()
+    streamed = plan_model(graph, target, fed=True)
     say_arena(reporter, plan)
+    say_choices(reporter, plan, front)
+    reporter.say(f"with the input streamed in row by row: {streamed.arena_bytes:,} bytes")
     fits = None
     if target:
         fit = footprint(graph, plan, target)
@@ -39,18 +62,36 @@ def command(reporter: Reporter, model: Path, board: str | None, output: Path | N
     if output:
         write_plan(plan, output)
         reporter.say(f"wrote {output}")
-    facts = {"chosen": chosen(plan), "lower_bound_bytes": plan.lower_bound_bytes, "fits": fits}
+    if html:
+        write_page(html, graph, front)
+        reporter.say(f"wrote {html}")
+    facts = {
+        "chosen": describe(plan),
+        "lower_bound_bytes": plan.lower_bound_bytes,
+        "streamed_input": describe(streamed),
+        "fits": fits,
+    }
+    if every:
+        facts["pareto"] = [describe(point) for point in front]
     return reporter.result(facts, 3 if fits is False else 0)
 
 
-def chosen(plan: Plan) -> dict[str, Any]:
+def describe(plan: Plan) -> dict[str, Any]:
     """Return a plan for ``--json``."""
     return {
         "arena_bytes": plan.arena_bytes,
+        "lower_bound_bytes": plan.lower_bound_bytes,
         "mac_factor": plan.mac_factor,
-        "stages": len(plan.stages),
+        "stages": [_stage(stage) for stage in plan.stages],
         "plan_hash": plan.hash,
     }
+
+
+def _stage(stage: Any) -> dict[str, Any]:
+    from toolchain.plan.plan import stage_nodes
+
+    kind = type(stage).__name__.removesuffix("Stage").lower()
+    return {"kind": kind, "nodes": list(stage_nodes(stage))}
 
 
 def say_arena(reporter: Reporter, plan: Plan) -> None:
@@ -60,5 +101,35 @@ def say_arena(reporter: Reporter, plan: Plan) -> None:
         for slot in sorted(plan.slots, key=lambda s: (s.first, s.offset))
     ]
     print_table(reporter, (">offset", ">bytes", "steps", "tensor"), rows)
-    proof = "no layout is smaller" if plan.proven else f"at least {plan.lower_bound_bytes:,}"
-    reporter.say(f"arena {plan.arena_bytes:,} bytes ({proof}), {plan.macs:,} MACs")
+    reporter.say(f"arena {plan.arena_bytes:,} bytes ({_proof(plan)}), {plan.macs:,} MACs")
+
+
+def say_choices(reporter: Reporter, chosen: Plan, front: Sequence[Plan]) -> None:
+    """Print the front, the chosen plan marked."""
+    rows = [
+        (
+            ">" if plan.hash == chosen.hash else "",
+            f"{plan.arena_bytes:,}",
+            f"{plan.mac_factor:.3f}x",
+            len(plan.stages),
+            _proof(plan),
+        )
+        for plan in front
+    ]
+    if rows:
+        print_table(reporter, ("", ">arena", ">MACs", ">stages", "proof"), rows)
+
+
+def write_page(path: Path, graph: Graph, front: Sequence[Plan]) -> None:
+    """Write the HTML page of ``front``, the plain layer plan first."""
+    from codegen.report import plan_report
+
+    labelled = [(f"{plan.arena_bytes:,} bytes", plan) for plan in reversed(front)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(plan_report(graph, labelled), encoding="utf-8")
+    partial.replace(path)
+
+
+def _proof(plan: Plan) -> str:
+    return "no layout is smaller" if plan.proven else f"at least {plan.lower_bound_bytes:,}"
