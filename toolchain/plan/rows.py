@@ -66,7 +66,7 @@ class RowWork:
     @property
     def single(self) -> bool:
         """Tell whether the kernel sees single rows, not a map through pointers."""
-        return self.row_operands is not self.operands
+        return self.row_operands != self.operands
 
     @property
     def rows(self) -> int:
