@@ -40,9 +40,9 @@ def plan_model(
     """
     if max_macs is not None and max_macs < 1:
         raise FitError("E304", f"no plan has {max_macs} times the work", hints=["--max-macs 1x"])
-    if max_ram is None:
-        return _front(graph, board, fed=fed, points=0)[0]
     front = pareto(graph, board, fed=fed)
+    if max_ram is None:
+        return front[0]
     fitting = [plan for plan in front if plan.arena_bytes <= max_ram]
     if not fitting:
         least = front[0].arena_bytes
@@ -61,10 +61,6 @@ def pareto(graph: Graph, board: Board | None = None, *, fed: bool = False) -> tu
     Returns:
         Plans from the least memory to the least work, which is that of plain layers.
     """
-    return _front(graph, board, fed=fed, points=_POINTS)
-
-
-def _front(graph: Graph, board: Board | None, *, fed: bool, points: int) -> tuple[Plan, ...]:
     isa = Isa.PORTABLE if board is None else Isa[board.isa.upper()]
     layers = plan_layers(graph, isa)
     nodes = {node.name: node for node in graph.nodes}
@@ -73,7 +69,7 @@ def _front(graph: Graph, board: Board | None, *, fed: bool, points: int) -> tupl
     plans: list[Plan] = []
     for way in dict.fromkeys((tuple(order), branches_first(graph))):
         cuts = Cuts(graph, isa, work, way, fed=fed)
-        for limit in _limits(cuts, points):
+        for limit in _limits(cuts):
             segments = cuts.segments(cuts.path(limit), limit)
             plans.append(assemble(graph, isa, work, way, segments))
     found = [layers]
@@ -83,12 +79,12 @@ def _front(graph: Graph, board: Board | None, *, fed: bool, points: int) -> tupl
     return tuple(reversed(found))
 
 
-def _limits(cuts: Cuts, points: int) -> list[int]:
-    """Return limits of memory that lead to different stages: the least, and ``points`` others."""
+def _limits(cuts: Cuts) -> list[int]:
+    """Return limits of memory that lead to different stages, the greatest first."""
     floor = cuts.narrowest()
     limits: list[int] = []
     limit = 1 << 60
-    while limit >= floor and len(limits) < points:
+    while limit >= floor and len(limits) < _POINTS:
         limit = max(edge.need for edge in cuts.path(limit)) - 1
         limits.append(limit)
     return sorted({floor, *(limit for limit in limits if limit >= floor)}, reverse=True)
