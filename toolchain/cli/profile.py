@@ -30,13 +30,14 @@ def profile_project(reporter: Reporter, project: Project) -> dict[str, Any]:
     """Run one inference in the emulator, print its layers and return them."""
     from codegen.model import build_model
     from runtimes.emulator.cycles import estimate
+    from runtimes.emulator.emulator import Emulator
     from toolchain.cli.targets import start_emulator
 
     calls = build_model(project.graph, project.plan, project.name).calls
-    with tempfile.TemporaryDirectory() as folder:
-        emulator = start_emulator(project, Path(folder))
-        run = emulator.run(random_cases(project.graph.input_tensors, 1, 0)[0])
-        cycles = estimate(emulator)
+    case = random_cases(project.graph.input_tensors, 1, 0)[0]
+    with tempfile.TemporaryDirectory() as folder, start_emulator(project, Path(folder)) as emulator:
+        run = emulator.run(case)
+        cycles = estimate(emulator) if isinstance(emulator, Emulator) else None
     layers = [
         {
             "name": call.node,
@@ -45,17 +46,20 @@ def profile_project(reporter: Reporter, project: Project) -> dict[str, Any]:
             "instructions": counted.instructions,
             "cycles_estimate": spent,
         }
-        for call, counted, spent in zip(calls, run.layers, cycles.layers, strict=True)
+        for call, counted, spent in zip(
+            calls, run.layers, cycles.layers if cycles else [None] * len(calls), strict=True
+        )
     ]
     say_layers(reporter, layers, run.instructions)
+    about = f", about {cycles.total:,} cycles ({cycles.trust})" if cycles else ""
     reporter.say(
-        f"{run.instructions:,} instructions, about {cycles.total:,} cycles on "
-        f"{project.board.core} ({cycles.trust}), stack {run.stack_bytes:,} bytes"
+        f"{run.instructions:,} instructions{about} on {project.board.core}, "
+        f"stack {run.stack_bytes:,} bytes"
     )
     return {
         "core": project.board.core,
         "instructions": run.instructions,
-        "cycles_estimate": cycles.total,
+        "cycles_estimate": cycles.total if cycles else None,
         "stack_bytes": run.stack_bytes,
         "layers": layers,
     }
@@ -70,7 +74,7 @@ def say_layers(reporter: Reporter, layers: list[dict[str, Any]], total: int) -> 
             f"{layer['macs']:,}",
             f"{layer['instructions']:,}",
             f"{layer['instructions'] / layer['macs']:.2f}" if layer["macs"] else "",
-            f"{layer['cycles_estimate']:,}",
+            f"{layer['cycles_estimate']:,}" if layer["cycles_estimate"] is not None else "",
             f"{100 * layer['instructions'] / max(1, total):.1f} %",
             layer["name"],
         )

@@ -35,12 +35,12 @@ def command(
     """
     from toolchain.cli.compile import compile_facts, compile_model
     from toolchain.cli.profile import profile_project
-    from toolchain.cli.test import check_project, say_comparisons
+    from toolchain.cli.test import can_emulate, check_project, say_comparisons
 
     project, fit = compile_model(reporter, model, board, output)
     ports = project.graph.input_tensors
     cases = load_cases(inputs, ports) if inputs else random_cases(ports, 20, 0)
-    profile = profile_project(reporter, project) if project.board.emulation.unicorn else None
+    profile = profile_project(reporter, project) if can_emulate(project.board) else None
     compared = check_project(project, cases, reporter)
     if flash:
         from toolchain.cli.flash import flash_project

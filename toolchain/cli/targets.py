@@ -14,6 +14,7 @@ from toolchain.cli.report import Reporter
 
 if TYPE_CHECKING:
     from runtimes.emulator.emulator import EmulatedRun, Emulator
+    from runtimes.emulator.qemu import QemuEmulator
     from toolchain.cli.pipeline import Project
     from toolchain.ir import Array
 
@@ -82,20 +83,19 @@ def on_emulator(
     project: Project, cases: Sequence[Sequence[Array]], reporter: Reporter
 ) -> list[EmulatedRun]:
     """Build the project's firmware and run all cases in the emulator of its board."""
-    with tempfile.TemporaryDirectory() as folder:
-        emulator = start_emulator(project, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, start_emulator(project, Path(folder)) as emulator:
         return [emulator.run(case) for case in progress(reporter, "emulator", cases)]
 
 
-def start_emulator(project: Project, folder: Path) -> Emulator:
-    """Build the firmware of ``project`` in ``folder`` and load it into the emulator."""
+def start_emulator(project: Project, folder: Path) -> Emulator | QemuEmulator:
+    """Build the firmware of ``project`` in ``folder`` and load it into the board's emulator."""
     from codegen.project import project_files
-    from runtimes.emulator.emulator import Emulator
+    from runtimes.emulator.choose import open_emulator
     from runtimes.toolchains import build_firmware
 
     files = project_files(project.graph, project.plan, project.board, name=project.name)
     firmware = build_firmware(files, project.board, folder)
-    return Emulator(firmware, project.board, project.graph, project.plan.hash, project.name)
+    return open_emulator(firmware, project.board, project.graph, project.plan.hash, project.name)
 
 
 def progress(reporter: Reporter, what: str, items: Sequence[_Item]) -> Iterator[_Item]:

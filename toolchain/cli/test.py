@@ -13,6 +13,7 @@ from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import print_table
 
 if TYPE_CHECKING:
+    from boards import Board
     from toolchain.cli.pipeline import Project
     from toolchain.cli.targets import Comparison
     from toolchain.ir import Array
@@ -62,7 +63,7 @@ def check_project(
     expected = interpret(project, cases, reporter)
     compared = [] if given is None else [compare("given outputs", expected, given)]
     compared.append(compare("host", expected, on_host(project, cases, reporter)))
-    if project.board.emulation.unicorn:
+    if can_emulate(project.board):
         runs = on_emulator(project, cases, reporter)
         compared.append(
             compare(
@@ -76,6 +77,11 @@ def check_project(
     else:
         reporter.warn(f"there is no emulator for {project.board.id}; tested on the host only")
     return compared
+
+
+def can_emulate(board: Board) -> bool:
+    """Tell whether some emulator runs the board's own firmware."""
+    return bool(board.emulation.unicorn or board.emulation.qemu)
 
 
 def say_comparisons(reporter: Reporter, compared: Sequence[Comparison], cases: int) -> bool:
