@@ -45,7 +45,8 @@ def pack(matrix: F32, bits: Bits) -> Bytes:
     scales, values = _round4(tiles) if bits == 4 else _round8(tiles)
     out = np.empty((*grid, TILE_BYTES[bits]), np.uint8)
     out[..., :32] = np.ascontiguousarray(scales).view(np.uint8)
-    out[..., 32:] = (_nibbles(values) if bits == 4 else _bytes(values)).reshape(*grid, -1)
+    body = _nibbles(values) if bits == 4 else _bytes(values)
+    out[..., 32:] = body.reshape(*grid, TILE_BYTES[bits] - 32)
     return out.reshape(-1)
 
 

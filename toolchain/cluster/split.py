@@ -164,12 +164,24 @@ def check_split(config: ModelConfig, shares: Sequence[Share]) -> None:
         if sorted(held) != list(range(total)):
             raise FitError("E310", f"{name} are not held exactly once by all ranks together")
     for share in shares:
-        needed = {head // config.group for head in _numbers(share.heads, config.heads)}
-        if needed != set(_numbers(share.kv_heads, config.kv_heads)):
-            raise FitError(
-                "E310",
-                f"rank {share.rank} holds other key/value heads than its query heads read",
-            )
+        check_share(config, share)
+
+
+def check_share(config: ModelConfig, share: Share) -> None:
+    """Prove that one share could be part of the model.
+
+    Raises:
+        FitError: E310, a range is outside the model, or heads and key/value heads do not match.
+    """
+    for name, total in (("heads", config.heads), ("ffn", config.ffn), ("vocab", config.vocab)):
+        _numbers(getattr(share, name), total)
+    if not 0 <= share.rank < share.ranks <= MAX_RANKS:
+        raise FitError("E310", f"there is no rank {share.rank} of {share.ranks}")
+    needed = {head // config.group for head in _numbers(share.heads, config.heads)}
+    if needed != set(_numbers(share.kv_heads, config.kv_heads)):
+        raise FitError(
+            "E310", f"rank {share.rank} holds other key/value heads than its query heads read"
+        )
 
 
 def matrix_bytes(rows: int, columns: int, bits: Bits) -> int:
