@@ -62,6 +62,17 @@ class RopeScaling:
         if not sane:
             raise _bad("rope_scaling", self)
 
+    def stretch(self, frequency: float) -> float:
+        """Apply the scaling to one frequency, radians per position."""
+        if self.kind == "none":
+            return frequency
+        if self.kind == "linear":
+            return frequency / self.factor
+        turns = self.original_context * frequency / (2.0 * math.pi)
+        span = self.high_frequency - self.low_frequency
+        keep = min(max((turns - self.low_frequency) / span, 0.0), 1.0)
+        return frequency * (keep + (1.0 - keep) / self.factor)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -217,19 +228,7 @@ def rotary_frequencies(config: ModelConfig, layer: int) -> list[float]:
     local = config.local_rope_theta > 0 and config.layer_window(layer) > 0
     theta = config.local_rope_theta if local else config.rope_theta
     plain = [theta ** (-2.0 * i / config.head_dim) for i in range(config.head_dim // 2)]
-    return plain if local else [_stretch(f, config.rope_scaling) for f in plain]
-
-
-def _stretch(frequency: float, scaling: RopeScaling) -> float:
-    """Apply one kind of scaling to one frequency."""
-    if scaling.kind == "none":
-        return frequency
-    if scaling.kind == "linear":
-        return frequency / scaling.factor
-    turns = scaling.original_context * frequency / (2.0 * math.pi)
-    smooth = (turns - scaling.low_frequency) / (scaling.high_frequency - scaling.low_frequency)
-    keep = min(max(smooth, 0.0), 1.0)
-    return frequency * (keep + (1.0 - keep) / scaling.factor)
+    return plain if local else [config.rope_scaling.stretch(f) for f in plain]
 
 
 def _is_count(value: object, high: int, low: int = 1) -> bool:
