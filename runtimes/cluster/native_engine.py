@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
-import resource
-import sys
 from ctypes import byref
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +43,7 @@ class EngineOptions:
         threads: of the kernels.
         kernels: instruction set; the best that runs here by default.
         reproducible: int64 partial sums (32-bit shards only).
-        max_ram: bytes this process may occupy; None: all weights are pinned.
-        reserve: of these, bytes left for buffers of the network and the interpreter.
+        memory: bytes for weights, caches and scratch; None: all weights are pinned.
     """
 
     slots: int = 1
@@ -58,8 +53,7 @@ class EngineOptions:
     threads: int = 1
     kernels: str = ""
     reproducible: bool = False
-    max_ram: int | None = None
-    reserve: int = 12 << 20
+    memory: int | None = None
 
 
 class NativeEngine:
@@ -69,11 +63,15 @@ class NativeEngine:
         shard: the rank's weights.
         options: how to compute.
 
+    Attributes:
+        residency: which blocks are pinned and which stream.
+        memory_bytes: what this engine occupies in all; 0 when closed.
+
     Raises:
-        FitError: E311, the memory limit is too low.
+        FitError: E312, the memory limit is too low.
         ModelError: E224, the shard is damaged.
         ToolError: E601..E603, the kernels cannot be built or loaded.
-        UsageError: E114 unknown kernels; E115 reproducible mode with quantised weights.
+        UsageError: E117 unknown kernels; E118 reproducible mode with quantised weights.
     """
 
     def __init__(self, shard: ShardFile, options: EngineOptions | None = None) -> None:
@@ -81,7 +79,7 @@ class NativeEngine:
         header = shard.header
         if options.reproducible and header.bits != 32:
             raise UsageError(
-                "E115",
+                "E118",
                 f"reproducible mode needs a 32-bit shard, this one has {header.bits}-bit weights",
                 hints=["tessera cluster convert MODEL -o shards --bits 32"],
             )
@@ -166,6 +164,7 @@ class NativeEngine:
     def close(self) -> None:
         """Stop threads and close the shard; may be called twice."""
         self._blocks.close()
+        self._caches, self.memory_bytes = [], 0
         if self._rank.pool:
             self._library.tessera_pool_free(self._rank.pool)
             self._rank.pool = None
@@ -233,29 +232,23 @@ class NativeEngine:
             if block.name not in ("resident", "embedding")
         ]
         budget = None
-        if options.max_ram is not None:
-            caches = sum(cache.size for slot in self._caches for cache in slot)
-            fixed = resident_set() + caches + self._scratch.size + options.reserve
-            budget = max(options.max_ram - fixed, 0)
-        residency = plan_residency([block.bytes for block in streams], budget)
-        self.residency = residency
-        return BlockMemory(self._shard, [block.name for block in streams], residency)
+        fixed = self._fixed_bytes()
+        if options.memory is not None:
+            budget = max(options.memory - fixed, 0)
+        self.residency = plan_residency([block.bytes for block in streams], budget)
+        self.memory_bytes = fixed + self.residency.bytes
+        return BlockMemory(self._shard, [block.name for block in streams], self.residency)
+
+    def _fixed_bytes(self) -> int:
+        """Bytes of everything but the weights."""
+        caches = sum(cache.size for slot in self._caches for cache in slot)
+        return caches + self._scratch.size + self._shard.blocks["resident"].bytes
 
 
 _ATTENTION_VECTORS = (
     ("norm", "attention_norm"),
     *((name, name) for name in ("q_bias", "k_bias", "v_bias", "q_norm", "k_norm")),
 )
-
-
-def resident_set() -> int:
-    """Return the bytes of memory this process occupies now (its peak so far if not on Linux)."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else 1024 * peak
-    return pages * mmap.PAGESIZE
 
 
 def _rows(hidden: F32) -> F32:

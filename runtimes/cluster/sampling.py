@@ -29,7 +29,7 @@ class Sampling:
         seed: of the random numbers.
 
     Raises:
-        UsageError: E116, a value is out of range.
+        UsageError: E119, a value is out of range.
     """
 
     temperature: float = 0.0
@@ -49,7 +49,7 @@ class Sampling:
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not (isinstance(value, (int, float)) and low <= value <= high):
-                raise UsageError("E116", f"{name} must be within {low}..{high}, not {value!r:.40}")
+                raise UsageError("E119", f"{name} must be within {low}..{high}, not {value!r:.40}")
 
 
 def sample(logits: F32, sampling: Sampling, position: int) -> int:
@@ -107,5 +107,6 @@ def log_probability(logits: F32, token: int) -> float:
 def _softmax(
     values: np.ndarray[tuple[int], np.dtype[np.float64]],
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    weights = np.exp(values - values[0])
-    return weights / weights.sum()
+    weights: np.ndarray[tuple[int], np.dtype[np.float64]] = np.exp(values - values[0])
+    weights /= weights.sum()
+    return weights

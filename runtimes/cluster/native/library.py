@@ -77,7 +77,7 @@ def load(variant: str = "") -> ctypes.CDLL:
         variant: name of an instruction set; the best that runs here by default.
 
     Raises:
-        UsageError: E114, the variant is unknown or does not run on this machine.
+        UsageError: E117, the variant is unknown or does not run on this machine.
         ToolError: E601, E602 no compiler, or it failed.
     """
     here = supported()
@@ -85,7 +85,7 @@ def load(variant: str = "") -> ctypes.CDLL:
     if not wanted:
         state = "unknown" if variant not in [one.name for one in VARIANTS] else "not for this CPU"
         raise UsageError(
-            "E114",
+            "E117",
             f"kernel variant {variant!r:.40} is {state}",
             hints=[f"--kernels {one.name}" for one in here],
         )
