@@ -13,6 +13,7 @@ import numpy as np
 
 from runtimes.cluster.engine import F32
 from runtimes.cluster.formats.base import WeightSource
+from runtimes.cluster.packing import Packer, best_packer
 from runtimes.cluster.shard import (
     MAGIC,
     MATRICES,
@@ -21,7 +22,7 @@ from runtimes.cluster.shard import (
     layout,
     resident_order,
 )
-from runtimes.cluster.tiles import Bytes, pack
+from runtimes.cluster.tiles import Bytes
 from runtimes.cluster.weights import own_columns, own_rows
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.split import PAGE, TILE_ROWS, Bits, Share
@@ -60,10 +61,11 @@ def write_shard(
     blank = _blank(source.config, share, bits, digest)
     with _fresh_file(path) as file:
         digests = []
+        packer = best_packer()
         for block in blank.blocks:
             file.seek(block.offset)
             digests.append(
-                _write_block(file, _content(source, share, bits, block.name), block.bytes)
+                _write_block(file, _content(source, share, bits, block.name, packer), block.bytes)
             )
             progress(block.name, block.bytes)
         return _finish(file, layout(source.config, share, bits, digest, digests))
@@ -131,7 +133,9 @@ def _finish(file: BinaryIO, header: ShardHeader) -> ShardHeader:
     return header
 
 
-def _content(source: WeightSource, share: Share, bits: Bits, name: str) -> Iterator[Bytes]:
+def _content(
+    source: WeightSource, share: Share, bits: Bits, name: str, packer: Packer
+) -> Iterator[Bytes]:
     """Make the bytes of a block in pieces, without its padding."""
     if name == "resident":
         for tensor in resident_order(source.config):
@@ -142,18 +146,18 @@ def _content(source: WeightSource, share: Share, bits: Bits, name: str) -> Itera
     else:
         prefix, _, part = name.rpartition(".")
         for kind in MATRICES[part]:
-            yield from _tiles(source, share, bits, f"{prefix}.{kind}" if prefix else kind)
+            tensor = f"{prefix}.{kind}" if prefix else kind
+            yield from (packer(part, bits) for part in _parts(source, share, tensor))
 
 
-def _tiles(source: WeightSource, share: Share, bits: Bits, name: str) -> Iterator[Bytes]:
+def _parts(source: WeightSource, share: Share, name: str) -> Iterator[F32]:
+    """Read a rank's part of a matrix, some tile rows at a time."""
     kind = name.rpartition(".")[2]
-    rows = own_rows(source.config, share, kind)
-    columns = own_columns(source.config, share, kind)
-    width = source.config.hidden if columns is None else len(columns)
-    step = _row_step(max(width, source.config.hidden))
+    rows, columns = own_rows(source.config, share, kind), own_columns(source.config, share, kind)
+    step = _row_step(max(source.config.hidden, len(columns or ())))
     for start in range(rows.start, rows.stop, step):
         part = _finite(source.rows(name, start, min(start + step, rows.stop)), name)
-        yield pack(part if columns is None else part[:, columns.slice()], bits)
+        yield part if columns is None else part[:, columns.slice()]
 
 
 def _embedding(source: WeightSource, bits: Bits) -> Iterator[Bytes]:

@@ -66,6 +66,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
         (_RANK, POINTER(FeedForwardStruct), c_void_p, c_int32, c_void_p),
     ),
     "tessera_logits": (None, (_RANK, c_void_p, c_void_p, c_void_p, c_int32, c_void_p)),
+    "tessera_pack": (None, (c_void_p, c_int32, c_int32, c_int32, c_void_p)),
     "tessera_matmul": (None, (_RANK, c_void_p, c_int32, c_int32, c_void_p, c_int32, c_void_p)),
 }
 

@@ -85,6 +85,9 @@ void tessera_feed_forward(const struct tessera_rank *rank,
 void tessera_logits(const struct tessera_rank *rank, const uint8_t *classifier, const float *norm,
                     const float *hidden, int32_t n, float *out);
 
+/* Quantise a matrix (rows, columns) to 4 or 8 bits, in tiles. */
+void tessera_pack(const float *matrix, int32_t rows, int32_t columns, int32_t bits, uint8_t *out);
+
 /* Plain product for tests and measurements: x (n, columns), out (n, rows). */
 void tessera_matmul(const struct tessera_rank *rank, const uint8_t *tiles, int32_t rows,
                     int32_t columns, const float *x, int32_t n, void *out);
