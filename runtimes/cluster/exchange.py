@@ -149,8 +149,7 @@ class MeshExchange:
             buffers.decode(frame.payload, buffers.roster[device], count)
 
         buffers.links.collect(header, frozenset(others), take)
-        total: Partial = add_in_rank_order(buffers.parts(count)).reshape(shape)
-        return total
+        return _shaped(add_in_rank_order(buffers.parts(count)), shape)
 
 
 class StarExchange:
@@ -181,8 +180,7 @@ class StarExchange:
             buffers.links.collect(
                 total, frozenset({0}), lambda _, frame: buffers.decode(frame.payload, (0,), count)
             )
-        result: Partial = parts[0].reshape(shape)
-        return result
+        return _shaped(parts[0], shape)
 
 
 class DoublingExchange:
@@ -204,9 +202,8 @@ class DoublingExchange:
         own = partials[rank].reshape(-1)
         if rank >= power:
             self._send(step, block, 0, own, rank - power)
-            total: Partial = self._take(step, block, _TOTAL_STAGE, rank - power, count)
-            total = total.reshape(shape)
-            return total
+            received = self._take(step, block, _TOTAL_STAGE, rank - power, count)
+            return _shaped(received, shape)
         mine, theirs = self._buffers.parts(count)[:2]
         mine[:] = own
         if rank < extra:
@@ -216,8 +213,7 @@ class DoublingExchange:
         if extra:  # all must use the total as those beyond the power of two receive it
             targets = [rank + power] if rank < extra else []
             self._send(step, block, _TOTAL_STAGE, mine, *targets, decoded=mine)
-        result: Partial = mine.reshape(shape)
-        return result
+        return _shaped(mine, shape)
 
     def _fold(self, step: int, block: int, mine: Partial, theirs: Partial, device: int) -> None:
         """Add the partial sum of a device that only has this one to send to."""
@@ -247,7 +243,7 @@ class DoublingExchange:
             self._buffers.codec.decode(payload, decoded)
 
     def _take(self, step: int, block: int, stage: int, device: int, count: int) -> Partial:
-        received = self._buffers.parts(count)[-1]
+        received: Partial = self._buffers.parts(count)[-1]
         self._buffers.links.collect(
             Header(Kind.PARTIAL, step=step, block=block, stage=stage),
             frozenset({device}),
@@ -287,3 +283,8 @@ def _form(partials: Mapping[int, Partial]) -> tuple[int, tuple[int, ...]]:
     """Values and shape of the partial sums."""
     first = next(iter(partials.values()))
     return first.size, first.shape
+
+
+def _shaped(values: Partial, shape: tuple[int, ...]) -> Partial:
+    result: Partial = values.reshape(shape)
+    return result

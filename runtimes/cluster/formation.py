@@ -14,11 +14,11 @@ from runtimes.cluster.links import Attendant, Links
 from runtimes.cluster.payload import Codec
 from runtimes.cluster.placement import HEAD, Host, place
 from runtimes.cluster.session import check_engine, max_rows
-from runtimes.cluster.step import EngineOptions, OpenEngine
+from runtimes.cluster.step import EngineRequest, OpenEngine
 from runtimes.cluster.transfer import StoredShard
 from runtimes.cluster.wire import Encoding
 from toolchain.cluster.config import ModelConfig
-from toolchain.cluster.split import Share
+from toolchain.cluster.split import KvKind, Share
 
 LOAD_S = 600.0  # a silent device may be reading or hashing its shard for so long
 
@@ -36,6 +36,7 @@ class Deployment:
         encoding: of partial sums; `Encoding.FIXED` is the reproducible mode.
         slots: independent sequences.
         capacity: positions per slot.
+        kv: type of the key/value cache.
         least_ram: bytes each rank needs at least, by rank; empty if unknown.
         max_ram: bytes that each rank's engine may use, by rank; empty for no limit.
         head_ram: bytes that the head may use, 0 for no limit.
@@ -51,6 +52,7 @@ class Deployment:
     encoding: Encoding = Encoding.F32
     slots: int = 1
     capacity: int = 2048
+    kv: KvKind = "f32"
     least_ram: tuple[int, ...] = ()
     max_ram: tuple[int, ...] = ()
     head_ram: int = 0
@@ -206,6 +208,7 @@ class Formation:
             max_rows=rows,
             slots=deployment.slots,
             capacity=deployment.capacity,
+            kv=deployment.kv,
             max_ram=sum(ram[rank] for rank in own) if ram else 0,
             shards=tuple(deployment.shards[rank].info for rank in own),
         )
@@ -222,10 +225,11 @@ class Formation:
     def _engine(self, rank: int) -> Engine:
         deployment = self._deployment
         shard = deployment.shards[rank]
-        options = EngineOptions(
+        options = EngineRequest(
             deployment.slots,
             deployment.capacity,
             deployment.encoding is Encoding.FIXED,
+            deployment.kv,
             deployment.max_ram[rank] if deployment.max_ram else 0,
         )
         engine = self._open_engine(shard.path, options)

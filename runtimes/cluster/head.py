@@ -260,7 +260,7 @@ class Head:
         required, spares = workers[:count], workers[count:]
         if len(required) < count:
             raise UsageError(
-                "E116", f"{count + 1} shards need {count} workers, {len(required)} are named"
+                "E143", f"{count + 1} shards need {count} workers, {len(required)} are named"
             )
         answers = self._crew.hello(required, spares, _ANSWER_S)
         began = time.monotonic()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from runtimes.cluster.links import Socket
 from toolchain.errors import UsageError
 
 _KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")  # Z85, RFC 32 of ZeroMQ
+_DOMAIN = "tessera"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -36,7 +37,7 @@ class KeyRing:
 
     name: str
     public: str
-    secret: str
+    secret: str = field(repr=False)
     accepted: dict[str, str]
 
     @classmethod
@@ -44,7 +45,7 @@ class KeyRing:
         """Read ``<name>.key_secret`` and all public keys beside it.
 
         Raises:
-            UsageError: E115, the file is missing or holds no key, or others may read it.
+            UsageError: E140, the file is missing or holds no key, or others may read it.
         """
         if not secret.is_file():
             raise _bad(secret, "no such key", f"tessera cluster keygen {secret.stem}")
@@ -59,17 +60,17 @@ class KeyRing:
         """Make a socket, before it binds, accept only known keys."""
         router.setsockopt(zmq.CURVE_SERVER, 1)
         router.setsockopt_string(zmq.CURVE_SECRETKEY, self.secret)
-        router.setsockopt_string(zmq.ZAP_DOMAIN, "tessera")
+        router.setsockopt_string(zmq.ZAP_DOMAIN, _DOMAIN)
 
     def dial(self, dealer: Socket, server: str) -> None:
         """Make a socket, before it connects, prove itself to the owner of key ``server``.
 
         Raises:
-            UsageError: E115, the key of that device is unknown here.
+            UsageError: E140, the key of that device is unknown here.
         """
         if server not in self.accepted:
             raise UsageError(
-                "E115",
+                "E140",
                 f"the key {server[:8] or '(none)'}... of a device is not in the key folder",
                 hints=["copy its .key file beside your .key_secret, and name it in cluster.toml"],
             )
@@ -96,7 +97,7 @@ class Guard:
         quiet.setLevel(logging.ERROR)
         self._thread = ThreadAuthenticator(context, log=quiet)
         self._thread.start()
-        self._thread.configure_curve_callback(domain="*", credentials_provider=self)
+        self._thread.configure_curve_callback(domain=_DOMAIN, credentials_provider=self)
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Decide about one connection (called by pyzmq)."""
@@ -123,10 +124,10 @@ def generate(name: str, folder: Path) -> tuple[Path, Path]:
         Paths of the public and the secret key.
 
     Raises:
-        UsageError: E115, the name is unusable, or a key of that name exists.
+        UsageError: E140, the name is unusable, or a key of that name exists.
     """
     if not _NAME.fullmatch(name):
-        raise UsageError("E115", f"not a name for a key: {name!r:.80} (letters, digits, _ . -)")
+        raise UsageError("E140", f"not a name for a key: {name!r:.80} (letters, digits, _ . -)")
     public_path, secret_path = folder / f"{name}.key", folder / f"{name}.key_secret"
     for path in (public_path, secret_path):
         if path.exists():
@@ -152,4 +153,4 @@ def _read(path: Path) -> str:
 
 
 def _bad(path: Path, what: str, hint: str) -> UsageError:
-    return UsageError("E115", what, where=str(path), hints=[hint])
+    return UsageError("E140", what, where=str(path), hints=[hint])

@@ -104,6 +104,7 @@ class Assign:
     max_rows: int
     slots: int
     capacity: int
+    kv: str
     max_ram: int
     shards: tuple[ShardInfo, ...]
 

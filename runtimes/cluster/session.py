@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast, get_args
 
 from runtimes.cluster.engine import Engine
 from runtimes.cluster.exchange import Exchange, Topology, make_exchange
 from runtimes.cluster.links import Attendant, Links, Mailbox, Peer
 from runtimes.cluster.messages import Assign, ShardInfo
 from runtimes.cluster.payload import Codec, payload_bytes
-from runtimes.cluster.step import EngineOptions, OpenEngine
+from runtimes.cluster.step import EngineRequest, OpenEngine
 from runtimes.cluster.transfer import ShardCache
 from runtimes.cluster.wire import MAX_PAYLOAD, Encoding, Header, WireError
+from toolchain.cluster.split import KvKind
 from toolchain.errors import DeviceError, UsageError
 
-EngineKey: TypeAlias = tuple[str, EngineOptions]
+EngineKey: TypeAlias = tuple[str, EngineRequest]
 
 _LIMITS = {"hidden": 1 << 16, "max_rows": 1 << 12, "slots": 1 << 10, "capacity": 1 << 24}
 
@@ -28,6 +29,7 @@ class WorkerSession:
         cache: has the shards.
         open_engine: makes an engine of a shard file.
         keep: engines of an earlier session; those that fit are used again, the rest closed.
+        max_ram: bytes that this device grants, 0 for no limit.
 
     Raises:
         WireError: E521, the assignment contradicts itself.
@@ -40,6 +42,7 @@ class WorkerSession:
         cache: ShardCache,
         open_engine: OpenEngine,
         keep: Mapping[EngineKey, Engine],
+        max_ram: int = 0,
     ) -> None:
         _check(order)
         self.order = order
@@ -52,7 +55,7 @@ class WorkerSession:
         self._keys: dict[int, EngineKey] = {}
         self.engines: dict[int, Engine] = {}
         try:
-            self._load(cache, open_engine, dict(keep))
+            self._load(cache, open_engine, dict(keep), max_ram)
         except BaseException:
             self.close()
             raise
@@ -102,14 +105,19 @@ class WorkerSession:
             engine.close()
 
     def _load(
-        self, cache: ShardCache, open_engine: OpenEngine, keep: dict[EngineKey, Engine]
+        self,
+        cache: ShardCache,
+        open_engine: OpenEngine,
+        keep: dict[EngineKey, Engine],
+        max_ram: int,
     ) -> None:
         order = self.order
-        options = EngineOptions(
+        options = EngineRequest(
             slots=order.slots,
             capacity=order.capacity,
             reproducible=order.encoding == Encoding.FIXED,
-            max_ram=order.max_ram // max(1, len(order.shards)),
+            kv=cast("KvKind", order.kv),
+            max_ram=min(filter(None, (order.max_ram, max_ram)), default=0) // len(order.shards),
         )
         wanted = {(info.digest, options): info for info in order.shards}
         kept = {key: keep.pop(key) for key in list(keep) if key in wanted}
@@ -158,7 +166,7 @@ def max_rows(hidden: int, encoding: Encoding, ranks: int) -> int:
     per_row = max(payload_bytes(encoding, hidden) * ranks, 4 * hidden)
     rows = MAX_PAYLOAD // per_row
     if rows == 0:
-        raise UsageError("E114", f"hidden size {hidden} times {ranks} ranks exceeds a frame")
+        raise UsageError("E141", f"hidden size {hidden} times {ranks} ranks exceeds a frame")
     return min(rows, 256)
 
 
@@ -176,6 +184,7 @@ def _check(order: Assign) -> None:
             "empty": any(not member.ranks for member in members),
             "shards": sorted(info.rank for info in order.shards) != own,
             "encoding": encoding is Encoding.NONE,
+            "kv": order.kv not in get_args(KvKind),
             "epoch": order.epoch >= 1 << 32,
         }
         for name, limit in _LIMITS.items():

@@ -13,26 +13,29 @@ from runtimes.cluster.engine import F32, Block, Engine, run_block
 from runtimes.cluster.exchange import Exchange
 from runtimes.cluster.links import Links
 from runtimes.cluster.wire import MAX_PAYLOAD, Encoding, Frame, Header, Kind, WireError
+from toolchain.cluster.split import KvKind
 
 
 @dataclass(frozen=True)
-class EngineOptions:
+class EngineRequest:
     """What a session asks of an engine.
 
     Attributes:
         slots: independent sequences.
         capacity: positions per slot.
         reproducible: int64 partial sums.
+        kv: type of the key/value cache.
         max_ram: bytes that the process may use in all; 0 for no limit.
     """
 
     slots: int
     capacity: int
     reproducible: bool
+    kv: KvKind
     max_ram: int
 
 
-OpenEngine: TypeAlias = Callable[[Path, EngineOptions], Engine]
+OpenEngine: TypeAlias = Callable[[Path, EngineRequest], Engine]
 
 
 def run_layers(

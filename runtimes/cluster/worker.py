@@ -277,7 +277,9 @@ class Worker:
         self._unlink()
         keep = self._session.release() if self._session is not None else {}
         self._session = None
-        self._session = WorkerSession(order, self._cache, self._open_engine, keep)
+        self._session = WorkerSession(
+            order, self._cache, self._open_engine, keep, self._options.max_ram
+        )
         _log.info("device %d of %d, ranks %s", order.device, len(order.members), self._session.own)
         self._answer(peer, m.Loaded(order.epoch))
 

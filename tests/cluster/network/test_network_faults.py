@@ -18,7 +18,11 @@ PROMPT = [5, 17, 3, 90, 41]
 COUNT = 12
 
 
-def generate(head, count=COUNT, each=lambda i: None):
+def nothing(_):
+    pass
+
+
+def generate(head, count=COUNT, each=nothing):
     """Greedy tokens."""
     tokens, position = PROMPT, 0
     out = []
