@@ -14,9 +14,9 @@ import contextlib
 import mmap
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ class Residency:
 
 
 def plan_residency(sizes: Sequence[int], budget: int | None) -> Residency:
-    """Choose the fewest streamed blocks that keep the weights within a budget.
+    """Choose what to stream so that the weights stay within a budget and the least is read.
 
     Args:
         sizes: bytes of each block in the order of use.
@@ -66,11 +66,12 @@ def plan_residency(sizes: Sequence[int], budget: int | None) -> Residency:
     """
     if budget is None or sum(sizes) <= budget:
         return Residency((), (), sum(sizes), 0)
-    for slots, count in product(_SLOTS, range(1, len(sizes) + 1)):
-        plan = _stream(sizes, count, slots)
-        if plan.bytes <= budget:
-            return plan
-    needed = min(_stream(sizes, count, _SLOTS[-1]).bytes for count in range(1, len(sizes) + 1))
+    for slots in _SLOTS:
+        plans = [_stream(sizes, choice, slots) for choice in _choices(sizes)]
+        fitting = [plan for plan in plans if plan.bytes <= budget]
+        if fitting:
+            return min(fitting, key=lambda plan: plan.streamed_bytes)
+    needed = min(plan.bytes for plan in plans)
     raise FitError(
         "E312",
         f"weights need at least {needed} bytes of memory, {budget} are left for them",
@@ -79,9 +80,26 @@ def plan_residency(sizes: Sequence[int], budget: int | None) -> Residency:
     )
 
 
-def _stream(sizes: Sequence[int], count: int, slots: int) -> Residency:
-    """Stream ``count`` blocks at even distances through a ring."""
-    streamed = tuple(len(sizes) * i // count for i in range(count))
+def _choices(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Make sets of blocks to stream, each spread evenly over the bytes of a token.
+
+    The largest block may be kept out: it would set the size of every slot.
+    """
+    steps = 2 * len(sizes)
+    for limit in sorted(set(sizes)):
+        for step in range(1, steps + 1):
+            choice, due = [], 0.0
+            for number, size in enumerate(sizes):
+                due += size * step / steps
+                if size <= limit and due >= size * (1 - 1e-9):
+                    choice.append(number)
+                    due -= size
+            if choice:
+                yield tuple(choice)
+
+
+def _stream(sizes: Sequence[int], streamed: tuple[int, ...], slots: int) -> Residency:
+    """Give the streamed blocks a ring."""
     read = sum(sizes[i] for i in streamed)
     ring = (max(sizes[i] for i in streamed),) * slots
     return Residency(streamed, ring, sum(sizes) - read, read)
