@@ -9,7 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -135,6 +135,17 @@ def pin(pid: int, device: int) -> None:
     """Give an emulated device one processor, in turn over those that this process may use."""
     allowed = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(pid, {allowed[device % len(allowed)]})
+
+
+@contextlib.contextmanager
+def pinned(device: int) -> Iterator[None]:
+    """`pin` this process for a while: it is the emulated head."""
+    before = os.sched_getaffinity(0)
+    pin(0, device)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _roots() -> list[str]:

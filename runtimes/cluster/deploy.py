@@ -1,0 +1,93 @@
+"""From a folder of shards to a running head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtimes.cluster.convert import ShardFolder, open_shards
+from runtimes.cluster.crew import WorkerAddress
+from runtimes.cluster.exchange import Topology
+from runtimes.cluster.formation import Deployment
+from runtimes.cluster.head import Fault, Head
+from runtimes.cluster.keys import KeyRing
+from runtimes.cluster.open_engine import engine_opener
+from runtimes.cluster.transfer import StoredShard
+from runtimes.cluster.wire import Encoding
+from toolchain.cluster.split import KvKind
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """How to run a model; the model and its split are in the folder.
+
+    Attributes:
+        topology: of the exchange.
+        encoding: of partial sums.
+        slots: sequences at a time.
+        capacity: positions per sequence; 0 for the model's context, at most 4096.
+        kv: type of the key/value cache.
+        max_ram: bytes that the head may use, 0 for no limit.
+        threads: of the head's kernels.
+        key: the head's secret key, None without encryption.
+        standby: spares get copies of all shards at the start.
+    """
+
+    topology: Topology = Topology.MESH
+    encoding: Encoding = Encoding.INT8
+    slots: int = 1
+    capacity: int = 0
+    kv: KvKind = "int8"
+    max_ram: int = 0
+    threads: int = 1
+    key: Path | None = None
+    standby: bool = False
+
+
+def deployment_of(
+    folder: ShardFolder, workers: Sequence[WorkerAddress], options: HeadOptions
+) -> Deployment:
+    """Describe a run: hashes the shards that workers may need."""
+    ranks = range(len(folder.shares))
+    return Deployment(
+        config=folder.config,
+        shares=folder.shares,
+        shards=tuple(StoredShard.of(rank, folder.shard(rank)) for rank in ranks),
+        workers=tuple(workers),
+        topology=options.topology,
+        encoding=options.encoding,
+        slots=options.slots,
+        capacity=options.capacity or min(folder.config.context, 4096),
+        kv=options.kv,
+        max_ram=tuple(options.max_ram if rank == 0 else 0 for rank in ranks),
+        head_ram=options.max_ram,
+        standby=options.standby,
+    )
+
+
+def open_head(
+    shards: Path,
+    workers: Sequence[WorkerAddress] = (),
+    options: HeadOptions | None = None,
+    on_fault: Callable[[Fault], None] | None = None,
+) -> Head:
+    """Start the head of a model.
+
+    Args:
+        shards: what ``tessera cluster convert`` wrote.
+        workers: of ranks 1, 2 ...; more than needed are spares.
+        options: how to run it.
+        on_fault: told about every loss after its repair.
+
+    Returns:
+        The head; close it.
+
+    Raises:
+        ModelError: E228, not a folder of shards.
+        DeviceError, FitError, UsageError: see `runtimes.cluster.head.Head`.
+    """
+    options = options or HeadOptions()
+    deployment = deployment_of(open_shards(shards), workers, options)
+    keys = KeyRing.load(options.key) if options.key else None
+    return Head(deployment, engine_opener(options.threads), keys=keys, on_fault=on_fault)
