@@ -14,8 +14,7 @@ import contextlib
 import mmap
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,86 +22,9 @@ import numpy as np
 
 from runtimes.cluster.shard import BlockEntry, ShardFile, read_into
 from runtimes.cluster.tiles import Bytes
+from toolchain.cluster.residency import Residency
 from toolchain.cluster.split import PAGE
-from toolchain.errors import FitError, TesseraError
-
-_SLOTS = (3, 2)  # one in use, one ready, one being read; or two if memory is short
-
-
-@dataclass(frozen=True)
-class Residency:
-    """Which blocks stay in memory and which stream.
-
-    Attributes:
-        streamed: numbers of the streamed blocks, ascending; all others are pinned.
-        slots: sizes of the ring's slots, bytes.
-        pinned_bytes: bytes of all pinned blocks.
-        streamed_bytes: bytes read from disk for every token.
-    """
-
-    streamed: tuple[int, ...]
-    slots: tuple[int, ...]
-    pinned_bytes: int
-    streamed_bytes: int
-
-    @property
-    def bytes(self) -> int:
-        """Memory for weights."""
-        return self.pinned_bytes + sum(self.slots)
-
-
-def plan_residency(sizes: Sequence[int], budget: int | None) -> Residency:
-    """Choose what to stream so that the weights stay within a budget and the least is read.
-
-    Args:
-        sizes: bytes of each block in the order of use.
-        budget: bytes for weights; None: no limit.
-
-    Returns:
-        The plan; its `Residency.bytes` is at most ``budget``.
-
-    Raises:
-        FitError: E312, not even two slots fit.
-    """
-    if budget is None or sum(sizes) <= budget:
-        return Residency((), (), sum(sizes), 0)
-    for slots in _SLOTS:
-        plans = [_stream(sizes, choice, slots) for choice in _choices(sizes)]
-        fitting = [plan for plan in plans if plan.bytes <= budget]
-        if fitting:
-            return min(fitting, key=lambda plan: plan.streamed_bytes)
-    needed = min(plan.bytes for plan in plans)
-    raise FitError(
-        "E312",
-        f"weights need at least {needed} bytes of memory, {budget} are left for them",
-        numbers={"needed": needed, "available": budget},
-        hints=["raise --max-ram, use more devices, or lower the context (--context)"],
-    )
-
-
-def _choices(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Make sets of blocks to stream, each spread evenly over the bytes of a token.
-
-    The largest block may be kept out: it would set the size of every slot.
-    """
-    steps = 2 * len(sizes)
-    for limit in sorted(set(sizes)):
-        for step in range(1, steps + 1):
-            choice, due = [], 0.0
-            for number, size in enumerate(sizes):
-                due += size * step / steps
-                if size <= limit and due >= size * (1 - 1e-9):
-                    choice.append(number)
-                    due -= size
-            if choice:
-                yield tuple(choice)
-
-
-def _stream(sizes: Sequence[int], streamed: tuple[int, ...], slots: int) -> Residency:
-    """Give the streamed blocks a ring."""
-    read = sum(sizes[i] for i in streamed)
-    ring = (max(sizes[i] for i in streamed),) * slots
-    return Residency(streamed, ring, sum(sizes) - read, read)
+from toolchain.errors import TesseraError
 
 
 class BlockMemory:

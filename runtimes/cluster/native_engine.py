@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtimes.cluster.engine import F32, Block, IntArray, Partial
-from runtimes.cluster.memory import BlockMemory, plan_residency
+from runtimes.cluster.memory import BlockMemory
 from runtimes.cluster.native.library import (
     KV_KINDS,
     AttentionStruct,
@@ -27,6 +27,7 @@ from runtimes.cluster.reference import (
 )
 from runtimes.cluster.shard import ShardFile, matrix_offsets
 from toolchain.cluster.config import ModelConfig
+from toolchain.cluster.residency import plan_residency
 from toolchain.cluster.split import KvKind, Share
 from toolchain.errors import UsageError
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimes.cluster.memory import plan_residency
 from runtimes.cluster.shard_writer import write_sparse_shard
 from toolchain.cluster.config import ModelConfig
+from toolchain.cluster.residency import plan_residency
 from toolchain.cluster.split import block_bytes, kv_bytes, split
 from toolchain.errors import FitError
 
