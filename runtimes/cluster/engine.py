@@ -147,6 +147,7 @@ def run_unsplit(
     *,
     slot: int = 0,
     position: int = 0,
+    rows: int | None = None,
     exchange: Exchange = sum_in_rank_order,
 ) -> F32:
     """Run tokens through all ranks of a model in this process, without a network.
@@ -156,10 +157,11 @@ def run_unsplit(
         tokens: (n,) token ids.
         slot: which sequence.
         position: of the first token.
+        rows: of how many of the last positions the logits are wanted; all by default.
         exchange: what the network would do to the partial sums of one block.
 
     Returns:
-        (n, vocab) float32 logits of every position.
+        (rows, vocab) float32 logits.
     """
     head = engines[0]
     states = [head.embed(tokens)] + [head.embed(tokens) for _ in engines[1:]]
@@ -175,5 +177,8 @@ def run_unsplit(
                 engine.combine(layer, block, state, total)
                 for engine, state in zip(engines, states, strict=True)
             ]
-    rows = [engine.logits(state) for engine, state in zip(engines, states, strict=True)]
-    return np.concatenate(rows, axis=1)
+    first = 0 if rows is None else max(0, len(tokens) - rows)
+    if first == len(tokens):  # do not wait for the classifier to stream in
+        return np.empty((0, head.config.vocab), np.float32)
+    columns = [engine.logits(state[first:]) for engine, state in zip(engines, states, strict=True)]
+    return np.concatenate(columns, axis=1)

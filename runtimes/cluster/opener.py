@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import mmap
-import resource
 import sys
 import weakref
 from pathlib import Path
@@ -100,6 +99,8 @@ def resident_set() -> int:
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
+        import resource
+
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else 1024 * peak
     return pages * mmap.PAGESIZE

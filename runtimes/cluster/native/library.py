@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
+from ctypes import POINTER, c_float, c_int32, c_int64, c_uint64, c_void_p
 from functools import lru_cache
 from pathlib import Path
 
@@ -66,6 +66,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
         (_RANK, POINTER(FeedForwardStruct), c_void_p, c_int32, c_void_p),
     ),
     "tessera_logits": (None, (_RANK, c_void_p, c_void_p, c_void_p, c_int32, c_void_p)),
+    "tessera_stream": (c_uint64, (c_void_p, c_int64)),
     "tessera_pack": (None, (c_void_p, c_int32, c_int32, c_int32, c_void_p)),
     "tessera_matmul": (None, (_RANK, c_void_p, c_int32, c_int32, c_void_p, c_int32, c_void_p)),
 }

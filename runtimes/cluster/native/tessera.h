@@ -85,6 +85,9 @@ void tessera_feed_forward(const struct tessera_rank *rank,
 void tessera_logits(const struct tessera_rank *rank, const uint8_t *classifier, const float *norm,
                     const float *hidden, int32_t n, float *out);
 
+/* Read 64-byte aligned memory once; returns the XOR of its 64-bit words (whole 256 bytes only). */
+uint64_t tessera_stream(const uint8_t *data, int64_t size);
+
 /* Quantise a matrix (rows, columns) to 4 or 8 bits, in tiles. */
 void tessera_pack(const float *matrix, int32_t rows, int32_t columns, int32_t bits, uint8_t *out);
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimes.cluster import tiles
+from runtimes.cluster.measure import kernel_speed, stream_bandwidth
 from runtimes.cluster.native import cpu
 from runtimes.cluster.native.build import build, sources
 from runtimes.cluster.native.library import RankStruct, aligned_bytes, load
@@ -123,6 +124,16 @@ def test_a_better_scale_is_found_than_plain_rounding():
     extreme = np.take_along_axis(groups, np.abs(groups).argmax(1)[:, None], 1)
     plain = np.clip(np.rint(groups / (extreme / -8)), -8, 7) * (extreme / -8)
     assert error < 0.95 * np.square(plain - groups).mean()
+
+
+@pytest.mark.parametrize("variant", HERE)
+def test_a_stream_reads_every_byte(variant):
+    data = aligned_bytes(1024)
+    data[:] = np.random.default_rng(0).integers(0, 256, 1024)
+    expected = np.bitwise_xor.reduce(data.view(np.uint64))
+    assert load(variant).tessera_stream(data.ctypes.data, data.size) == expected
+    assert stream_bandwidth(1, rounds=1, kernels=variant) > 0
+    assert kernel_speed(4, 32, 64, megabytes=1, rounds=1, kernels=variant).bandwidth > 0
 
 
 def test_unknown_variants_are_refused_by_name():

@@ -107,6 +107,17 @@ def test_small_caches_are_close_to_float32(kind, tolerance, tmp_path):
     assert 0 < error < tolerance
 
 
+@pytest.mark.parametrize("bits", [4, 8, 32])
+@pytest.mark.parametrize("kv", ["f32", "f16", "int8"])
+def test_a_batch_has_the_bits_of_its_tokens_one_by_one(bits, kv, tmp_path):
+    source, tokens = synthetic(SMALL), tokens_of(SMALL, 21)
+    paths = shard_files(source, [1.0, 1.0], bits, tmp_path)
+    engines, singles = native_engines(paths, kv=kv, batch=13), native_engines(paths, kv=kv)
+    batch = run_unsplit(engines, tokens)
+    steps = [run_unsplit(singles, tokens[i : i + 1], position=i) for i in range(len(tokens))]
+    assert np.concatenate(steps).tobytes() == batch.tobytes()
+
+
 def test_slots_are_independent_and_truncation_forgets(tmp_path):
     source, tokens = synthetic(SMALL), tokens_of(SMALL, 12)
     engines = native_engines(shard_files(source, [1.0, 1.0], 8, tmp_path), slots=2)
