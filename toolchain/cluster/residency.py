@@ -10,6 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from toolchain.cluster.config import ModelConfig
+from toolchain.cluster.split import (
+    TILE_COLUMNS,
+    TILE_ROWS,
+    Bits,
+    KvKind,
+    Share,
+    block_bytes,
+    kv_bytes,
+)
 from toolchain.errors import FitError
 
 _SLOTS = (3, 2)  # one in use, one ready, one being read; or two if memory is short
@@ -89,3 +99,61 @@ def _stream(sizes: Sequence[int], streamed: tuple[int, ...], slots: int) -> Resi
     read = sum(sizes[i] for i in streamed)
     ring = (max(sizes[i] for i in streamed),) * slots
     return Residency(streamed, ring, sum(sizes) - read, read)
+
+
+def streamable_blocks(config: ModelConfig, share: Share, bits: Bits) -> list[int]:
+    """Bytes of the blocks that may stream, in the order of use."""
+    sizes = block_bytes(config, share, bits)
+    return [sizes.attention, sizes.feed_forward] * config.layers + [sizes.logits]
+
+
+def fixed_bytes(
+    config: ModelConfig,
+    share: Share,
+    bits: Bits,
+    *,
+    capacity: int,
+    kv: KvKind,
+    slots: int = 1,
+    batch: int = 32,
+    threads: int = 1,
+) -> int:
+    """Bytes an engine occupies besides streamable weights: caches, scratch, norms and biases.
+
+    Args:
+        config: the model.
+        share: the rank.
+        bits: of a weight.
+        capacity: positions of a sequence.
+        kv: type of the key/value cache.
+        slots: sequences.
+        batch: positions computed at a time.
+        threads: of the kernels.
+    """
+    caches = slots * kv_bytes(config, share, capacity, kv)
+    scratch = _scratch(config, share, bits, capacity=capacity, batch=batch, threads=threads)
+    return caches + scratch + block_bytes(config, share, bits).resident
+
+
+def _scratch(
+    config: ModelConfig, share: Share, bits: Bits, *, capacity: int, batch: int, threads: int
+) -> int:
+    """Count what the kernels ask for (``layout`` in ``native/rank.c``)."""
+    dim, ffn = config.head_dim, len(share.ffn)
+    q, kv = len(share.heads) * dim, len(share.kv_heads) * dim
+    groups = _padded(max(config.hidden, q, ffn), TILE_COLUMNS) // TILE_COLUMNS
+    rows = max(_padded(q, TILE_ROWS) + 2 * _padded(kv, TILE_ROWS), 2 * _padded(ffn, TILE_ROWS))
+    arrays = [
+        batch * groups * TILE_COLUMNS,
+        *[4 * batch * groups] * 2,
+        4 * batch * groups * TILE_COLUMNS if bits == 32 else 0,
+        4 * config.hidden,
+        4 * batch * rows,
+        4 * batch * q,
+        4 * threads * (config.group * capacity + dim),
+    ]
+    return sum(_padded(size, 64) for size in arrays)
+
+
+def _padded(size: int, unit: int) -> int:
+    return -(-size // unit) * unit

@@ -5,13 +5,16 @@ import sys
 import textwrap
 
 import pytest
-from hypothesis import given
+from cluster_models import configs, device_weights
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtimes.cluster.native_engine import EngineOptions, NativeEngine
+from runtimes.cluster.shard import ShardFile
 from runtimes.cluster.shard_writer import write_sparse_shard
 from toolchain.cluster.config import ModelConfig
-from toolchain.cluster.residency import plan_residency
-from toolchain.cluster.split import block_bytes, kv_bytes, split
+from toolchain.cluster.residency import fixed_bytes, plan_residency, streamable_blocks
+from toolchain.cluster.split import block_bytes, split
 from toolchain.errors import FitError
 
 LLAMA_70B = ModelConfig("llama", 8192, 28672, 80, 64, 8, 128, 32000, 4096)
@@ -90,13 +93,32 @@ def test_memory_never_exceeds_the_limit(extra, tmp_path):
 def test_a_70b_model_fits_four_small_devices_on_paper():
     shares = split(LLAMA_70B, [1.0] * 4)
     for share in shares:
-        sizes = block_bytes(LLAMA_70B, share, 4)
-        blocks = [sizes.attention, sizes.feed_forward] * 80 + [sizes.logits]
-        cache = kv_bytes(LLAMA_70B, share, 1024, "int8")
+        fixed = fixed_bytes(LLAMA_70B, share, 4, capacity=1024, kv="int8")
         process = 90 << 20  # interpreter, numpy, zmq, buffers
         limit = (1000 if share.rank == 0 else 500) * 10**6
-        plan = plan_residency(blocks, limit - process - cache - sizes.resident)
-        assert plan.bytes + cache + sizes.resident + process <= limit
+        plan = plan_residency(streamable_blocks(LLAMA_70B, share, 4), limit - process - fixed)
+        assert plan.bytes + fixed + process <= limit
+
+
+@given(
+    config=configs(),
+    weights=device_weights,
+    kv=st.sampled_from(["f32", "f16", "int8"]),
+    sizes=st.tuples(st.integers(1, 32), st.integers(1, 3), st.integers(1, 40)),
+)
+@settings(max_examples=30, deadline=None)
+def test_engines_occupy_exactly_what_plans_count(config, weights, kv, sizes, tmp_path_factory):
+    capacity, slots, batch = sizes
+    path = tmp_path_factory.mktemp("plan") / "a.shard"
+    for share, bits in zip(split(config, weights), (4, 8, 32), strict=False):
+        write_sparse_shard(config, share, bits, path, digest="d")
+        options = EngineOptions(slots=slots, capacity=capacity, kv=kv, batch=batch, threads=2)
+        engine = NativeEngine(ShardFile(path), options)
+        counted = fixed_bytes(
+            *(config, share, bits), capacity=capacity, kv=kv, slots=slots, batch=batch, threads=2
+        )
+        assert engine.memory_bytes == counted + sum(streamable_blocks(config, share, bits))
+        engine.close()
 
 
 @pytest.mark.slow
