@@ -1,11 +1,11 @@
 """Kernels against the machine's memory, and a whole token against llama.cpp, on one thread.
 
-    python benchmarks/cluster_kernels.py [--rounds 7] [--llama-python PYTHON]
+    python benchmarks/cluster_kernels.py [--rounds 7] [--only-tokens] [--llama-python PYTHON]
 
 The first part prints the share of stream-read bandwidth that int4 and int8 matrix-vector products
 reach with weights out of cache. The second runs the shape of TinyLlama-1.1B (zero or random
 weights: speed does not depend on them) token by token here and in llama.cpp Q4_0, in turns in one
-run; llama.cpp comes from a Python that has the packages llama-cpp-python and gguf.
+run; llama.cpp comes from a Python that has gguf and xllamacpp or llama-cpp-python.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def time_engine(engine: Engine) -> tuple[float, list[float]]:
     return first, tokens
 
 
-LLAMA = """
+# Prints seconds to the first token and a list of seconds per token (a mean with xllamacpp).
+LLAMA = {
+    "llama_cpp": """
 import json, sys, time, llama_cpp
 model = llama_cpp.Llama(sys.argv[1], n_ctx=256, n_threads=1, n_threads_batch=1, verbose=False)
 model.eval([5] * 4)
@@ -81,7 +83,18 @@ def timed(tokens):
     return time.perf_counter() - start
 first = timed([5] * int(sys.argv[2]))
 print(json.dumps([first, [timed([7]) for _ in range(int(sys.argv[3]))]]))
-"""
+""",
+    "xllamacpp": """
+import json, sys, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.n_ctx, params.n_parallel = sys.argv[1], 256, 1
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+server = xllamacpp.Server(params)
+prompt = {"prompt": [5] * int(sys.argv[2]), "n_predict": int(sys.argv[3]), "ignore_eos": True}
+timings = server.handle_completions({**prompt, "cache_prompt": False})["timings"]
+print(json.dumps([timings["prompt_ms"] / 1e3, [timings["predicted_per_token_ms"] / 1e3]]))
+""",
+}
 
 GGUF = """
 import sys, numpy as np, gguf
@@ -116,14 +129,14 @@ writer.close()
 """
 
 
-def time_llama(python: str, model: Path) -> tuple[float, list[float]]:
-    command = [python, "-c", LLAMA, str(model), str(PROMPT), str(TOKENS)]
+def time_llama(python: str, package: str, model: Path) -> tuple[float, list[float]]:
+    command = [python, "-c", LLAMA[package], str(model), str(PROMPT), str(TOKENS)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    first, tokens = json.loads(done.stdout)
+    first, tokens = json.loads(done.stdout.splitlines()[-1])
     return first, tokens
 
 
-def tokens(rounds: int, python: str, folder: Path) -> None:
+def tokens(rounds: int, python: str, package: str, folder: Path) -> None:
     c = TINY_LLAMA
     model = folder / "tiny.gguf"
     sizes = (c.hidden, c.ffn, c.layers, c.heads, c.kv_heads, c.head_dim, c.vocab)
@@ -137,7 +150,7 @@ def tokens(rounds: int, python: str, folder: Path) -> None:
             runs.append(time_engine(engine))
             engine.close()
         if python:
-            theirs.append(time_llama(python, model))
+            theirs.append(time_llama(python, package, model))
     print("\nwhole token, TinyLlama-1.1B shape, one thread (median of tokens, best of rounds)")
     for name, runs in [("int4", ours[4]), ("int8", ours[8]), ("llama.cpp Q4_0", theirs)]:
         if runs:
@@ -154,10 +167,13 @@ def main() -> None:
     parser.add_argument(
         "--llama-python", default="", help="a Python with llama-cpp-python and gguf"
     )
+    parser.add_argument("--llama-package", choices=sorted(LLAMA), default="xllamacpp")
+    parser.add_argument("--only-tokens", action="store_true")
     options = parser.parse_args()
-    kernels(options.rounds)
+    if not options.only_tokens:
+        kernels(options.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        tokens(min(options.rounds, 3), options.llama_python, Path(folder))
+        tokens(options.rounds, options.llama_python, options.llama_package, Path(folder))
 
 
 if __name__ == "__main__":
