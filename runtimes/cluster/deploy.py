@@ -15,6 +15,7 @@ from runtimes.cluster.keys import KeyRing
 from runtimes.cluster.open_engine import engine_opener
 from runtimes.cluster.transfer import StoredShard
 from runtimes.cluster.wire import Encoding
+from toolchain.cluster.plan import PLAN_FILE, ClusterPlan, load_plan
 from toolchain.cluster.split import KvKind
 
 
@@ -66,6 +67,24 @@ def deployment_of(
     )
 
 
+def options_of(plan: ClusterPlan) -> HeadOptions:
+    """Return what a plan says about the run."""
+    return HeadOptions(
+        topology=Topology(plan.topology),
+        encoding=Encoding[plan.options.payload.upper()],
+        slots=plan.options.slots,
+        capacity=plan.options.context,
+        kv=plan.options.kv,
+        max_ram=plan.ranks[0].device.ram,
+    )
+
+
+def workers_of(plan: ClusterPlan) -> list[WorkerAddress]:
+    """Return where the devices of a plan listen, spares last."""
+    devices = [*(rank.device for rank in plan.ranks[1:]), *plan.spares]
+    return [WorkerAddress(device.address, device.key) for device in devices if device.address]
+
+
 def open_head(
     shards: Path,
     workers: Sequence[WorkerAddress] = (),
@@ -76,8 +95,9 @@ def open_head(
 
     Args:
         shards: what ``tessera cluster convert`` wrote.
-        workers: of ranks 1, 2 ...; more than needed are spares.
-        options: how to run it.
+        workers: of ranks 1, 2 ...; more than needed are spares. Those of the plan beside the
+            shards by default.
+        options: how to run it; as that plan says by default.
         on_fault: told about every loss after its repair.
 
     Returns:
@@ -87,7 +107,11 @@ def open_head(
         ModelError: E228, not a folder of shards.
         DeviceError, FitError, UsageError: see `runtimes.cluster.head.Head`.
     """
-    options = options or HeadOptions()
+    plan = load_plan(shards / PLAN_FILE) if (shards / PLAN_FILE).exists() else None
+    if options is None:
+        options = options_of(plan) if plan is not None else HeadOptions()
+    if not workers and plan is not None:
+        workers = workers_of(plan)
     deployment = deployment_of(open_shards(shards), workers, options)
     keys = KeyRing.load(options.key) if options.key else None
     return Head(deployment, engine_opener(options.threads), keys=keys, on_fault=on_fault)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
 @click.option(
     "--devices", "-n", default="1", help="How many, or their speeds: 3, or 2,1,1.", metavar="N|A,B"
 )
+@click.option(
+    "--plan", type=click.Path(path_type=Path), help="What `tessera cluster plan -o` wrote."
+)
 @common_options
-def command(reporter: Reporter, model: Path, folder: Path, bits: str, devices: str) -> int:
+def command(
+    reporter: Reporter, *, model: Path, folder: Path, bits: str, devices: str, plan: Path | None
+) -> int:
     """Cut MODEL into shards in kernel layout, one file per device.
 
     MODEL is a Hugging Face folder (safetensors), a GGUF file (F32, F16, BF16, Q4_0, Q8_0) or a
@@ -37,7 +43,10 @@ def command(reporter: Reporter, model: Path, folder: Path, bits: str, devices: s
         reporter.note(f"rank {rank}  {block:32s} {size / 2**20:8.1f} MB")
 
     width: Bits = {"4": 4, "8": 8, "32": 32}[bits]  # type: ignore[assignment]
-    result = convert(model, folder, bits=width, weights=_weights(devices), progress=note)
+    if plan is None:
+        result = convert(model, folder, bits=width, weights=_weights(devices), progress=note)
+    else:
+        result = _follow(plan, model, folder, note)
     sizes = [result.shard(share.rank).stat().st_size for share in result.shares]
     for share, size in zip(result.shares, sizes, strict=True):
         reporter.say(
@@ -46,6 +55,22 @@ def command(reporter: Reporter, model: Path, folder: Path, bits: str, devices: s
         )
     reporter.say(f"next: tessera cluster chat {folder}")
     return reporter.result(_summary(result, sizes))
+
+
+def _follow(
+    path: Path, model: Path, folder: Path, note: Callable[[int, str, int], None]
+) -> ShardFolder:
+    """Convert as a plan says, and keep the plan with the shards."""
+    from runtimes.cluster.convert import convert
+    from toolchain.cluster.check import check_plan
+    from toolchain.cluster.plan import PLAN_FILE, load_plan
+
+    plan = load_plan(path)
+    check_plan(plan)
+    shares = [rank.share for rank in plan.ranks]
+    result = convert(model, folder, bits=plan.options.bits, shares=shares, progress=note)
+    (folder / PLAN_FILE).write_text(plan.to_json())
+    return result
 
 
 def _weights(devices: str) -> list[float]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -15,7 +16,11 @@ from toolchain.cli.sizes import Size, human
 from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
+    from runtimes.cluster.convert import ShardFolder
     from runtimes.cluster.head import Head
+    from toolchain.cluster.predict import Payload, Prediction, Topology
+
+_RELAY_S = 0.35e-3  # ZeroMQ and the relay process, per exchange
 
 
 @click.command()
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
 @click.option("--exchange", type=click.Choice(["int8", "f16", "f32", "fixed"]), default="int8")
 @click.option("--prompt-tokens", type=click.IntRange(1, 4096), default=28, show_default=True)
 @click.option("--tokens", type=click.IntRange(1, 4096), default=16, show_default=True)
+@click.option("--fetch", is_flag=True, help="Send shards over the links, as at a first start.")
+@click.option("--predict", is_flag=True, help="Profile this machine and predict first.")
 @click.option("--kill-after", type=int, help="Kill the last worker after so many tokens.")
 @common_options
 def command(
@@ -40,6 +47,8 @@ def command(
     exchange: str,
     prompt_tokens: int,
     tokens: int,
+    fetch: bool,
+    predict: bool,
     kill_after: int | None,
 ) -> int:
     """Run SHARDS on this machine as on a cluster: a process per device, links in between.
@@ -52,6 +61,7 @@ def command(
     from runtimes.cluster.deploy import HeadOptions, open_head
     from runtimes.cluster.emulate.cluster import EmulatedCluster, pinned
     from runtimes.cluster.exchange import Topology
+    from runtimes.cluster.transfer import StoredShard, stock
     from runtimes.cluster.wire import Encoding
 
     folder = open_shards(shards)
@@ -69,20 +79,55 @@ def command(
         kv="f32" if exchange == "fixed" else "int8",
         max_ram=max_ram,
     )
+    forecast = _predict(folder, link, topology, exchange, prompt_tokens) if predict else None
     with tempfile.TemporaryDirectory(prefix="tessera-") as caches:
 
         def worker(number: int) -> list[str]:
-            cache = str(Path(caches) / str(number))
-            flags = ["--listen", "127.0.0.1:0", "--cache", cache, "--max-ram", str(max_ram)]
+            cache = Path(caches) / str(number)
+            if not fetch:
+                stock(cache, StoredShard.of(number + 1, folder.shard(number + 1)))
+            flags = ["--listen", "127.0.0.1:0", "--cache", str(cache), "--max-ram", str(max_ram)]
             return [sys.executable, "-m", "toolchain", "cluster", "worker", *flags]
 
         with EmulatedCluster(count - 1, link, worker, max_ram=max_ram) as cluster:
-            reporter.note(f"{count} devices over {link}; sending shards once")
+            reporter.note(f"{count} devices over {link}")
             with pinned(0), open_head(shards, cluster.addresses, options) as head:
                 kill = {kill_after: lambda: cluster.kill(count - 2)} if count > 1 else {}
                 result = _measure(head, prompt_tokens, tokens, kill)
     _say(reporter, result)
+    if forecast is not None:
+        result["predicted"] = dataclasses.asdict(forecast)
+        reporter.say(
+            f"predicted    {forecast.token_s * 1e3:8.1f} ms per token,"
+            f" {forecast.first_token_s * 1e3:.0f} ms to the first"
+        )
     return reporter.result(result)
+
+
+def _predict(
+    folder: ShardFolder, link: str, topology: str, exchange: str, prompt: int
+) -> Prediction:
+    """Predict from this machine's figures, the shares of the shards and the link."""
+    from runtimes.cluster.emulate.link import LinkSpec
+    from runtimes.cluster.profile import profile_device
+    from toolchain.cluster.devices import Link
+    from toolchain.cluster.predict import predict
+    from toolchain.cluster.ram import streams
+    from toolchain.cluster.residency import plan_residency
+
+    device, spec = profile_device("emulated", folder.path), LinkSpec.parse(link)
+    return predict(
+        folder.config,
+        folder.shares,
+        [device] * len(folder.shares),
+        Link(spec.latency_s + spec.jitter_s / 2, spec.bytes_per_s, overhead_s=_RELAY_S),
+        [plan_residency(streams(folder.config, s, folder.bits), None) for s in folder.shares],
+        bits=folder.bits,
+        topology=cast("Topology", topology),
+        payload=cast("Payload", exchange),
+        kv="int8",
+        prompt=prompt,
+    )
 
 
 def _measure(head: Head, prompt: int, tokens: int, events: dict[int | None, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from toolchain.cluster.config import ModelConfig
@@ -25,6 +26,8 @@ from toolchain.cluster.split import Bits, KvKind, Share
 from toolchain.errors import TesseraError, UsageError
 
 SCHEMA = 1
+PLAN_FILE = "plan.json"  # beside the shards
+_MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,25 @@ class ClusterPlan:
             raise UsageError("E147", f"not a cluster plan: {error.what}") from None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError("E147", f"not a cluster plan: {error!r:.120}") from None
+
+
+def load_plan(path: Path) -> ClusterPlan:
+    """Read a plan file.
+
+    Raises:
+        UsageError: E147, no such file, or not a plan.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise UsageError("E147", "not a cluster plan: too large", where=str(path))
+        return ClusterPlan.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            "E147",
+            f"cannot read the plan: {error}",
+            where=str(path),
+            hints=[f"tessera cluster plan MODEL -o {path}"],
+        ) from None
 
 
 def _rank_from(values: Mapping[str, Any]) -> DevicePlan:

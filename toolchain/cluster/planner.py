@@ -42,22 +42,22 @@ def make_plan(
     ordered = (head, *sorted(others, key=lambda device: -device.weights_per_s))
     if options.count > len(ordered):
         raise UsageError("E148", f"{options.count} devices asked for, {len(ordered)} are known")
-    counts = [options.count] if options.count else range(1, len(ordered) + 1)
     best: dict[int, ClusterPlan] = {}
     misfit: FitError | None = None
-    for count in counts:
+    for count in range(1, len(ordered) + 1):
         try:
             best[count] = _best_of(config, ordered, count, devices.link, options)
         except FitError as error:
             misfit = error
-    if not best:
+    if not best or (options.count and options.count not in best):
         raise misfit or FitError("E312", "no device")
     alternatives = tuple(
         Alternative(count, plan.topology, plan.prediction.token_s, plan.prediction.first_token_s)
         for count, plan in best.items()
     )
-    winner = min(best.values(), key=lambda plan: plan.prediction.token_s)
-    advice = _advice(len(winner.ranks), alternatives, len(ordered), misfit)
+    fastest = min(best.values(), key=lambda plan: plan.prediction.token_s)
+    winner = best[options.count] if options.count else fastest
+    advice = _advice(len(winner.ranks), alternatives, misfit)
     return dataclasses.replace(winner, alternatives=alternatives, advice=advice)
 
 
@@ -142,15 +142,13 @@ def _plan(
     return ClusterPlan(config, options, topology, link, ranks, spares, prediction, (), "")
 
 
-def _advice(
-    count: int,
-    alternatives: Sequence[Alternative],
-    known: int,
-    misfit: FitError | None,
-) -> str:
+def _advice(count: int, alternatives: Sequence[Alternative], misfit: FitError | None) -> str:
     """One sentence with figures: is it worth splitting, and why not fewer or more."""
     by_count = {other.devices: other.token_s * 1e3 for other in alternatives}
-    here = f"{by_count[count]:.1f} ms per token on {count}"
+    fastest = min(by_count, key=by_count.__getitem__)
+    here = f"{by_count[count]:.1f} ms per token on {_devices(count)}"
+    if count != fastest:
+        return f"{here}; {_devices(fastest)} would take {by_count[fastest]:.1f} ms"
     if count == 1 and len(by_count) > 1:
         second = min((n for n in by_count if n > 1), key=by_count.__getitem__)
         return (
@@ -161,5 +159,8 @@ def _advice(
         return f"use {count} devices: {here}, {by_count[1]:.1f} ms on one"
     if count > 1 and misfit is not None:
         return f"use {count} devices: {here}; fewer do not fit: {misfit.what}"
-    more = " of those known" if known > 1 else ""
-    return f"{here} device{'s' if count > 1 else ''}{more}"
+    return here
+
+
+def _devices(count: int) -> str:
+    return "one device" if count == 1 else f"{count} devices"

@@ -27,7 +27,7 @@ def converted(folder, count, bits=4):
 def test_emulate_runs_a_cluster_and_survives_a_kill(tmp_path, capfd):
     shards = converted(tmp_path / "shards", 3)
     arguments = ["--link", "0.2ms,1Gbit", "--tokens", "8", "--prompt-tokens", "9", "--json"]
-    code = main(["cluster", "emulate", str(shards), *arguments, "--kill-after", "4"])
+    code = main(["cluster", "emulate", str(shards), *arguments, "--fetch", "--kill-after", "4"])
     result = json.loads(capfd.readouterr().out.splitlines()[-1])["result"]
     assert code == 0
     (fault,) = result["faults"]
