@@ -24,7 +24,7 @@ from runtimes.cluster.shard import BlockEntry, ShardFile, read_into
 from runtimes.cluster.tiles import Bytes
 from toolchain.cluster.residency import Residency
 from toolchain.cluster.split import PAGE
-from toolchain.errors import TesseraError
+from toolchain.errors import InternalError, TesseraError
 
 
 class BlockMemory:
@@ -157,33 +157,39 @@ class Ring:
         return None
 
     def _run(self) -> None:
-        with DirectFile(self._shard.path) as file:
-            while True:
-                with self._change:
-                    while not self._closed and (job := self._next_job()) is None:
-                        self._change.wait()
-                    if self._closed or job is None:
-                        return
-                    number, slot = job
-                    self._holds[slot], self._ready[slot] = number, False
-                if not self._load(file, number, slot):
-                    return
+        try:
+            with DirectFile(self._shard.path) as file:
+                while (job := self._wait_for_job()) is not None:
+                    self._load(file, *job)
+        except TesseraError as error:
+            self._fail(error)
+        except Exception as error:  # whoever waits for a block must hear of it
+            self._fail(InternalError("E900", f"reading ahead failed: {error!r:.120}"))
 
-    def _load(self, file: DirectFile, number: int, slot: int) -> bool:
+    def _wait_for_job(self) -> tuple[int, int] | None:
+        with self._change:
+            while not self._closed and (job := self._next_job()) is None:
+                self._change.wait()
+            if self._closed or job is None:
+                return None
+            self._holds[job[1]], self._ready[job[1]] = job[0], False
+            return job
+
+    def _load(self, file: DirectFile, number: int, slot: int) -> None:
         entry = self._entries[number]
         target = self._slots[slot][: entry.bytes]
-        error: TesseraError | None = None
-        try:
-            file.read(target, entry)
-            if number not in self._checked:
-                self._shard.check(entry.name, target.data)
-                self._checked.add(number)
-        except TesseraError as problem:
-            error = problem
+        file.read(target, entry)
+        if number not in self._checked:
+            self._shard.check(entry.name, target.data)
+            self._checked.add(number)
         with self._change:
-            self._error, self._ready[slot] = error, error is None
+            self._ready[slot] = True
             self._change.notify_all()
-        return error is None
+
+    def _fail(self, error: TesseraError) -> None:
+        with self._change:
+            self._error = error
+            self._change.notify_all()
 
 
 def _slab(size: int) -> Bytes:

@@ -58,7 +58,7 @@ def find_compiler() -> list[str]:
     raise ToolError(
         "E601",
         "no C compiler found for the cluster kernels",
-        hints=["apt-get install gcc", "or run slower without: --engine numpy"],
+        hints=["apt-get install gcc", "set CC to the compiler's command"],
     )
 
 

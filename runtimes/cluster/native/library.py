@@ -89,7 +89,7 @@ def load(variant: str = "") -> ctypes.CDLL:
         raise UsageError(
             "E117",
             f"kernel variant {variant!r:.40} is {state}",
-            hints=[f"--kernels {one.name}" for one in here],
+            hints=[f"kernels of this machine: {', '.join(one.name for one in here)}"],
         )
     return open_library(build(wanted[0]))
 

@@ -175,6 +175,15 @@ def test_a_block_that_rots_on_disk_is_noticed_when_it_is_read(memory, tmp_path):
         run_unsplit([NativeEngine(shard, EngineOptions(memory=memory))], np.array([1]))
 
 
+def test_a_failure_of_the_reader_is_an_error_not_a_hang(tmp_path, monkeypatch):
+    path = one_shard(tmp_path, 8)
+    monkeypatch.setattr("runtimes.cluster.memory.Ring._load", None)  # any failure of the thread
+    engine = NativeEngine(ShardFile(path), EngineOptions(memory=330_000))
+    with pytest.raises(TesseraError, match="reading ahead failed"):
+        run_unsplit([engine], np.array([1]))
+    engine.close()
+
+
 def test_sparse_shards_hold_any_model_on_no_disk(tmp_path):
     config = ModelConfig("llama", 1024, 4096, 4, 16, 4, 64, 3200, 128)
     share = split(config, [1.0, 1.0])[0]
