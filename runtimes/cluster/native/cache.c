@@ -73,8 +73,7 @@ const float *cache_load(const struct tessera_rank *rank, const uint8_t *cache,
     if (rank->kv_kind == TESSERA_KV_F32)
         return (const float *)in;
     if (rank->kv_kind == TESSERA_KV_F16) {
-        for (size_t i = 0; i < size; i++)
-            buffer[i] = half_to_float(in + 2 * i);
+        halfs_to_floats(in, buffer, size);
         return buffer;
     }
     const float scale = half_to_float(cache + scale_offset(rank, number));

@@ -1,9 +1,16 @@
-/* IEEE 754 binary16 by integer arithmetic: the same on every machine. */
+/* IEEE 754 binary16: by integer arithmetic, or for whole rows by instructions that give the same. */
 #ifndef TESSERA_HALF_H
 #define TESSERA_HALF_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 static inline float half_bits_to_float(uint16_t half)
 {
@@ -22,6 +29,21 @@ static inline float half_bits_to_float(uint16_t half)
 static inline float half_to_float(const uint8_t *bytes)
 {
     return half_bits_to_float((uint16_t)(bytes[0] | bytes[1] << 8));
+}
+
+/* Decode a row of values. */
+static inline void halfs_to_floats(const uint8_t *halfs, float *out, size_t size)
+{
+    size_t i = 0;
+#if defined(__F16C__)
+    for (; i + 8 <= size; i += 8)
+        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(halfs + 2 * i))));
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+    for (; i + 4 <= size; i += 4)
+        vst1q_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(halfs + 2 * i))));
+#endif
+    for (; i < size; i++)
+        out[i] = half_to_float(halfs + 2 * i);
 }
 
 /* Round to nearest, ties to even; values beyond 65504 become infinite. */

@@ -122,26 +122,6 @@ void softmax(float *x, size_t size)
         x[i] /= sum;
 }
 
-float dot(const float *a, const float *b, size_t size)
-{
-    float lanes[LANES] = {0}, sum = 0;
-    size_t i = 0;
-    for (; i + LANES <= size; i += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            lanes[l] += a[i + l] * b[i + l];
-    for (; i < size; i++)
-        lanes[0] += a[i] * b[i];
-    for (size_t l = 0; l < LANES; l++)
-        sum += lanes[l];
-    return sum;
-}
-
-void add_scaled(float *out, const float *x, float factor, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        out[i] += factor * x[i];
-}
-
 void rotate(float *head, const float *cosines, const float *sines, size_t dim, int interleaved)
 {
     const size_t half = dim / 2, step = interleaved ? 2 : 1, apart = interleaved ? 1 : half;

@@ -21,10 +21,37 @@ void softcap(float *x, size_t size, float cap);
 
 void softmax(float *x, size_t size);
 
-float dot(const float *a, const float *b, size_t size);
+/* a * b + c, fused where that is one instruction. */
+static inline float multiply_add(float a, float b, float c)
+{
+#if defined(__FMA__) || defined(__aarch64__)
+    return __builtin_fmaf(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+static inline float dot(const float *a, const float *b, size_t size)
+{
+    float lanes[16] = {0};
+    size_t i = 0;
+    for (; i + 16 <= size; i += 16)
+        for (size_t l = 0; l < 16; l++)
+            lanes[l] = multiply_add(a[i + l], b[i + l], lanes[l]);
+    for (; i < size; i++)
+        lanes[0] += a[i] * b[i];
+    for (size_t half = 8; half > 0; half /= 2)
+        for (size_t l = 0; l < half; l++)
+            lanes[l] += lanes[l + half];
+    return lanes[0];
+}
 
 /* out += factor * x */
-void add_scaled(float *out, const float *x, float factor, size_t size);
+static inline void add_scaled(float *out, const float *x, float factor, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        out[i] = multiply_add(factor, x[i], out[i]);
+}
 
 /* Rotate the pairs of one head by (dim/2) cosines and sines. */
 void rotate(float *head, const float *cosines, const float *sines, size_t dim, int interleaved);
