@@ -3,7 +3,8 @@
     python benchmarks/cluster_exchange.py [--devices 2,4] [--link 1ms,100Mbit] [--hidden 4096]
 
 Prints mean and median milliseconds per exchange, back to back as in a token. Every device is a
-process of its own; links go through the emulator in `runtimes.cluster.emulate`.
+process of its own; links go through the emulator in `runtimes.cluster.emulate`. Gloo (where torch
+is installed) cannot be led through it and is compared on plain loopback.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -130,19 +133,16 @@ def spawn(order: dict) -> list[subprocess.Popen]:
 
 
 def measure_ours(order: dict, link: str) -> dict[str, list[float]]:
+    """All topologies and encodings of ours; an empty link is plain loopback."""
     ranks = spawn(order)
     targets = [rank.stdout.readline().strip() for rank in ranks]
-    relay = subprocess.Popen(
-        [sys.executable, "-m", "runtimes.cluster.emulate"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[1],
-    )
+    relay = None
     try:
-        setup = {"link": link, "targets": targets, "seed": 0}
-        relay.stdin.write(json.dumps(setup).encode() + b"\n")
-        relay.stdin.flush()
-        routes = relay.stdout.readline().decode()
+        if link:
+            relay, routes = start_relay(link, targets)
+        else:
+            count = range(order["devices"])
+            routes = json.dumps([(a, b, targets[b]) for a in count for b in count]) + "\n"
         for rank in ranks:
             rank.stdin.write(routes)
         for rank in ranks:
@@ -151,9 +151,42 @@ def measure_ours(order: dict, link: str) -> dict[str, list[float]]:
             rank.stdin.write("go\n")
         return json.loads(ranks[0].stdout.readline())
     finally:
-        for process in [*ranks, relay]:
-            process.kill()
-            process.wait()
+        stop([*ranks, *([relay] if relay else [])])
+
+
+def start_relay(link: str, targets: list[str]) -> tuple[subprocess.Popen, str]:
+    relay = subprocess.Popen(
+        [sys.executable, "-m", "runtimes.cluster.emulate"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    setup = {"link": link, "targets": targets, "seed": 0}
+    relay.stdin.write(json.dumps(setup).encode() + b"\n")
+    relay.stdin.flush()
+    return relay, relay.stdout.readline().decode()
+
+
+def measure_gloo(order: dict) -> dict[str, list[float]]:
+    """Gloo dials by itself, so it runs on plain loopback only."""
+    with tempfile.TemporaryDirectory() as folder:
+        ranks = spawn({**order, "store": f"file://{folder}/store"})
+        try:
+            return json.loads(ranks[0].stdout.readline())
+        finally:
+            stop(ranks)
+
+
+def stop(processes: list[subprocess.Popen]) -> None:
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def report(devices: int, results: dict[str, list[float]]) -> None:
+    for name, seconds in results.items():
+        ms = np.array(seconds) * 1e3
+        print(f"{devices:8d}  {name:16s} {ms.mean():7.2f} {np.median(ms):7.2f}", flush=True)
 
 
 def main() -> None:
@@ -167,14 +200,14 @@ def main() -> None:
     if arguments.rank is not None:
         run_rank(arguments.rank)
         return
-    print(f"one exchange of {4 * arguments.hidden} bytes (f32) over {arguments.link}, ms")
-    print(f"{'devices':>8s}  {'exchange':16s} {'mean':>7s} {'median':>7s}")
-    for devices in map(int, arguments.devices.split(",")):
-        order = {"devices": devices, "hidden": arguments.hidden, "repeat": arguments.repeat}
-        results = measure_ours({**order, "engine": "zeromq"}, arguments.link)
-        for name, seconds in results.items():
-            ms = np.array(seconds) * 1e3
-            print(f"{devices:8d}  {name:16s} {ms.mean():7.2f} {np.median(ms):7.2f}", flush=True)
+    print(f"one exchange of {4 * arguments.hidden} bytes (f32), ms")
+    for link in (arguments.link, ""):
+        print(f"\n{'devices':>8s}  {link or 'loopback':16s} {'mean':>7s} {'median':>7s}")
+        for devices in map(int, arguments.devices.split(",")):
+            order = {"devices": devices, "hidden": arguments.hidden, "repeat": arguments.repeat}
+            report(devices, measure_ours({**order, "engine": "zeromq"}, link))
+            if not link and find_spec("torch"):
+                report(devices, measure_gloo({**order, "engine": "gloo"}))
 
 
 if __name__ == "__main__":

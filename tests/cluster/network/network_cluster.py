@@ -53,21 +53,30 @@ def open_engine(path, options):
         capacity=options.capacity,
         reproducible=options.reproducible,
     )
-    return Slow(engine, description["delay_s"]) if description.get("delay_s") else engine
+    if "delay_s" in description:
+        return Slow(engine, description["delay_s"], description.get("trap"))
+    return engine
 
 
 class Slow:
-    """An engine that takes its time, so that a fault can hit the middle of a pass."""
+    """An engine that takes its time, so that a fault can hit the middle of a pass.
 
-    def __init__(self, engine, delay_s):
+    Who finds the file ``trap`` removes it and hangs, its sockets alive.
+    """
+
+    def __init__(self, engine, delay_s, trap):
         self._engine = engine
         self._delay_s = delay_s
+        self._trap = trap
 
     def __getattr__(self, name):
         return getattr(self._engine, name)
 
     def feed_forward(self, layer, hidden):
         time.sleep(self._delay_s)
+        with contextlib.suppress(FileNotFoundError, TypeError):
+            Path(self._trap).unlink()
+            time.sleep(1000)
         return self._engine.feed_forward(layer, hidden)
 
 

@@ -79,6 +79,30 @@ def test_lost_worker_is_noticed_and_the_tokens_stay_the_same(tmp_path, number, t
             assert fault.sent_bytes == 0
 
 
+def test_a_worker_that_hangs_with_its_connections_alive_is_found(tmp_path):
+    weights = [1, 1, 1]
+    expected = expected_tokens(tmp_path, weights)
+    trap = tmp_path / "trap"
+    source, shards = write_shards(tmp_path / "shards", weights, **synthetic(delay_s=0.001))
+    _, trapped = write_shards(
+        tmp_path / "trapped", weights, **synthetic(delay_s=0.001, trap=str(trap))
+    )
+    with workers(tmp_path, 2) as running:
+        mixed = (shards[0], shards[1], trapped[2])
+        with Head(deployment(source, mixed, [w.at() for w in running]), open_engine) as head:
+            began = []
+
+            def each(i):
+                if i == 5:
+                    began.append(time.monotonic())
+                    trap.touch()
+
+            assert generate(head, each=each) == expected
+            (fault,) = head.faults
+            assert fault.lost == (running[1].address,)
+            assert fault.at - began[0] < 2.0
+
+
 def test_spare_with_cached_shards_takes_over(tmp_path):
     weights = [1, 1, 1]
     expected = expected_tokens(tmp_path, weights)
