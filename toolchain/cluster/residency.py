@@ -150,7 +150,7 @@ def _scratch(
         4 * config.hidden,
         4 * batch * rows,
         4 * batch * q,
-        4 * threads * (config.group * capacity + dim),
+        4 * threads * (config.group * capacity + 16 * dim),
     ]
     return sum(_padded(size, 64) for size in arrays)
 

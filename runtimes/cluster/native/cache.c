@@ -65,19 +65,28 @@ void cache_store(const struct tessera_rank *rank, uint8_t *cache, enum cache_par
         store_int8(row, size, (int8_t *)out, cache + scale_offset(rank, number));
 }
 
-const float *cache_load(const struct tessera_rank *rank, const uint8_t *cache,
-                        enum cache_part part, int32_t head, int32_t position, float *buffer)
+static void load_int8(const struct tessera_rank *rank, const uint8_t *cache, size_t row,
+                      float *out)
 {
-    const size_t number = row_number(rank, part, head, position), size = (size_t)rank->head_dim;
-    const uint8_t *in = cache + row_offset(rank, number);
+    const size_t size = (size_t)rank->head_dim;
+    const int8_t *in = (const int8_t *)(cache + row_offset(rank, row));
+    const float scale = half_to_float(cache + scale_offset(rank, row));
+    for (size_t i = 0; i < size; i++)
+        out[i] = scale * (float)in[i];
+}
+
+const float *cache_load(const struct tessera_rank *rank, const uint8_t *cache,
+                        enum cache_part part, int32_t head, int32_t position, int32_t count,
+                        float *buffer)
+{
+    const size_t first = row_number(rank, part, head, position), size = (size_t)rank->head_dim;
+    const uint8_t *in = cache + row_offset(rank, first);
     if (rank->kv_kind == TESSERA_KV_F32)
         return (const float *)in;
-    if (rank->kv_kind == TESSERA_KV_F16) {
-        halfs_to_floats(in, buffer, size);
-        return buffer;
-    }
-    const float scale = half_to_float(cache + scale_offset(rank, number));
-    for (size_t i = 0; i < size; i++)
-        buffer[i] = scale * (float)((const int8_t *)in)[i];
+    if (rank->kv_kind == TESSERA_KV_F16)
+        halfs_to_floats(in, buffer, (size_t)count * size);
+    else
+        for (size_t row = 0; row < (size_t)count; row++)
+            load_int8(rank, cache, first + row, buffer + row * size);
     return buffer;
 }

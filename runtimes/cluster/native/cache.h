@@ -11,8 +11,10 @@ enum cache_part { CACHE_KEY = 0, CACHE_VALUE = 1 };
 void cache_store(const struct tessera_rank *rank, uint8_t *cache, enum cache_part part,
                  int32_t head, int32_t position, const float *row);
 
-/* Read one back; returns a row of head_dim floats, in `buffer` unless the cache is float32. */
+/* Read positions position .. position+count-1 back; returns (count, head_dim) floats, in `buffer`
+ * unless the cache is float32. */
 const float *cache_load(const struct tessera_rank *rank, const uint8_t *cache,
-                        enum cache_part part, int32_t head, int32_t position, float *buffer);
+                        enum cache_part part, int32_t head, int32_t position, int32_t count,
+                        float *buffer);
 
 #endif

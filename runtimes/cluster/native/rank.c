@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "attention.h"
 #include "cache.h"
 #include "ops.h"
 #include "pool.h"
@@ -15,7 +16,7 @@ struct scratch {
     float *normed;           /* (hidden,) */
     float *wide;             /* (batch, rows of qkv or of gate and up) */
     float *mixed;            /* (batch, heads * head_dim) */
-    float *scores;           /* (threads, group * capacity + head_dim) */
+    float *scores;           /* (threads, attention_scratch()) */
     size_t bytes;
 };
 
@@ -33,11 +34,6 @@ static int32_t qkv_rows(const struct tessera_rank *rank)
 {
     const int32_t dim = rank->head_dim;
     return padded(rank->heads * dim, TILE_ROWS) + 2 * padded(rank->kv_heads * dim, TILE_ROWS);
-}
-
-static size_t scores_per_thread(const struct tessera_rank *rank)
-{
-    return (size_t)rank->group * (size_t)rank->capacity + (size_t)rank->head_dim;
 }
 
 static void *take(const struct tessera_rank *rank, size_t *offset, size_t bytes)
@@ -63,7 +59,7 @@ static struct scratch layout(const struct tessera_rank *rank)
     s.wide = take(rank, &s.bytes, batch * (size_t)rows * sizeof(float));
     s.mixed = take(rank, &s.bytes, batch * (size_t)q * sizeof(float));
     s.scores = take(rank, &s.bytes,
-                    (size_t)pool_threads(rank->pool) * scores_per_thread(rank) * sizeof(float));
+                    (size_t)pool_threads(rank->pool) * attention_scratch(rank) * sizeof(float));
     return s;
 }
 
@@ -201,14 +197,6 @@ static void put_normed(const struct tessera_rank *rank, struct scratch *s, const
 
 /* ---- attention ---- */
 
-struct attention {
-    const struct tessera_rank *rank;
-    const struct tessera_attention *block;
-    const uint8_t *cache;
-    const struct scratch *scratch;
-    int32_t position;
-};
-
 static void finish_heads(const struct tessera_rank *rank, float *rows, int32_t heads,
                          const float *bias, const float *norm, const float *rotation,
                          const float *sines)
@@ -241,56 +229,6 @@ static void finish_qkv(const struct tessera_rank *rank, const struct tessera_att
     }
 }
 
-/* All query heads first .. last-1 of one position, which read the same key/value head: each
- * cached row is decoded once for all of them. */
-static void attend(const struct attention *a, int32_t i, int32_t kv, int32_t first, int32_t last,
-                   float *scores)
-{
-    const struct tessera_rank *rank = a->rank;
-    const size_t dim = (size_t)rank->head_dim, q_width = (size_t)rank->heads * dim;
-    const int32_t position = a->position + i, window = a->block->window;
-    const int32_t start = window > 0 && position + 1 > window ? position + 1 - window : 0;
-    const size_t span = (size_t)(position + 1 - start);
-    float *buffer = scores + (size_t)rank->group * (size_t)rank->capacity;
-    const float *q = a->scratch->wide + (size_t)i * (size_t)qkv_rows(rank);
-    float *mixed = a->scratch->mixed + (size_t)i * q_width;
-    for (size_t t = 0; t < span; t++) {
-        const float *key = cache_load(rank, a->cache, CACHE_KEY, kv, start + (int32_t)t, buffer);
-        for (int32_t head = first; head < last; head++)
-            scores[(size_t)(head - first) * span + t] =
-                dot(q + (size_t)head * dim, key, dim) * rank->attention_scale;
-    }
-    for (int32_t head = first; head < last; head++) {
-        float *row = scores + (size_t)(head - first) * span;
-        if (rank->attention_softcap > 0)
-            softcap(row, span, rank->attention_softcap);
-        softmax(row, span);
-        memset(mixed + (size_t)head * dim, 0, dim * sizeof *mixed);
-    }
-    for (size_t t = 0; t < span; t++) {
-        const float *value = cache_load(rank, a->cache, CACHE_VALUE, kv, start + (int32_t)t, buffer);
-        for (int32_t head = first; head < last; head++)
-            add_scaled(mixed + (size_t)head * dim, value,
-                       scores[(size_t)(head - first) * span + t], dim);
-    }
-}
-
-static void attend_items(const void *context, int32_t begin, int32_t end, int32_t thread)
-{
-    const struct attention *a = context;
-    const struct tessera_rank *rank = a->rank;
-    float *scores = a->scratch->scores + (size_t)thread * scores_per_thread(rank);
-    for (int32_t item = begin; item < end; item++) {
-        const int32_t kv = item % rank->kv_heads;
-        int32_t first = 0, last;
-        while (first < rank->heads && rank->kv_of_head[first] != kv)
-            first++;
-        for (last = first; last < rank->heads && rank->kv_of_head[last] == kv;)
-            last++;
-        attend(a, item / rank->kv_heads, kv, first, last, scores);
-    }
-}
-
 void tessera_attention(const struct tessera_rank *rank, const struct tessera_attention *block,
                        uint8_t *cache, const float *hidden, const float *rotation,
                        int32_t n, int32_t position, void *out)
@@ -303,8 +241,9 @@ void tessera_attention(const struct tessera_rank *rank, const struct tessera_att
     for (int32_t i = 0; i < n; i++)
         finish_qkv(rank, block, cache, s.wide + (size_t)i * width, rotation + (size_t)i * half,
                    rotation + (size_t)(n + i) * half, position + i);
-    const struct attention attention = {rank, block, cache, &s, position};
-    pool_run(rank->pool, attend_items, &attention, n * rank->kv_heads);
+    const struct attention attention = {rank, cache, block->window, position,
+                                        s.wide, width, s.mixed, s.scores};
+    attention_run(&attention, n);
     set_columns(&s.columns, q);
     for (int32_t i = 0; i < n; i++)
         put_column(rank, &s.columns, i, s.mixed + (size_t)i * (size_t)q, q);
