@@ -6,6 +6,7 @@ asks for nothing, whoever the head is. An interrupted download keeps its ``.part
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -25,6 +26,26 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def remembered_digest(path: Path) -> str:
+    """SHA-256 of a file, computed once as long as its size and time stay the same.
+
+    Shards have gigabytes; what happens to their blocks later is found when they are loaded.
+    """
+    note = path.with_name(f".{path.name}.sha256")
+    status = path.stat()
+    stamp = f"{status.st_size} {status.st_mtime_ns}"
+    with contextlib.suppress(OSError, ValueError):
+        digest, _, known = note.read_text(encoding="ascii").partition(" ")
+        if known == stamp and len(digest) == 64:
+            return digest
+    digest = file_digest(path)
+    with contextlib.suppress(OSError):  # a folder that cannot be written costs time only
+        fresh = note.with_name(note.name + ".new")
+        fresh.write_text(f"{digest} {stamp}", encoding="ascii")
+        fresh.replace(note)
+    return digest
+
+
 @dataclass(frozen=True)
 class StoredShard:
     """A shard on the head's disk."""
@@ -35,7 +56,7 @@ class StoredShard:
     @classmethod
     def of(cls, rank: int, path: Path) -> StoredShard:
         """Measure and hash a file."""
-        return cls(ShardInfo(rank, file_digest(path), path.stat().st_size), path)
+        return cls(ShardInfo(rank, remembered_digest(path), path.stat().st_size), path)
 
     def chunk(self, index: int) -> bytes:
         """Read one piece; empty behind the end."""
@@ -75,7 +96,7 @@ class ShardCache:
         if not path.exists():
             return False
         if info.digest not in self._verified:
-            if path.stat().st_size != info.size or file_digest(path) != info.digest:
+            if path.stat().st_size != info.size or remembered_digest(path) != info.digest:
                 path.unlink()
                 return False
             self._verified.add(info.digest)
