@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtimes.cluster.shard import BlockEntry, ShardFile, read_into
+from runtimes.cluster.shard import ShardFile, read_into
+from runtimes.cluster.shard_layout import BlockEntry
 from runtimes.cluster.tiles import Bytes
 from toolchain.cluster.residency import Residency
 from toolchain.cluster.split import PAGE

@@ -25,7 +25,8 @@ from runtimes.cluster.reference import (
     rms_norm,
     rotation_table,
 )
-from runtimes.cluster.shard import ShardFile, matrix_offsets
+from runtimes.cluster.shard import ShardFile
+from runtimes.cluster.shard_layout import matrix_offsets
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.residency import plan_residency
 from toolchain.cluster.split import KvKind, Share

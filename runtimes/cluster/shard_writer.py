@@ -14,7 +14,7 @@ import numpy as np
 from runtimes.cluster.engine import F32
 from runtimes.cluster.formats.base import WeightSource
 from runtimes.cluster.packing import Packer, best_packer
-from runtimes.cluster.shard import (
+from runtimes.cluster.shard_layout import (
     MAGIC,
     MATRICES,
     ShardHeader,
