@@ -142,7 +142,7 @@ class Speculator:
             self.successors.update(zip(tokens, best.tolist(), strict=True))
 
     def _guess(self, limit: int) -> tuple[int, list[int]]:
-        """The longest repetition, else a chain of successors."""
+        """Copy after the longest repetition, else chain successors."""
         for length in range(_LONGEST, _SHORTEST - 1, -1):
             start = self._after.get(tuple(self._tokens[-length:]))
             if start is not None and length <= len(self._tokens):

@@ -119,10 +119,12 @@ def write_llama2c(folder, config=SMALL, seed=0):
     return folder / "model.bin"
 
 
-def write_small_shards(folder, *, bits=4, weights=(1.0,), seed=0, template=""):
+def write_small_shards(folder, *, bits=4, weights=(1.0,), seed=0, template="", eos=(2,)):
     """A random model, converted; llama2.c files have no chat template, so one is put in."""
     model = write_llama2c(folder / "model", seed=seed)
     shards = convert(model, folder / "shards", bits=bits, weights=weights)
     path = shards.path / "vocabulary.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": template}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"chat_template": template, "eos": eos})
+    )
     return shards

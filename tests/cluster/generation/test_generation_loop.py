@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 from generation_models import (
@@ -37,7 +36,7 @@ class Script:
         self._says, self._start = says, start
         self.rows = []
 
-    def forward(self, slot, tokens, position, *, rows=None):
+    def forward(self, _slot, tokens, position, *, rows=None):
         rows = len(tokens) if rows is None else rows
         self.rows.append(len(tokens))
         logits = np.zeros((rows, SMALL.vocab), np.float32)
@@ -178,7 +177,7 @@ def test_nothing_of_a_stop_string_is_shown_early(text, stops):
     assert shown + guard.finish() == text
 
 
-def stories_model(folder, kv="f32"):
+def stories_model(folder):
     return LocalModel(
         [NativeEngine(ShardFile(folder.shard(share.rank))) for share in folder.shares]
     )
