@@ -84,7 +84,7 @@ def profile_link(peer: WorkerAddress, keys: KeyRing | None = None, rounds: int =
 
 
 def _feed_forward(config: ModelConfig, folder: Path, threads: int) -> _Timing:
-    """Seconds of a feed-forward block, one position and a batch; best of some rounds."""
+    """Seconds of a feed-forward block, one position and a batch; median of some rounds."""
     path = folder / f"{config.hidden}.shard"
     write_sparse_shard(config, split(config, [1.0])[0], 4, path, digest="0" * 64)
     request = EngineRequest(slots=1, capacity=64, reproducible=False, kv="f32", max_ram=0)
@@ -92,8 +92,8 @@ def _feed_forward(config: ModelConfig, folder: Path, threads: int) -> _Timing:
     try:
         one, batch = np.ones((1, config.hidden), "f4"), np.ones((_POSITIONS, config.hidden), "f4")
         return _Timing(
-            _best(lambda: _all_layers(engine, one), 8) / config.layers,
-            _best(lambda: _all_layers(engine, batch), 3) / config.layers,
+            _median(lambda: _all_layers(engine, one), 15) / config.layers,
+            _median(lambda: _all_layers(engine, batch), 5) / config.layers,
         )
     finally:
         engine.close()
@@ -104,13 +104,13 @@ def _all_layers(engine: Engine, hidden: np.ndarray[tuple[int, ...], np.dtype[np.
         engine.feed_forward(layer, hidden)
 
 
-def _best(action: Callable[[], None], rounds: int) -> float:
+def _median(action: Callable[[], None], rounds: int) -> float:
     times = []
     for _ in range(rounds):
         began = time.perf_counter()
         action()
         times.append(time.perf_counter() - began)
-    return min(times)
+    return sorted(times)[rounds // 2]
 
 
 def _disk_bandwidth(folder: Path) -> float:

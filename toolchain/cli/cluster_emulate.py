@@ -109,13 +109,13 @@ def _predict(
 ) -> Prediction:
     """Predict from this machine's figures, the shares of the shards and the link."""
     from runtimes.cluster.emulate.link import LinkSpec
-    from runtimes.cluster.profile import profile_device
+    from runtimes.cluster.emulate.profile import profile_emulated
     from toolchain.cluster.devices import Link
     from toolchain.cluster.predict import predict
     from toolchain.cluster.ram import streams
     from toolchain.cluster.residency import plan_residency
 
-    device, spec = profile_device("emulated", folder.path), LinkSpec.parse(link)
+    device, spec = profile_emulated(len(folder.shares), folder.path), LinkSpec.parse(link)
     return predict(
         folder.config,
         folder.shares,
