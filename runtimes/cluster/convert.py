@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtimes.cluster.formats.base import WeightSource
 from runtimes.cluster.formats.open import model_digest, open_model
 from runtimes.cluster.shard_writer import write_shard
 from runtimes.cluster.tokenizer import save_tokenizer
@@ -56,6 +57,7 @@ def convert(
     weights: Sequence[float] = (1.0,),
     shares: Sequence[Share] = (),
     progress: Progress = lambda _rank, _block, _bytes: None,
+    warn: Callable[[str], None] = lambda _text: None,
 ) -> ShardFolder:
     """Cut a model into shards.
 
@@ -66,6 +68,7 @@ def convert(
         weights: relative speed of each device; equal numbers cut evenly.
         shares: the cut itself, instead of ``weights`` (from a plan).
         progress: called with rank, block and bytes as blocks are written.
+        warn: called if there is no tokenizer: the shards compute, but nobody can chat with them.
 
     Returns:
         The converted model.
@@ -79,7 +82,7 @@ def convert(
     try:
         cut = tuple(shares) or split(source.config, weights)
         check_split(source.config, cut)
-        save_tokenizer(source, model, folder)
+        _save_tokenizer(source, model, folder, warn)
         result = ShardFolder(folder, source.config, bits, cut, model_digest(model))
         for share in cut:
             write_shard(
@@ -91,6 +94,17 @@ def convert(
         source.close()
     _write_index(result)
     return result
+
+
+def _save_tokenizer(
+    source: WeightSource, model: Path, folder: Path, warn: Callable[[str], None]
+) -> None:
+    try:
+        save_tokenizer(source, model, folder)
+    except ModelError as error:
+        if error.code != "E229":
+            raise
+        warn(f"{error.what}: these shards take token ids only")
 
 
 def open_shards(folder: Path) -> ShardFolder:

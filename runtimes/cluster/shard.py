@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from runtimes.cluster.engine import F32, IntArray
 from runtimes.cluster.shard_layout import (
+    HEADER_START,
     MAGIC,
     MATRICES,
     MAX_HEADER,
@@ -114,13 +115,15 @@ class ShardFile:
             self._fd = -1
 
     def _read_header(self) -> ShardHeader:
-        start = os.pread(self._fd, 16, 0)
-        if len(start) < 16 or start[:8] != MAGIC:
+        start = os.pread(self._fd, HEADER_START, 0)
+        if len(start) < HEADER_START or start[:8] != MAGIC:
             raise ModelError("E224", "not a shard file")
-        length = int.from_bytes(start[8:], "little")
+        length = int.from_bytes(start[8:16], "little")
         if length > MAX_HEADER:
             raise ModelError("E224", f"the shard's header claims {length} bytes")
-        text = os.pread(self._fd, length, 16)
+        text = os.pread(self._fd, length, HEADER_START)
+        if hashlib.sha256(text).digest() != start[16:]:
+            raise ModelError("E224", "the shard's header is damaged (SHA-256 differs)")
         header = ShardHeader.from_json(text)
         end = header.blocks[-1].offset + header.blocks[-1].bytes
         size = os.fstat(self._fd).st_size

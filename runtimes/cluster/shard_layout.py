@@ -4,6 +4,7 @@ Layout::
 
     "TESSERA1"  8 bytes
     length      8 bytes, little-endian: bytes of the JSON header
+    digest     32 bytes, SHA-256 of the JSON header
     header      JSON: format, model, share, bits, source, blocks [{name, offset, bytes, sha256}]
     blocks      each page-aligned and padded to whole pages, one after another:
                 resident, layers.0.attention, layers.0.feed_forward, ..., classifier[, embedding]
@@ -16,6 +17,7 @@ are read one by one when a token needs them, never the whole.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +39,7 @@ from toolchain.cluster.split import (
 from toolchain.errors import ModelError, TesseraError
 
 MAGIC = b"TESSERA1"
+HEADER_START = 48  # where the JSON begins
 FORMAT = 1
 MAX_HEADER = 1 << 24
 # The matrices of each streamed block, in the order of the file.
@@ -74,6 +77,17 @@ class ShardHeader:
     bits: Bits
     source: str
     blocks: tuple[BlockEntry, ...]
+
+    def to_bytes(self) -> bytes:
+        """Return the start of a shard file: magic, length, digest, header.
+
+        Raises:
+            ModelError: E224, the header is longer than the space for it.
+        """
+        text = self.to_json()
+        if HEADER_START + len(text) > self.blocks[0].offset:
+            raise ModelError("E224", f"a shard header of {len(text)} bytes is too long")
+        return MAGIC + len(text).to_bytes(8, "little") + hashlib.sha256(text).digest() + text
 
     def to_json(self) -> bytes:
         """Return the header as it stands in the file."""

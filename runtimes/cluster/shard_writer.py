@@ -15,7 +15,6 @@ from runtimes.cluster.engine import F32
 from runtimes.cluster.formats.base import WeightSource
 from runtimes.cluster.packing import Packer, best_packer
 from runtimes.cluster.shard_layout import (
-    MAGIC,
     MATRICES,
     ShardHeader,
     embedding_dtype,
@@ -124,11 +123,8 @@ def _write_block(file: BinaryIO, content: Iterator[Bytes], size: int) -> str:
 
 
 def _finish(file: BinaryIO, header: ShardHeader) -> ShardHeader:
-    text = header.to_json()
-    if 16 + len(text) > header.blocks[0].offset:
-        raise ModelError("E224", f"a shard header of {len(text)} bytes is too long")
     file.seek(0)
-    file.write(MAGIC + len(text).to_bytes(8, "little") + text)
+    file.write(header.to_bytes())
     os.fsync(file.fileno())
     return header
 

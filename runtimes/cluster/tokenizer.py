@@ -138,7 +138,7 @@ def save_tokenizer(source: WeightSource, path: Path, folder: Path) -> None:
         folder: of the shards.
 
     Raises:
-        ModelError: E226, there is no tokenizer, or of a kind that is not supported.
+        ModelError: E229 there is no tokenizer, E226 it is of a kind that is not supported.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(source, GgufModel):
@@ -214,7 +214,7 @@ def _refuse(message: str) -> None:
 
 def _save_huggingface(source: WeightSource, path: Path, folder: Path) -> None:
     if not (path / "tokenizer.json").exists():
-        raise ModelError("E226", "the model folder has no tokenizer.json", where=str(path))
+        raise ModelError("E229", "the model folder has no tokenizer.json", where=str(path))
     options = _read(path / "tokenizer_config.json", missing_ok=True)
     template = options.get("chat_template", "")
     if isinstance(template, list):  # several named templates
@@ -283,7 +283,7 @@ def _vocabulary_beside(path: Path) -> Path:
         if candidate.exists() and candidate != path:
             return candidate
     raise ModelError(
-        "E226",
+        "E229",
         "no tokenizer.bin beside the model",
         where=str(path),
         hints=["put the model's tokenizer.bin into the same folder"],

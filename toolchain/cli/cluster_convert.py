@@ -44,7 +44,13 @@ def command(
 
     width: Bits = {"4": 4, "8": 8, "32": 32}[bits]  # type: ignore[assignment]
     if plan is None:
-        result = convert(model, folder, bits=width, weights=_weights(devices), progress=note)
+        result = convert(
+            *(model, folder),
+            bits=width,
+            weights=_weights(devices),
+            progress=note,
+            warn=reporter.warn,
+        )
     else:
         result = _follow(plan, model, folder, note)
     sizes = [result.shard(share.rank).stat().st_size for share in result.shares]

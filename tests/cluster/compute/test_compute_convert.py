@@ -1,5 +1,7 @@
 import contextlib
 import dataclasses
+import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -121,10 +123,11 @@ def test_a_failed_conversion_leaves_nothing(tmp_path):
 def test_damaged_shards_are_refused(data, tmp_path_factory):
     path = one_shard(tmp_path_factory.mktemp("shard"))
     content = bytearray(path.read_bytes())
-    at = data.draw(st.integers(0, len(content) - 1))
+    header_or_all = st.integers(0, 4000) | st.integers(0, len(content) - 1)
+    at = data.draw(header_or_all)
     content[at] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content[: data.draw(st.sampled_from([len(content), 9, at]))])
-    header = int.from_bytes(content[8:16], "little") + 16
+    header = int.from_bytes(content[8:16], "little") + 48
     try:
         shard = ShardFile(path)
     except ModelError as error:
@@ -136,6 +139,33 @@ def test_damaged_shards_are_refused(data, tmp_path_factory):
         else:
             with pytest.raises(ModelError, match=r"damaged|differs"):
                 shard.verify()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"bits": 3},
+        {"share": {}},
+        {"share": {"rank": 7, "ranks": 2}},
+        {"blocks": []},
+        {"blocks": [{"name": "resident", "offset": 0, "bytes": 1 << 62, "sha256": ""}]},
+        {"model": {"hidden": 1 << 60}},
+    ],
+)
+def test_hostile_headers_with_a_right_digest_are_refused(change, tmp_path):
+    path = one_shard(tmp_path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[8:16], "little")
+    header = json.loads(content[48 : 48 + length])
+    for key, value in change.items():
+        header[key] = {**header[key], **value} if value and isinstance(value, dict) else value
+    text = json.dumps(header).encode()
+    start = b"TESSERA1" + len(text).to_bytes(8, "little") + hashlib.sha256(text).digest()
+    path.write_bytes((start + text).ljust(len(content), b"\0"))
+    with pytest.raises(ModelError) as caught:
+        ShardFile(path)
+    assert caught.value.code == "E224"
 
 
 @pytest.mark.parametrize("share_of_weights", [0.9, 0.5, 0.36])

@@ -8,6 +8,7 @@ from cluster_models import STORIES, needs_stories, reference_engines, synthetic,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtimes.cluster.convert import convert
 from runtimes.cluster.engine import run_unsplit
 from runtimes.cluster.formats.base import layer_shapes, tensor_shapes
 from runtimes.cluster.formats.gguf import _GLOBAL, _NAMES, GgufModel
@@ -15,6 +16,8 @@ from runtimes.cluster.formats.huggingface import HuggingFaceModel
 from runtimes.cluster.formats.llama2c import Llama2cModel
 from runtimes.cluster.formats.open import open_model
 from runtimes.cluster.formats.raw import decode
+from runtimes.cluster.native_engine import NativeEngine
+from runtimes.cluster.shard import ShardFile
 from toolchain.cluster.config import ModelConfig, RopeScaling, rotary_frequencies
 from toolchain.cluster.config_readers import from_gguf, from_huggingface
 from toolchain.errors import ModelError
@@ -37,6 +40,9 @@ def write_gguf(source, path, kind="F32"):
     writer.add_layer_norm_rms_eps(config.norm_eps)
     writer.add_token_list([f"t{i}" for i in range(config.vocab)])
     writer.add_bos_token_id(1)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_scores([0.0] * config.vocab)
+    writer.add_token_types([1] * config.vocab)
     for name, shape in tensor_shapes(config).items():
         prefix, _, kind_name = name.rpartition(".")
         if name == "classifier" and config.tied:
@@ -108,6 +114,28 @@ def test_three_formats_of_one_model_agree(tmp_path):
     expected, *others = [run_unsplit(reference_engines(model, [1.0]), tokens) for model in models]
     for other in others:
         np.testing.assert_allclose(other, expected, atol=2e-5)
+
+
+@needs_stories
+def test_three_formats_of_one_model_convert_to_the_same_logits(tmp_path):
+    llama2c = Llama2cModel(STORIES / "stories260K.bin")
+    paths = [
+        STORIES / "stories260K.bin",
+        STORIES / "derived/hf",
+        write_gguf(llama2c, tmp_path / "stories.gguf"),
+    ]
+    logits, warnings = [], []
+    for number, path in enumerate(paths):
+        folder = convert(
+            *(path, tmp_path / str(number)), bits=32, weights=[2, 1, 1], warn=warnings.append
+        )
+        engines = [NativeEngine(ShardFile(folder.shard(rank))) for rank in range(3)]
+        logits.append(run_unsplit(engines, tokens_of(llama2c.config, 20)))
+        for engine in engines:
+            engine.close()
+    assert warnings == ["the model folder has no tokenizer.json: these shards take token ids only"]
+    for other in logits[1:]:
+        np.testing.assert_allclose(other, logits[0], atol=3e-5)
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q4_0", "Q8_0"])
