@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from runtimes.cluster.convert import ShardFolder, open_shards
 from runtimes.cluster.crew import WorkerAddress
@@ -15,7 +16,10 @@ from runtimes.cluster.keys import KeyRing
 from runtimes.cluster.open_engine import engine_opener
 from runtimes.cluster.transfer import StoredShard
 from runtimes.cluster.wire import Encoding
-from toolchain.cluster.plan import PLAN_FILE, ClusterPlan, load_plan
+from toolchain.cluster.devices import Device
+from toolchain.cluster.plan import PLAN_FILE, ClusterPlan, PlanOptions, load_plan
+from toolchain.cluster.predict import Payload
+from toolchain.cluster.ram import fixed_bytes, streams
 from toolchain.cluster.split import KvKind
 
 
@@ -30,6 +34,7 @@ class HeadOptions:
         capacity: positions per sequence; 0 for the model's context, at most 4096.
         kv: type of the key/value cache.
         max_ram: bytes that the head may use, 0 for no limit.
+        worker_ram: bytes that each worker may use; empty for what they grant.
         threads: of the head's kernels.
         key: the head's secret key, None without encryption.
         standby: spares get copies of all shards at the start.
@@ -41,6 +46,7 @@ class HeadOptions:
     capacity: int = 0
     kv: KvKind = "int8"
     max_ram: int = 0
+    worker_ram: tuple[int, ...] = ()
     threads: int = 1
     key: Path | None = None
     standby: bool = False
@@ -51,6 +57,7 @@ def deployment_of(
 ) -> Deployment:
     """Describe a run: hashes the shards that workers may need."""
     ranks = range(len(folder.shares))
+    capacity = options.capacity or min(folder.config.context, 4096)
     return Deployment(
         config=folder.config,
         shares=folder.shares,
@@ -59,9 +66,10 @@ def deployment_of(
         topology=options.topology,
         encoding=options.encoding,
         slots=options.slots,
-        capacity=options.capacity or min(folder.config.context, 4096),
+        capacity=capacity,
         kv=options.kv,
-        max_ram=tuple(options.max_ram if rank == 0 else 0 for rank in ranks),
+        least_ram=_least_ram(folder, options, capacity),
+        worker_ram=options.worker_ram,
         head_ram=options.max_ram,
         standby=options.standby,
     )
@@ -76,13 +84,13 @@ def options_of(plan: ClusterPlan) -> HeadOptions:
         capacity=plan.options.context,
         kv=plan.options.kv,
         max_ram=plan.ranks[0].device.ram,
+        worker_ram=tuple(device.ram for device in _workers(plan)),
     )
 
 
 def workers_of(plan: ClusterPlan) -> list[WorkerAddress]:
     """Return where the devices of a plan listen, spares last."""
-    devices = [*(rank.device for rank in plan.ranks[1:]), *plan.spares]
-    return [WorkerAddress(device.address, device.key) for device in devices if device.address]
+    return [WorkerAddress(device.address, device.key) for device in _workers(plan)]
 
 
 def open_head(
@@ -115,3 +123,24 @@ def open_head(
     deployment = deployment_of(open_shards(shards), workers, options)
     keys = KeyRing.load(options.key) if options.key else None
     return Head(deployment, engine_opener(options.threads), keys=keys, on_fault=on_fault)
+
+
+def _workers(plan: ClusterPlan) -> list[Device]:
+    devices = [*(rank.device for rank in plan.ranks[1:]), *plan.spares]
+    return [device for device in devices if device.address]
+
+
+def _least_ram(folder: ShardFolder, options: HeadOptions, capacity: int) -> tuple[int, ...]:
+    """Bytes each rank needs when all its weights stream."""
+    asked = PlanOptions(
+        bits=folder.bits,
+        payload=cast("Payload", options.encoding.name.lower()),
+        kv=options.kv,
+        context=capacity,
+        slots=options.slots,
+    )
+    config, count = folder.config, len(folder.shares)
+    return tuple(
+        fixed_bytes(config, share, count, asked) + 2 * max(streams(config, share, folder.bits))
+        for share in folder.shares
+    )

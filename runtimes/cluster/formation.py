@@ -38,7 +38,7 @@ class Deployment:
         capacity: positions per slot.
         kv: type of the key/value cache.
         least_ram: bytes each rank needs at least, by rank; empty if unknown.
-        max_ram: bytes that each rank's engine may use, by rank; empty for no limit.
+        worker_ram: bytes that each worker may use, by worker; empty for what they grant.
         head_ram: bytes that the head may use, 0 for no limit.
         rows: most positions per pass, 0 for as many as fit a frame.
         standby: give every spare a copy of all workers' shards at the start.
@@ -54,7 +54,7 @@ class Deployment:
     capacity: int = 2048
     kv: KvKind = "f32"
     least_ram: tuple[int, ...] = ()
-    max_ram: tuple[int, ...] = ()
+    worker_ram: tuple[int, ...] = ()
     head_ram: int = 0
     rows: int = 0
     standby: bool = False
@@ -196,7 +196,7 @@ class Formation:
         addresses = [self._crew.addresses[worker] for worker in workers]
         seen = [address.seen_from(workers[device - 1]) for address in addresses]
         keys = [address.key for address in addresses]
-        ram = deployment.max_ram
+        ram = deployment.worker_ram
         return m.Assign(
             epoch=self._epoch,
             session=token,
@@ -209,29 +209,34 @@ class Formation:
             slots=deployment.slots,
             capacity=deployment.capacity,
             kv=deployment.kv,
-            max_ram=sum(ram[rank] for rank in own) if ram else 0,
+            max_ram=ram[workers[device - 1]] if ram else 0,
             shards=tuple(deployment.shards[rank].info for rank in own),
         )
 
     def _load(self, ranks: Sequence[int]) -> None:
-        """Open the engines that the head itself computes, keep those it has."""
-        for rank in set(self.engines) - set(ranks):
+        """Open the engines that the head itself computes, keep those it has.
+
+        Under a cap they share it evenly, so a new one means that the others are opened anew.
+        """
+        cap = self._deployment.head_ram // len(ranks)
+        kept = () if cap and set(ranks) - set(self.engines) else ranks
+        for rank in set(self.engines) - set(kept):
             self.engines.pop(rank).close()
         for rank in ranks:
             if rank not in self.engines:
-                self.engines[rank] = self._engine(rank)
+                self.engines[rank] = self._engine(rank, cap)
         self.engines = dict(sorted(self.engines.items()))
 
-    def _engine(self, rank: int) -> Engine:
+    def _engine(self, rank: int, cap: int) -> Engine:
         deployment = self._deployment
         shard = deployment.shards[rank]
-        options = EngineRequest(
-            deployment.slots,
-            deployment.capacity,
-            deployment.encoding is Encoding.FIXED,
-            deployment.kv,
-            deployment.max_ram[rank] if deployment.max_ram else 0,
+        request = EngineRequest(
+            slots=deployment.slots,
+            capacity=deployment.capacity,
+            reproducible=deployment.encoding is Encoding.FIXED,
+            kv=deployment.kv,
+            max_ram=cap,
         )
-        engine = self._open_engine(shard.path, options)
+        engine = self._open_engine(shard.path, request)
         check_engine(engine, shard.info, deployment.config.hidden, len(deployment.shards))
         return engine

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 
 from runtimes.cluster.crew import WorkerAddress
-from toolchain.errors import DeviceError
+from toolchain.cluster.ram import PROCESS_BYTES
+from toolchain.errors import DeviceError, FitError
 
 _STACKS = 40 << 20  # address space that thread stacks reserve and never touch
 _SLACK = 1.05
@@ -35,11 +36,19 @@ class EmulatedCluster:
 
     Raises:
         DeviceError: E520, a worker did not start.
+        FitError: E311, the cap is less than a process without a model needs.
     """
 
     def __init__(
         self, workers: int, link: str, command: WorkerCommand, *, max_ram: int = 0, seed: int = 0
     ) -> None:
+        if 0 < max_ram < PROCESS_BYTES:
+            raise FitError(
+                "E311",
+                f"a device needs {PROCESS_BYTES} bytes before any weights, its cap is {max_ram}",
+                numbers={"needed": PROCESS_BYTES, "available": max_ram},
+                hints=[f"--max-ram {2 * PROCESS_BYTES >> 20}M"],
+            )
         self.processes: list[subprocess.Popen[bytes]] = []
         self._relay: subprocess.Popen[bytes] | None = None
         try:

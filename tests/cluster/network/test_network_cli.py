@@ -66,3 +66,31 @@ def test_unknown_verb_offers_the_nearest(capsys):
 def test_sizes(text, size):
     assert Size().convert(text, None, None) == size
     assert human(size) in ("600.0 MB", "1.50 GB", "2.00 GB", "0.0 MB")
+
+
+def test_a_cap_below_an_empty_process_is_refused(tmp_path, capfd):
+    shards = converted(tmp_path / "shards", 2)
+    code = main(["cluster", "emulate", str(shards), "--max-ram", "30M", "--link", "0ms,1Gbit"])
+    assert code == 3
+    assert "error[E311]" in capfd.readouterr().err
+
+
+def test_planned_from_profile_to_run(tmp_path, capfd):
+    """`plan` writes what `convert --plan` and the head follow."""
+    from runtimes.cluster.deploy import options_of, workers_of
+    from toolchain.cluster.plan import load_plan
+
+    shards = converted(tmp_path / "shards", 1)
+    (tmp_path / "cluster.toml").write_text(
+        '[link]\nlatency = "1ms"\nbandwidth = "100Mbit"\n'
+        '[[device]]\nram = "1G"\n[[device]]\naddress = "h:1"\n[[device]]\naddress = "g:1"\n'
+    )
+    plan = tmp_path / "plan.json"
+    arguments = ["--devices", str(tmp_path / "cluster.toml"), "--count", "2", "-o", str(plan)]
+    assert main(["cluster", "plan", str(shards), *arguments, "--context", "99"]) == 0
+    assert "one device would take" in capfd.readouterr().out
+    loaded = load_plan(plan)
+    assert [worker.address for worker in workers_of(loaded)] == ["h:1", "g:1"]
+    options = options_of(loaded)
+    assert (options.capacity, options.max_ram, options.worker_ram) == (99, 1 << 30, (0, 0))
+    assert main(["cluster", "plan", str(shards), *arguments[:2], "--count", "9"]) == 2
