@@ -84,9 +84,9 @@ def candidates(
         (count,) ids and (count,) probabilities that sum to 1; at least one token.
     """
     wide = logits.astype(np.float64)
-    keep = sampling.top_k or len(wide)
-    ids = np.argsort(-wide, kind="stable")[:keep]
-    chances = _softmax(wide[ids])
+    keep = min(sampling.top_k or len(wide), len(wide))
+    ids = _likeliest(wide, keep, sampling)
+    chances = np.exp(wide[ids] - wide[ids[0]]) / _mass(wide, keep)
     count = len(ids)
     if sampling.top_p < 1:
         before = np.cumsum(chances) - chances  # a token stays if those before it are not enough
@@ -95,6 +95,28 @@ def candidates(
         count = min(count, int(np.count_nonzero(chances >= sampling.min_p * chances[0])))
     ids = ids[:count]
     return ids, _softmax(wide[ids] / sampling.temperature)
+
+
+def _likeliest(
+    wide: np.ndarray[tuple[int], np.dtype[np.float64]], keep: int, sampling: Sampling
+) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Sort the tokens that a filter could keep, without sorting the whole vocabulary.
+
+    Tokens less likely than (1 - top_p) / count hold less than 1 - top_p together, so none of
+    them is among the fewest that hold top_p.
+    """
+    floor = max((1 - sampling.top_p) / keep * _mass(wide, keep), sampling.min_p)
+    least = wide.max() + math.log(floor) - 1e-9 if floor > 0 else -math.inf
+    if keep < len(wide):
+        least = max(least, np.partition(wide, len(wide) - keep)[len(wide) - keep])
+    some = np.flatnonzero(wide >= least)
+    return some[np.argsort(-wide[some], kind="stable")][:keep]
+
+
+def _mass(wide: np.ndarray[tuple[int], np.dtype[np.float64]], keep: int) -> float:
+    """Sum of e^(x - max) over the ``keep`` largest."""
+    largest = wide if keep == len(wide) else np.partition(wide, len(wide) - keep)[-keep:]
+    return float(np.exp(largest - largest.max()).sum())
 
 
 def log_probability(logits: F32, token: int) -> float:

@@ -22,6 +22,37 @@ def test_filters_keep_what_their_papers_say():
     assert kept(top_k=3, top_p=0.9, min_p=0.7) == [1, 3]
 
 
+def slow_candidates(logits, sampling):
+    """The filters as their papers define them, on the sorted vocabulary."""
+    ids = sorted(range(len(logits)), key=lambda i: (-logits[i], i))
+    ids = ids[: sampling.top_k or None]
+    chances = np.exp(logits[ids].astype(np.float64))
+    chances /= chances.sum()
+    kept, mass = [], 0.0
+    for token, chance in zip(ids, chances, strict=True):
+        enough = mass >= sampling.top_p and sampling.top_p < 1
+        if kept and (enough or chance < sampling.min_p * chances[0]):
+            break
+        kept.append(token)
+        mass += chance
+    return kept
+
+
+@given(
+    seed=st.integers(0, 10000),
+    spread=st.sampled_from([0.1, 1.0, 5.0]),
+    top_k=st.integers(0, 60),
+    top_p=st.sampled_from([0.1, 0.5, 0.9, 0.999, 1.0]),
+    min_p=st.sampled_from([0.0, 0.01, 0.3]),
+)
+def test_fast_filters_equal_slow_ones(seed, spread, top_k, top_p, min_p):
+    logits = (np.random.default_rng(seed).standard_normal(50) * spread).astype(np.float32)
+    sampling = Sampling(temperature=0.7, top_k=top_k, top_p=top_p, min_p=min_p)
+    ids, chances = candidates(logits, sampling)
+    assert ids.tolist() == slow_candidates(logits, sampling)
+    np.testing.assert_allclose(chances.sum(), 1.0)
+
+
 def test_frequencies_follow_the_probabilities():
     counts = np.zeros(4)
     for position in range(4000):
