@@ -73,7 +73,7 @@ class Crew:
         shards: Sequence[StoredShard],
     ) -> None:
         self.addresses = tuple(addresses)
-        self.mailbox = Mailbox(_refuse)
+        self.mailbox = Mailbox(self._refuse)
         self.sent_bytes = 0
         self.epoch = 0
         self._keys = keys
@@ -247,6 +247,10 @@ class Crew:
             )
         return DeviceError("E520", f"lost the connection to {address}")
 
+    def _refuse(self, peer: Peer, error: WireError) -> None:
+        """Give up a worker that sends malformed frames or speaks another version."""
+        raise WorkersLost([self._index[peer]], error, final=True)
+
     def _dial(self, worker: int) -> None:
         address = self.addresses[worker]
         dealer: Socket = self._context.socket(zmq.DEALER)
@@ -263,9 +267,3 @@ class Crew:
             raise DeviceError(
                 "E520", f"not an address of a worker: {address.address} ({error.strerror})"
             ) from None
-
-
-def _refuse(peer: Peer, error: WireError) -> None:
-    """Pass a malformed frame of one of our workers on as an error."""
-    del peer
-    raise error

@@ -31,6 +31,7 @@ def remembered_digest(path: Path) -> str:
 
     Shards have gigabytes; what happens to their blocks later is found when they are loaded.
     """
+    path = path.resolve()
     note = path.with_name(f".{path.name}.sha256")
     status = path.stat()
     stamp = f"{status.st_size} {status.st_mtime_ns}"

@@ -146,19 +146,19 @@ def _advice(count: int, alternatives: Sequence[Alternative], misfit: FitError | 
     """One sentence with figures: is it worth splitting, and why not fewer or more."""
     by_count = {other.devices: other.token_s * 1e3 for other in alternatives}
     fastest = min(by_count, key=by_count.__getitem__)
-    here = f"{by_count[count]:.1f} ms per token on {_devices(count)}"
+    here = f"{_devices(count)}: {by_count[count]:.1f} ms per token"
     if count != fastest:
         return f"{here}; {_devices(fastest)} would take {by_count[fastest]:.1f} ms"
     if count == 1 and len(by_count) > 1:
         second = min((n for n in by_count if n > 1), key=by_count.__getitem__)
         return (
-            f"use one device: {here}, {by_count[second]:.1f} ms on {second}, since the link costs"
+            f"use {here}, {by_count[second]:.1f} ms on {second}, since the link costs"
             " more than the others save; more memory is the only reason to add devices"
         )
     if 1 in by_count and count > 1:
-        return f"use {count} devices: {here}, {by_count[1]:.1f} ms on one"
+        return f"use {here}, {by_count[1]:.1f} ms on one"
     if count > 1 and misfit is not None:
-        return f"use {count} devices: {here}; fewer do not fit: {misfit.what}"
+        return f"use {here}; fewer do not fit: {misfit.what}"
     return here
 
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import random
 import socket
+import threading
 import time
 
 import pytest
@@ -251,3 +252,27 @@ def test_corrupt_download_is_removed(tmp_path):
     assert caught.value.code == "E525"
     assert not cache.part(info).exists()
     assert not cache.has(info)
+
+
+def test_a_worker_of_another_version_is_named(tmp_path):
+    source, shards = write_shards(tmp_path / "s", [1, 1], **synthetic())
+    context = zmq.Context()
+    router = context.socket(zmq.ROUTER)
+    router.setsockopt(zmq.LINGER, 0)
+    port = router.bind_to_random_port("tcp://127.0.0.1")
+
+    def answer():
+        identity, frame = router.recv_multipart()
+        router.send_multipart([identity, frame[:2] + b"\x63" + frame[3:]])
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        plan = deployment(source, shards, [WorkerAddress(f"127.0.0.1:{port}")])
+        with pytest.raises(DeviceError, match="peer speaks wire version 99") as caught:
+            Head(plan, open_engine)
+        assert (caught.value.code, caught.value.exit_code) == ("E522", 5)
+    finally:
+        thread.join()
+        router.close()
+        context.term()
