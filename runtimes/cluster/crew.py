@@ -19,6 +19,7 @@ from toolchain.errors import DeviceError, FitError, ModelError, TesseraError
 
 _Reply = TypeVar("_Reply", bound=m.Message)
 _BY_EXIT = {2: ModelError, 3: FitError}
+_PASSING = ("E520", "E524")  # what may be otherwise the next time
 _GRACE_S = 0.5  # for a device that is probably gone to say that it is not
 
 
@@ -215,7 +216,7 @@ class Crew:
             kind = _BY_EXIT.get(message.exit_code, DeviceError)
             where = f"worker {self.addresses[worker].address}"
             error = kind(message.code[:8], message.what, where=where)
-            raise WorkersLost([worker], error, final=message.code != "E520")
+            raise WorkersLost([worker], error, final=message.code not in _PASSING)
         return worker, message
 
     def _serve(self, peer: Peer, request: m.Fetch) -> None:

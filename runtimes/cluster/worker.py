@@ -26,7 +26,7 @@ from runtimes.cluster.step import OpenEngine, run_layers, send_logits
 from runtimes.cluster.transfer import WINDOW, Download, ShardCache
 from runtimes.cluster.usage import package_version, peak_rss
 from runtimes.cluster.wire import Encoding, Frame, Header, Kind, WireError
-from toolchain.errors import DeviceError, FitError, TesseraError
+from toolchain.errors import DeviceError, FitError, InternalError, TesseraError
 
 _log = logging.getLogger("tessera.worker")
 _PATIENCE_S = 20.0  # an exchange that waits longer is given up; the head has noticed long ago
@@ -85,6 +85,7 @@ class Worker:
         self._session: WorkerSession | None = None
         self._refusals = _REFUSALS_LOGGED_PER_S
         self._refused_at = time.monotonic()
+        self._awaited: tuple[int, ...] = ()
         self._open = True
 
     @property
@@ -118,20 +119,19 @@ class Worker:
 
     def other(self, peer: Peer, frame: Frame) -> None:
         """Handle what arrives in the middle of an exchange (`Attendant`)."""
-        if frame.header.kind is Kind.CONTROL:
-            message = m.decode(frame.payload)
-            if isinstance(message, m.Probe) and peer == self._head:
-                self._answer(peer, m.Status(message.epoch, self._awaited))
-            elif isinstance(message, m.Hello) or peer == self._head:
-                raise _Interrupted(peer, message)
+        message = self._decode(peer, frame)
+        if isinstance(message, m.Probe) and peer == self._head:
+            self._answer(peer, m.Status(message.epoch, self._awaited))
+        elif isinstance(message, m.Hello) and self._has_other_head(peer):
+            self._answer(peer, self._welcome(peer))
+        elif isinstance(message, m.Hello) or (message is not None and peer == self._head):
+            raise _Interrupted(peer, message)
 
     def waiting(self, seconds: float, devices: frozenset[int]) -> None:
         """Keep waiting for a while (`Attendant`)."""
         self._awaited = tuple(sorted(devices))
         if seconds > _PATIENCE_S:
             raise DeviceError("E520", f"no partial sums from devices {sorted(devices)}")
-
-    _awaited: tuple[int, ...] = ()
 
     def _bind(self) -> Socket:
         router: Socket = self._context.socket(zmq.ROUTER)
@@ -172,8 +172,9 @@ class Worker:
         """One frame between steps."""
         session = self._session
         epoch = session.order.epoch if session is not None else 0
-        if frame.header.kind is Kind.CONTROL:
-            self._reporting(peer, epoch, lambda: self._obey(peer, m.decode(frame.payload)))
+        message = self._decode(peer, frame)
+        if message is not None:
+            self._reporting(peer, epoch, lambda: self._obey(peer, message))
         elif frame.header.kind is Kind.ECHO:
             peer.send(Header(Kind.ECHO, step=frame.header.step))
         elif session is not None and frame.header.kind is Kind.PARTIAL and session.links:
@@ -181,16 +182,28 @@ class Worker:
         elif session is not None and peer == self._head:
             self._reporting(peer, epoch, lambda: self._compute(session, frame))
 
+    def _decode(self, peer: Peer, frame: Frame) -> m.Message | None:
+        """Read a control message; nothing if it is none or malformed, which is logged."""
+        if frame.header.kind is not Kind.CONTROL:
+            return None
+        try:
+            return m.decode(frame.payload)
+        except WireError as error:
+            self._refuse(peer, error)
+            return None
+
     def _obey(self, peer: Peer, message: m.Message) -> None:
         if isinstance(message, m.Hello):
             self._answer(peer, self._welcome(peer))
         elif isinstance(message, m.Join):
             self._join(peer, message)
+        elif isinstance(message, m.Prefetch | m.Assign) and self._has_other_head(peer):
+            self._fail(peer, message.epoch, DeviceError("E524", "serves another head"))
         elif isinstance(message, m.Prefetch):
-            self._accept_head(peer)
+            self._head = peer
             self._reporting(peer, message.epoch, lambda: self._prefetch(peer, message))
         elif isinstance(message, m.Assign):
-            self._accept_head(peer)
+            self._head = peer
             self._reporting(peer, message.epoch, lambda: self._assign(peer, message))
         elif peer == self._head:
             self._obey_head(peer, message)
@@ -219,6 +232,11 @@ class Worker:
             self._fail(peer, epoch, FitError("E311", "out of memory"))
         except OSError as error:
             self._fail(peer, epoch, DeviceError("E527", f"{type(error).__name__}: {error}"))
+        except _Interrupted:
+            raise
+        except Exception as error:
+            _log.exception("a bug; the worker goes on")
+            self._fail(peer, epoch, InternalError("E900", f"{type(error).__name__}: {error}"))
 
     def _welcome(self, peer: Peer) -> m.Welcome:
         loaded = self._session.digests if self._session is not None else ()
@@ -237,9 +255,6 @@ class Worker:
             return False
         status = m.Status(0, ())
         return self._head.send(*_control(status))
-
-    def _accept_head(self, peer: Peer) -> None:
-        self._head = peer
 
     def _prefetch(self, peer: Peer, order: m.Prefetch) -> None:
         """Pull the shards that the cache lacks."""
@@ -294,7 +309,7 @@ class Worker:
             if delivery is None:
                 continue
             source, frame = delivery
-            message = m.decode(frame.payload) if frame.header.kind is Kind.CONTROL else None
+            message = self._decode(source, frame)
             if isinstance(message, m.Join):
                 self._join(source, message)
             elif message is not None and source == self._head:

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 import zmq
 from network_cluster import (
@@ -81,6 +82,28 @@ def test_fuzzed_frames_neither_crash_nor_bloat_a_worker(tmp_path):
         assert worker.process.poll() is None
         assert worker.peak_rss() - before < 40 << 20
         assert worker.log.stat().st_size < 100_000
+
+
+def test_strangers_do_not_disturb_a_running_generation(tmp_path):
+    rng = random.Random(11)
+    source, shards = write_shards(tmp_path / "s", [1, 1, 1], **synthetic(delay_s=0.002))
+    orders = [m.Hello("1"), m.Prefetch(1, ()), m.Leave(1), m.Probe(1), m.Connect(1)]
+    with workers(tmp_path, 2) as running:
+        plan = deployment(source, shards, [w.at() for w in running])
+        with Head(plan, open_engine) as head, zmq.Context() as context:
+            first = [head.forward(0, [i], i) for i in range(12)]
+            dealer = context.socket(zmq.DEALER)
+            dealer.setsockopt(zmq.LINGER, 0)
+            for worker in running:
+                dealer.connect(f"tcp://127.0.0.1:{port_of(worker)}")
+            for i in range(12):
+                for _ in range(20):
+                    body = m.encode(rng.choice(orders))
+                    junk = Header(Kind.CONTROL, length=len(body)).pack() + body
+                    dealer.send(rng.choice([junk, random_frame(rng)]))
+                np.testing.assert_array_equal(head.forward(0, [i], i), first[i])
+            assert not head.faults
+            dealer.close()
 
 
 def test_raw_bytes_and_huge_frames_are_dropped(tmp_path):
