@@ -38,6 +38,11 @@ class OpenModel:
     model: Forward
     tokenizer: Tokenizer
 
+    @property
+    def losses(self) -> int:
+        """Workers lost and replaced so far."""
+        return len(self.model.head.faults) if isinstance(self.model, ClusterModel) else 0
+
     def __enter__(self) -> OpenModel:
         return self
 
