@@ -6,13 +6,12 @@ zmq) is imported when that verb runs.
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import sys
 from collections.abc import Sequence
 
 import click
 
+from toolchain.cli.lazy import LazyGroup
 from toolchain.cli.report import Reporter
 from toolchain.errors import TesseraError, UsageError
 
@@ -35,35 +34,12 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 
-class LazyGroup(click.Group):
-    """A click group that imports a verb's module on first use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return all verbs in the order of a user's work."""
-        del ctx
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return the verb, or fail with the nearest names."""
-        del ctx
-        if cmd_name in VERBS:
-            command: click.Command = importlib.import_module(VERBS[cmd_name][0]).command
-            return command
-        near = difflib.get_close_matches(cmd_name, VERBS, n=3)
-        raise UsageError(
-            "E101",
-            f"no such command: {cmd_name}",
-            hints=[f"tessera {name} --help" for name in near],
-        )
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the verb table without importing any verb."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
-
-
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=LazyGroup,
+    verbs=VERBS,
+    prefix="tessera",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="tessera")
 def cli() -> None:
     """Neural networks where they did not fit.

@@ -1,0 +1,1 @@
+"""The cluster runtime: one language model over several weak machines."""

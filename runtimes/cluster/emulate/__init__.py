@@ -1,0 +1,1 @@
+"""A cluster on one machine: links with latency and bandwidth, devices with capped RAM and CPU."""

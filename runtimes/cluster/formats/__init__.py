@@ -1,0 +1,1 @@
+"""Readers of the model formats: Hugging Face safetensors, GGUF, llama2.c."""

@@ -1,0 +1,257 @@
+"""The engine on C kernels: one call per block, weights straight from a shard's pages."""
+
+from __future__ import annotations
+
+from ctypes import byref
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from runtimes.cluster.engine import F32, Block, IntArray, Partial
+from runtimes.cluster.memory import BlockMemory
+from runtimes.cluster.native.library import (
+    KV_KINDS,
+    AttentionStruct,
+    FeedForwardStruct,
+    RankStruct,
+    aligned_bytes,
+    load,
+)
+from runtimes.cluster.reference import (
+    check_positions,
+    check_tokens,
+    from_partial,
+    rms_norm,
+    rotation_table,
+)
+from runtimes.cluster.shard import ShardFile
+from runtimes.cluster.shard_layout import matrix_offsets
+from toolchain.cluster.config import ModelConfig
+from toolchain.cluster.residency import plan_residency
+from toolchain.cluster.split import KvKind, Share
+from toolchain.errors import UsageError
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How a rank computes.
+
+    Attributes:
+        slots: independent sequences.
+        capacity: positions per slot; the model's context by default.
+        kv: type of the key/value cache.
+        batch: positions computed at a time; longer inputs are cut.
+        threads: of the kernels.
+        kernels: instruction set; the best that runs here by default.
+        reproducible: int64 partial sums (32-bit shards only).
+        memory: bytes for weights, caches and scratch; None: all weights are pinned.
+    """
+
+    slots: int = 1
+    capacity: int | None = None
+    kv: KvKind = "f32"
+    batch: int = 32
+    threads: int = 1
+    kernels: str = ""
+    reproducible: bool = False
+    memory: int | None = None
+
+
+class NativeEngine:
+    """One rank on the kernels; see `runtimes.cluster.engine.Engine`.
+
+    Args:
+        shard: the rank's weights.
+        options: how to compute.
+
+    Attributes:
+        residency: which blocks are pinned and which stream.
+        memory_bytes: what this engine occupies in all; 0 when closed.
+
+    Raises:
+        FitError: E312, the memory limit is too low.
+        ModelError: E224, the shard is damaged.
+        ToolError: E601..E603, the kernels cannot be built or loaded.
+        UsageError: E117 unknown kernels; E118 reproducible mode with quantised weights.
+    """
+
+    def __init__(self, shard: ShardFile, options: EngineOptions | None = None) -> None:
+        options = options or EngineOptions()
+        header = shard.header
+        if options.reproducible and header.bits != 32:
+            raise UsageError(
+                "E118",
+                f"reproducible mode needs a 32-bit shard, this one has {header.bits}-bit weights",
+                hints=["tessera cluster convert MODEL -o shards --bits 32"],
+            )
+        self.config: ModelConfig = header.config
+        self.share: Share = header.share
+        self.slots = options.slots
+        self.capacity = options.capacity or header.config.context
+        self.reproducible = options.reproducible
+        self._shard = shard
+        self._batch = options.batch
+        self._library = load(options.kernels)
+        self._vectors = shard.resident()
+        self._rank = self._make_rank(options)
+        self._scratch = aligned_bytes(self._library.tessera_scratch_bytes(byref(self._rank)))
+        self._rank.scratch = self._scratch.ctypes.data
+        self._caches = self._make_caches()
+        self._attention, self._feed_forward = self._make_blocks()
+        self._blocks = self._make_memory(options)
+
+    def embed(self, tokens: IntArray) -> F32:
+        """Look up embedding rows; see `Engine.embed`."""
+        check_tokens(self.config, tokens)
+        return self._shard.embedding_rows(tokens) * np.float32(self.config.embedding_scale)
+
+    def attention(self, layer: int, hidden: F32, slot: int, position: int) -> Partial:
+        """Own heads of an attention block; see `Engine.attention`."""
+        check_positions(self, slot, position, len(hidden))
+        hidden = _rows(hidden)
+        out = self._empty_partial(len(hidden))
+        tiles = self._blocks.get(f"layers.{layer}.attention").ctypes.data
+        block, cache = self._attention[layer], self._caches[slot][layer].ctypes.data
+        block.qkv, block.o = tiles, tiles + self._o_offset
+        for start in range(0, len(hidden), self._batch):
+            part, target = hidden[start : start + self._batch], out[start : start + self._batch]
+            rotation = rotation_table(self.config, layer, position + start, len(part))
+            self._library.tessera_attention(
+                *(byref(self._rank), byref(block), cache, part.ctypes.data),
+                *(rotation.ctypes.data, len(part), position + start, target.ctypes.data),
+            )
+        return out
+
+    def feed_forward(self, layer: int, hidden: F32) -> Partial:
+        """Own columns of a feed-forward block; see `Engine.feed_forward`."""
+        hidden = _rows(hidden)
+        out = self._empty_partial(len(hidden))
+        tiles = self._blocks.get(f"layers.{layer}.feed_forward").ctypes.data
+        block = self._feed_forward[layer]
+        block.gate_up, block.down = tiles, tiles + self._down_offset
+        for start in range(0, len(hidden), self._batch):
+            part, target = hidden[start : start + self._batch], out[start : start + self._batch]
+            self._library.tessera_feed_forward(
+                *(byref(self._rank), byref(block), part.ctypes.data, len(part), target.ctypes.data)
+            )
+        return out
+
+    def combine(self, layer: int, block: Block, hidden: F32, total: Partial) -> F32:
+        """Residual addition; see `Engine.combine`."""
+        change = from_partial(total)
+        if self.config.post_norms:
+            name = "attention" if block is Block.ATTENTION else "feed_forward"
+            weight = self._vectors[f"layers.{layer}.{name}_post_norm"]
+            change = rms_norm(change, weight, self.config.norm_eps)
+        return hidden + change
+
+    def logits(self, hidden: F32) -> F32:
+        """Compute own classifier rows; see `Engine.logits`."""
+        hidden = _rows(hidden)
+        out = np.empty((len(hidden), len(self.share.vocab)), np.float32)
+        tiles = self._blocks.get("classifier").ctypes.data
+        norm = self._vectors["final_norm"].ctypes.data
+        for start in range(0, len(hidden), self._batch):
+            part, target = hidden[start : start + self._batch], out[start : start + self._batch]
+            self._library.tessera_logits(
+                *(byref(self._rank), tiles, norm, part.ctypes.data, len(part), target.ctypes.data)
+            )
+        return out
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forget later positions: they will be overwritten before they are read."""
+        check_positions(self, slot, length, 0)
+
+    def close(self) -> None:
+        """Stop threads and close the shard; may be called twice."""
+        self._blocks.close()
+        self._caches, self.memory_bytes = [], 0
+        if self._rank.pool:
+            self._library.tessera_pool_free(self._rank.pool)
+            self._rank.pool = None
+        self._shard.close()
+
+    def _empty_partial(self, n: int) -> Partial:
+        shape = (n, self.config.hidden)
+        return np.empty(shape, np.int64) if self.reproducible else np.empty(shape, np.float32)
+
+    def _make_rank(self, options: EngineOptions) -> RankStruct:
+        config, share = self.config, self.share
+        owners = [
+            head // config.group - share.kv_heads.start
+            for head in range(share.heads.start, share.heads.stop)
+        ]
+        self._owners = np.array(owners, np.int32)
+        return RankStruct(
+            hidden=config.hidden,
+            head_dim=config.head_dim,
+            heads=len(share.heads),
+            kv_heads=len(share.kv_heads),
+            group=config.group,
+            ffn=len(share.ffn),
+            vocab=len(share.vocab),
+            bits=self._shard.header.bits,
+            kv_kind=KV_KINDS[options.kv],
+            capacity=self.capacity,
+            interleaved=config.rope_style == "interleaved",
+            gelu=config.activation == "gelu_tanh",
+            fixed_point=options.reproducible,
+            batch=options.batch,
+            norm_eps=config.norm_eps,
+            attention_scale=config.attention_scale,
+            attention_softcap=config.attention_softcap,
+            logit_softcap=config.logit_softcap,
+            kv_of_head=self._owners.ctypes.data,
+            pool=self._library.tessera_pool_new(options.threads),
+        )
+
+    def _make_caches(self) -> list[list[npt.NDArray[np.uint8]]]:
+        size = self._library.tessera_cache_bytes(byref(self._rank))
+        layers = range(self.config.layers)
+        return [[aligned_bytes(size) for _ in layers] for _ in range(self.slots)]
+
+    def _make_blocks(self) -> tuple[list[AttentionStruct], list[FeedForwardStruct]]:
+        config, bits = self.config, self._shard.header.bits
+        self._o_offset = matrix_offsets(config, self.share, bits, "attention")["o"]
+        self._down_offset = matrix_offsets(config, self.share, bits, "feed_forward")["down"]
+        attention, feed_forward = [], []
+        for layer in range(config.layers):
+            vector = {
+                name: self._vectors[f"layers.{layer}.{key}"].ctypes.data
+                for name, key in _ATTENTION_VECTORS
+                if f"layers.{layer}.{key}" in self._vectors
+            }
+            attention.append(AttentionStruct(window=config.layer_window(layer), **vector))
+            norm = self._vectors[f"layers.{layer}.feed_forward_norm"].ctypes.data
+            feed_forward.append(FeedForwardStruct(norm=norm))
+        return attention, feed_forward
+
+    def _make_memory(self, options: EngineOptions) -> BlockMemory:
+        streams = [
+            block
+            for block in self._shard.header.blocks
+            if block.name not in ("resident", "embedding")
+        ]
+        budget = None
+        fixed = self._fixed_bytes()
+        if options.memory is not None:
+            budget = max(options.memory - fixed, 0)
+        self.residency = plan_residency([block.bytes for block in streams], budget)
+        self.memory_bytes = fixed + self.residency.bytes
+        return BlockMemory(self._shard, [block.name for block in streams], self.residency)
+
+    def _fixed_bytes(self) -> int:
+        """Bytes of everything but the weights."""
+        caches = sum(cache.size for slot in self._caches for cache in slot)
+        return caches + self._scratch.size + self._shard.blocks["resident"].bytes
+
+
+_ATTENTION_VECTORS = (
+    ("norm", "attention_norm"),
+    *((name, name) for name in ("q_bias", "k_bias", "v_bias", "q_norm", "k_norm")),
+)
+
+
+def _rows(hidden: F32) -> F32:
+    return np.ascontiguousarray(hidden, np.float32)

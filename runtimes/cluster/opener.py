@@ -1,0 +1,106 @@
+"""Opens the engine of a shard under a process's memory limit: what head and workers call."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import sys
+import weakref
+from pathlib import Path
+
+from runtimes.cluster.engine import Engine
+from runtimes.cluster.native_engine import EngineOptions, NativeEngine
+from runtimes.cluster.reference import ReferenceEngine
+from runtimes.cluster.shard import ShardFile, ShardWeights
+from runtimes.cluster.step import EngineRequest
+from toolchain.errors import ToolError
+
+RESERVE = 12 << 20  # bytes left for buffers of the network and for the interpreter
+_NO_LIMIT = 1 << 60
+_log = logging.getLogger("tessera.engine")
+
+
+class EngineOpener:
+    """Opens engines, and knows what those that are open occupy.
+
+    Args:
+        threads: of the kernels.
+        kernels: instruction set, ``numpy`` for the engine without a compiler, empty for the best
+            there is: without a compiler that is numpy, slower but right.
+    """
+
+    def __init__(self, *, threads: int = 1, kernels: str = "") -> None:
+        self._threads = threads
+        self._kernels = kernels
+        self._native: weakref.WeakSet[NativeEngine] = weakref.WeakSet()
+
+    def __call__(self, path: Path, request: EngineRequest) -> Engine:
+        """Open the engine of a shard.
+
+        Args:
+            path: the shard.
+            request: what the session asks. Its ``max_ram`` is of this engine and all that the
+                process needs besides its engines.
+
+        Raises:
+            FitError: E312, the limit is too low.
+            ModelError: E224, the shard is damaged.
+            UsageError: E117 unknown kernels, E118 reproducible mode with quantised weights.
+        """
+        shard = ShardFile(path)
+        try:
+            if self._kernels == "numpy":
+                return _open_reference(shard, request)
+            try:
+                return self._open_native(shard, request)
+            except ToolError as error:
+                if self._kernels:
+                    raise
+                _log.warning("computing in numpy, which is slower: %s", error.what)
+                return _open_reference(shard, request)
+        except BaseException:
+            shard.close()
+            raise
+
+    def _open_native(self, shard: ShardFile, request: EngineRequest) -> Engine:
+        limited = 0 < request.max_ram < _NO_LIMIT
+        engine = NativeEngine(
+            shard,
+            EngineOptions(
+                slots=request.slots,
+                capacity=request.capacity or None,
+                kv=request.kv,
+                threads=self._threads,
+                kernels=self._kernels,
+                reproducible=request.reproducible,
+                memory=request.max_ram - self._own_bytes() if limited else None,
+            ),
+        )
+        self._native.add(engine)
+        return engine
+
+    def _own_bytes(self) -> int:
+        """Bytes of the process without its engines, and the reserve."""
+        engines = sum(engine.memory_bytes for engine in self._native)
+        return max(resident_set() - engines, 0) + RESERVE
+
+
+def _open_reference(shard: ShardFile, request: EngineRequest) -> Engine:
+    return ReferenceEngine(
+        ShardWeights(shard),
+        slots=request.slots,
+        capacity=request.capacity or None,
+        reproducible=request.reproducible,
+    )
+
+
+def resident_set() -> int:
+    """Return the bytes of memory this process occupies now (its peak so far if not on Linux)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+    return pages * mmap.PAGESIZE

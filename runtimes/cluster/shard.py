@@ -1,0 +1,184 @@
+"""Reads shard files: every byte is checked before it is used.
+
+`runtimes.cluster.shard_layout` shows what a shard file looks like.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from runtimes.cluster.engine import F32, IntArray
+from runtimes.cluster.shard_layout import (
+    HEADER_START,
+    MAGIC,
+    MATRICES,
+    MAX_HEADER,
+    ShardHeader,
+    embedding_dtype,
+    matrix_offsets,
+    matrix_shape,
+    resident_order,
+)
+from runtimes.cluster.tiles import unpack
+from runtimes.cluster.weights import own_rows
+from toolchain.cluster.split import resident_values
+from toolchain.errors import ModelError, TesseraError
+
+
+class ShardFile:
+    """An open shard: a checked header and reads by block.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ModelError: E224, not a shard, damaged, or cut short.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            self.header = self._read_header()
+        except TesseraError as error:
+            os.close(self._fd)
+            raise ModelError(error.code, error.what, where=str(path)) from error
+        self.blocks = {block.name: block for block in self.header.blocks}
+
+    def read(self, name: str) -> npt.NDArray[np.uint8]:
+        """Read one block whole and check its hash.
+
+        Raises:
+            ModelError: E224, the block is damaged.
+        """
+        block = self.blocks[name]
+        out = np.empty(block.bytes, np.uint8)
+        read_into(self._fd, out.data, block.offset, self.path)
+        self.check(name, out.data)
+        return out
+
+    def check(self, name: str, content: memoryview) -> None:
+        """Compare a block's bytes with the header's hash.
+
+        Raises:
+            ModelError: E224, they differ.
+        """
+        if hashlib.sha256(content).hexdigest() != self.blocks[name].sha256:
+            raise ModelError(
+                "E224",
+                f"block {name} of the shard is damaged (SHA-256 differs)",
+                where=str(self.path),
+                hints=["delete the shard: it is fetched again from the head"],
+            )
+
+    def verify(self) -> None:
+        """Check every block, a few MiB at a time."""
+        for block in self.header.blocks:
+            digest = hashlib.sha256()
+            chunk = bytearray(min(block.bytes, 1 << 22))
+            for done in range(0, block.bytes, len(chunk) or 1):
+                part = memoryview(chunk)[: min(len(chunk), block.bytes - done)]
+                read_into(self._fd, part, block.offset + done, self.path)
+                digest.update(part)
+            if digest.hexdigest() != block.sha256:
+                self.check(block.name, memoryview(b""))
+
+    def embedding_rows(self, tokens: IntArray) -> F32:
+        """Read (n, hidden) embedding rows from disk (rank 0 only)."""
+        hidden, dtype = self.header.config.hidden, embedding_dtype(self.header.bits)
+        rows = np.empty((len(tokens), hidden), dtype)
+        start, size = self.blocks["embedding"].offset, hidden * dtype.itemsize
+        for row, token in zip(rows, tokens, strict=True):
+            read_into(self._fd, row.view(np.uint8).data, start + int(token) * size, self.path)
+        return rows.astype(np.float32)
+
+    def resident(self) -> dict[str, F32]:
+        """Read all norms and biases: canonical name to float32 vector."""
+        header, raw = self.header, self.read("resident")
+        values = raw[: 4 * resident_values(header.config, header.share)].view("<f4")
+        out, offset = {}, 0
+        for name in resident_order(header.config):
+            size = len(own_rows(header.config, header.share, name.rpartition(".")[2]))
+            out[name] = values[offset : offset + size].astype(np.float32)
+            offset += size
+        return out
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _read_header(self) -> ShardHeader:
+        start = os.pread(self._fd, HEADER_START, 0)
+        if len(start) < HEADER_START or start[:8] != MAGIC:
+            raise ModelError("E224", "not a shard file")
+        length = int.from_bytes(start[8:16], "little")
+        if length > MAX_HEADER:
+            raise ModelError("E224", f"the shard's header claims {length} bytes")
+        text = os.pread(self._fd, length, HEADER_START)
+        if hashlib.sha256(text).digest() != start[16:]:
+            raise ModelError("E224", "the shard's header is damaged (SHA-256 differs)")
+        header = ShardHeader.from_json(text)
+        end = header.blocks[-1].offset + header.blocks[-1].bytes
+        size = os.fstat(self._fd).st_size
+        if size != end:
+            raise ModelError(
+                "E224", f"the shard should have {end} bytes and has {size}", numbers={"bytes": end}
+            )
+        return header
+
+
+class ShardWeights:
+    """A shard as plain float32 tensors, for the numpy engine: one block in memory at a time."""
+
+    def __init__(self, shard: ShardFile) -> None:
+        self.config = shard.header.config
+        self.share = shard.header.share
+        self._shard = shard
+        self._resident = shard.resident()
+        self._block: tuple[str, npt.NDArray[np.uint8]] = ("", np.empty(0, np.uint8))
+
+    def tensor(self, name: str) -> F32:
+        """Return this rank's part of a tensor."""
+        if name in self._resident:
+            return self._resident[name]
+        kind = name.rpartition(".")[2]
+        part = next(part for part, kinds in MATRICES.items() if kind in kinds)
+        block = name.removesuffix(kind) + part
+        if self._block[0] != block:
+            self._block = (block, self._shard.read(block))
+        start = matrix_offsets(self.config, self.share, self._shard.header.bits, part)[kind]
+        rows, columns = matrix_shape(self.config, self.share, kind)
+        return unpack(self._block[1][start:], rows, columns, self._shard.header.bits)
+
+    def embedding_rows(self, tokens: IntArray) -> F32:
+        """Return (n, hidden) embedding rows."""
+        return self._shard.embedding_rows(tokens)
+
+    def close(self) -> None:
+        """Close the shard."""
+        self._shard.close()
+
+
+def read_into(fd: int, target: memoryview, offset: int, path: Path) -> None:
+    """Fill a buffer from a file.
+
+    Raises:
+        ModelError: E224, the file ends or cannot be read.
+    """
+    done = 0
+    while done < len(target):
+        try:
+            count = os.preadv(fd, [target[done:]], offset + done)
+        except OSError as error:
+            what = f"the shard cannot be read: {error}"
+            raise ModelError("E224", what, where=str(path)) from error
+        if count == 0:
+            raise ModelError("E224", "the shard ends too early", where=str(path))
+        done += count

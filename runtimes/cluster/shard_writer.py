@@ -1,0 +1,181 @@
+"""Writes shard files: a few hundred rows in memory at a time, visible only when complete."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from runtimes.cluster.engine import F32
+from runtimes.cluster.formats.base import WeightSource
+from runtimes.cluster.packing import Packer, best_packer
+from runtimes.cluster.shard_layout import (
+    MATRICES,
+    ShardHeader,
+    embedding_dtype,
+    layout,
+    resident_order,
+)
+from runtimes.cluster.tiles import Bytes
+from runtimes.cluster.weights import own_columns, own_rows
+from toolchain.cluster.config import ModelConfig
+from toolchain.cluster.split import PAGE, TILE_ROWS, Bits, Share
+from toolchain.errors import ModelError
+
+_CHUNK_VALUES = 1 << 22  # weights quantised at a time
+
+Progress = Callable[[str, int], None]
+
+
+def write_shard(
+    source: WeightSource,
+    share: Share,
+    bits: Bits,
+    path: Path,
+    *,
+    digest: str,
+    progress: Progress = lambda _name, _bytes: None,
+) -> ShardHeader:
+    """Cut, quantise and write one rank's shard.
+
+    Args:
+        source: the model.
+        share: the rank.
+        bits: 4, 8 or 32.
+        path: the file to write; it appears whole or not at all.
+        digest: SHA-256 that names the model.
+        progress: called with each finished block's name and bytes.
+
+    Returns:
+        The header of the new file.
+
+    Raises:
+        ModelError: E223 a tensor is missing, E225 a weight is not finite.
+    """
+    blank = _blank(source.config, share, bits, digest)
+    with _fresh_file(path) as file:
+        digests = []
+        packer = best_packer()
+        for block in blank.blocks:
+            file.seek(block.offset)
+            digests.append(
+                _write_block(file, _content(source, share, bits, block.name, packer), block.bytes)
+            )
+            progress(block.name, block.bytes)
+        return _finish(file, layout(source.config, share, bits, digest, digests))
+
+
+def write_sparse_shard(
+    config: ModelConfig, share: Share, bits: Bits, path: Path, *, digest: str
+) -> ShardHeader:
+    """Write a shard of zero weights as a file of holes: any size, no disk, true read times."""
+    blank = _blank(config, share, bits, digest)
+    zeros = {size: _digest_of_zeros(size) for size in {block.bytes for block in blank.blocks}}
+    with _fresh_file(path) as file:
+        file.truncate(blank.blocks[-1].offset + blank.blocks[-1].bytes)
+        digests = [zeros[block.bytes] for block in blank.blocks]
+        return _finish(file, layout(config, share, bits, digest, digests))
+
+
+def _blank(config: ModelConfig, share: Share, bits: Bits, digest: str) -> ShardHeader:
+    """Make a header whose blocks have no digests yet."""
+    count = 2 + 2 * config.layers + (share.rank == 0)
+    return layout(config, share, bits, digest, [""] * count)
+
+
+class _fresh_file:  # noqa: N801
+    """A file beside its place that moves there when the block ends without an error."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> BinaryIO:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fd, self._name = tempfile.mkstemp(dir=self._path.parent, prefix=".shard-")
+        self._file = os.fdopen(fd, "w+b", buffering=0)
+        return self._file
+
+    def __exit__(self, kind: object, _error: object, _trace: object) -> None:
+        self._file.close()
+        if kind is None:
+            Path(self._name).replace(self._path)
+        else:
+            Path(self._name).unlink(missing_ok=True)
+
+
+def _write_block(file: BinaryIO, content: Iterator[Bytes], size: int) -> str:
+    """Write a block's parts and its padding; returns the SHA-256 of all of it."""
+    digest, done = hashlib.sha256(), 0
+    for part in content:
+        data = np.ascontiguousarray(part).data.cast("B")
+        digest.update(data)
+        file.write(data)
+        done += len(data)
+    padding = bytes(size - done)
+    digest.update(padding)
+    file.write(padding)
+    return digest.hexdigest()
+
+
+def _finish(file: BinaryIO, header: ShardHeader) -> ShardHeader:
+    file.seek(0)
+    file.write(header.to_bytes())
+    os.fsync(file.fileno())
+    return header
+
+
+def _content(
+    source: WeightSource, share: Share, bits: Bits, name: str, packer: Packer
+) -> Iterator[Bytes]:
+    """Make the bytes of a block in pieces, without its padding."""
+    if name == "resident":
+        for tensor in resident_order(source.config):
+            rows = own_rows(source.config, share, tensor.rpartition(".")[2])
+            yield _finite(source.rows(tensor, rows.start, rows.stop), tensor).view(np.uint8)
+    elif name == "embedding":
+        yield from _embedding(source, bits)
+    else:
+        prefix, _, part = name.rpartition(".")
+        for kind in MATRICES[part]:
+            tensor = f"{prefix}.{kind}" if prefix else kind
+            yield from (packer(part, bits) for part in _parts(source, share, tensor))
+
+
+def _parts(source: WeightSource, share: Share, name: str) -> Iterator[F32]:
+    """Read a rank's part of a matrix, some tile rows at a time."""
+    kind = name.rpartition(".")[2]
+    rows, columns = own_rows(source.config, share, kind), own_columns(source.config, share, kind)
+    step = _row_step(max(source.config.hidden, len(columns or ())))
+    for start in range(rows.start, rows.stop, step):
+        part = _finite(source.rows(name, start, min(start + step, rows.stop)), name)
+        yield part if columns is None else part[:, columns.slice()]
+
+
+def _embedding(source: WeightSource, bits: Bits) -> Iterator[Bytes]:
+    step = _row_step(source.config.hidden)
+    for start in range(0, source.config.vocab, step):
+        rows = source.rows("embedding", start, min(start + step, source.config.vocab))
+        yield _finite(rows, "embedding").astype(embedding_dtype(bits)).view(np.uint8)
+
+
+def _row_step(columns: int) -> int:
+    """Rows per piece: whole tile rows."""
+    return max(1, _CHUNK_VALUES // columns // TILE_ROWS) * TILE_ROWS
+
+
+def _finite(values: F32, name: str) -> F32:
+    if not np.isfinite(values).all():
+        raise ModelError("E225", f"tensor {name} holds values that are not finite")
+    return values
+
+
+def _digest_of_zeros(size: int) -> str:
+    digest, page = hashlib.sha256(), bytes(256 * PAGE)
+    for done in range(0, size, len(page)):
+        digest.update(memoryview(page)[: min(len(page), size - done)])
+    return digest.hexdigest()

@@ -1,0 +1,96 @@
+"""The verbs as a user types them."""
+
+import json
+
+import pytest
+from network_cluster import SMALL
+
+from runtimes.cluster.convert import ShardFolder
+from runtimes.cluster.convert import _write_index as write_index
+from runtimes.cluster.formats.synthetic import SyntheticModel
+from runtimes.cluster.shard_writer import write_shard
+from toolchain.cli import main
+from toolchain.cli.sizes import Size, human
+from toolchain.cluster.split import split
+
+
+def converted(folder, count, bits=4):
+    folder.mkdir()
+    source = SyntheticModel(SMALL)
+    result = ShardFolder(folder, SMALL, bits, split(SMALL, [1.0] * count), "0" * 64)
+    for share in result.shares:
+        write_shard(source, share, bits, result.shard(share.rank), digest=result.source)
+    write_index(result)
+    return folder
+
+
+def test_emulate_runs_a_cluster_and_survives_a_kill(tmp_path, capfd):
+    shards = converted(tmp_path / "shards", 3)
+    arguments = ["--link", "0.2ms,1Gbit", "--tokens", "8", "--prompt-tokens", "9", "--json"]
+    code = main(["cluster", "emulate", str(shards), *arguments, "--fetch", "--kill-after", "4"])
+    result = json.loads(capfd.readouterr().out.splitlines()[-1])["result"]
+    assert code == 0
+    (fault,) = result["faults"]
+    assert fault["sent_bytes"] == 0
+    sizes = [(shards / f"{rank}-of-3.shard").stat().st_size for rank in (1, 2)]
+    assert result["sent_bytes"] == sum(sizes)
+
+
+def test_device_count_must_be_that_of_the_shards(tmp_path, capsys):
+    shards = converted(tmp_path / "shards", 2)
+    assert main(["cluster", "emulate", str(shards), "-n", "3"]) == 2
+    assert "error[E145]: the shards are cut for 2 devices, not 3" in capsys.readouterr().err
+
+
+def test_worker_beyond_loopback_needs_keys(capsys):
+    assert main(["cluster", "worker", "--listen", "192.0.2.7:9500"]) == 2
+    assert "error[E144]" in capsys.readouterr().err
+
+
+def test_keygen_says_what_to_do(tmp_path, capsys):
+    assert main(["cluster", "keygen", "pi", "-o", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "pi.key_secret" in out
+    assert "next: tessera cluster worker" in out
+    assert main(["cluster", "keygen", "pi", "-o", str(tmp_path)]) == 2
+
+
+def test_unknown_verb_offers_the_nearest(capsys):
+    assert main(["cluster", "emulat"]) == 2
+    assert "hint: tessera cluster emulate --help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("600M", 600 << 20), ("1.5g", 3 << 29), ("2GiB", 2 << 30), ("77", 77)]
+)
+def test_sizes(text, size):
+    assert Size().convert(text, None, None) == size
+    assert human(size) in ("600.0 MB", "1.50 GB", "2.00 GB", "0.0 MB")
+
+
+def test_a_cap_below_an_empty_process_is_refused(tmp_path, capfd):
+    shards = converted(tmp_path / "shards", 2)
+    code = main(["cluster", "emulate", str(shards), "--max-ram", "30M", "--link", "0ms,1Gbit"])
+    assert code == 3
+    assert "error[E311]" in capfd.readouterr().err
+
+
+def test_planned_from_profile_to_run(tmp_path, capfd):
+    """`plan` writes what `convert --plan` and the head follow."""
+    from runtimes.cluster.deploy import options_of, workers_of
+    from toolchain.cluster.plan import load_plan
+
+    shards = converted(tmp_path / "shards", 1)
+    (tmp_path / "cluster.toml").write_text(
+        '[link]\nlatency = "1ms"\nbandwidth = "100Mbit"\n'
+        '[[device]]\nram = "1G"\n[[device]]\naddress = "h:1"\n[[device]]\naddress = "g:1"\n'
+    )
+    plan = tmp_path / "plan.json"
+    arguments = ["--devices", str(tmp_path / "cluster.toml"), "--count", "2", "-o", str(plan)]
+    assert main(["cluster", "plan", str(shards), *arguments, "--context", "99"]) == 0
+    assert "one device would take" in capfd.readouterr().out
+    loaded = load_plan(plan)
+    assert [worker.address for worker in workers_of(loaded)] == ["h:1", "g:1"]
+    options = options_of(loaded)
+    assert (options.capacity, options.max_ram, options.worker_ram) == (99, 1 << 30, (0, 0))
+    assert main(["cluster", "plan", str(shards), *arguments[:2], "--count", "9"]) == 2

@@ -1,0 +1,1 @@
+"""Plans for clusters: pure arithmetic over a model and the devices that share it."""
