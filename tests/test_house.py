@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "firmware_templates": {"firmware_templates"},
 }
 LEAF = "toolchain.errors"
-HEAVY = {"torch", "onnx", "onnxruntime", "ortools", "jinja2", "unicorn", "zmq", "tflite", "sklearn"}
+HEAVY = {"torch", "onnx", "onnxruntime", "ortools", "jinja2", "unicorn", "tflite", "sklearn"}
 
 
 def modules(room: str) -> Iterator[Path]:

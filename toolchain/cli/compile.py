@@ -42,7 +42,7 @@ def command(
     model: Path,
     board: str,
     output: Path,
-    max_ram: str | None,
+    max_ram: int | None,
     max_macs: str | None,
     plan_file: Path | None,
     int8_ports: bool,

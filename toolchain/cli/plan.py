@@ -30,7 +30,7 @@ def command(
     reporter: Reporter,
     model: Path,
     board: str | None,
-    max_ram: str | None,
+    max_ram: int | None,
     max_macs: str | None,
     every: bool,
     html: Path | None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from toolchain.cli.sizes import Size
 from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from toolchain.ir import Graph
     from toolchain.plan import Plan
 
-_UNITS = {"": 1, "K": 1024, "M": 1024**2}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KM]?)I?B?", re.IGNORECASE)
 _FACTOR = re.compile(r"(\d+(?:\.\d+)?)x?", re.IGNORECASE)
 
 
@@ -49,30 +48,19 @@ def planning_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb ``--max-ram`` and ``--max-macs``."""
     for option in (
         click.option("--max-macs", metavar="FACTOR", help="Least memory within, e.g. 1.1x, MACs."),
-        click.option("--max-ram", metavar="SIZE", help="Least work within an arena of, e.g. 32K."),
+        click.option("--max-ram", type=Size(), help="Least work within an arena of, e.g. 32K."),
     ):
         function = option(function)
     return function
 
 
-def wish(max_ram: str | None, max_macs: str | None) -> Wish:
+def wish(max_ram: int | None, max_macs: str | None) -> Wish:
     """Return the options' values, parsed.
 
     Raises:
-        UsageError: E113 if a value is not a size or a factor.
+        UsageError: E113 if ``max_macs`` is not a factor.
     """
-    return Wish(
-        None if max_ram is None else parse_size(max_ram),
-        None if max_macs is None else parse_factor(max_macs),
-    )
-
-
-def parse_size(text: str) -> int:
-    """Return a size such as ``"32K"``, ``"1.5M"`` or ``"20000"`` in bytes."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise UsageError("E113", f'"{text}" is not a size', hints=["--max-ram 32K"])
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    return Wish(max_ram, None if max_macs is None else parse_factor(max_macs))
 
 
 def parse_factor(text: str) -> float:
