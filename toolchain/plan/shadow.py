@@ -11,7 +11,7 @@ from toolchain.ir.tensor import Tensor
 from toolchain.plan.moments import Moment, Span
 from toolchain.plan.plan import Plan, Slot
 
-_MAX_ARENA = 2**31
+_MAX_ARENA = 2**28
 
 
 class Shadow:
