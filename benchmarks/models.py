@@ -5,8 +5,8 @@
 Columns: arena of the plan and its lower bound in bytes; seconds to compile (no C compiler in it);
 flash of the linked firmware beyond weights and biases; instructions of one inference and stack in
 the emulator; differing bytes of host C and emulator against the interpreter; and of the interpreter
-against TFLite Micro's reference kernels, an independent runtime. A model too big for the board is
-emulated on one with more memory.
+against TFLite Micro's reference kernels (LiteRT's for uint8 files), an independent runtime. A model
+too big for the board is emulated on one with more memory. ``--layers`` executes layer by layer.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from toolchain.cli.report import Reporter
 from toolchain.cli.targets import compare, on_host
 from toolchain.errors import FitError, TesseraError
 from toolchain.ir import Array, run
+from toolchain.kernels import Isa
+from toolchain.plan import plan_layers
 
 BOARDS = ("nucleo_f446re", "emulator_m4_16m")
 HEAD = (
@@ -49,13 +51,13 @@ class Emulated:
     mismatched: int
 
 
-def measure(path: Path, count: int, emulate: bool) -> tuple[object, ...]:
+def measure(path: Path, count: int, *, emulate: bool, layers: bool) -> tuple[object, ...]:
     """Return the row of one model."""
     reporter = Reporter(quiet=True, json=True)
     start = time.perf_counter()
     graph = load_graph(path, reporter)
     board = load_board(BOARDS[0])
-    plan = plan_for(graph, board)
+    plan = plan_layers(graph, Isa[board.isa.upper()]) if layers else plan_for(graph, board)
     files = project_files(graph, plan, board, name="model")
     seconds = time.perf_counter() - start
     project = Project(path.parent, graph, plan, board, "model")
@@ -105,19 +107,45 @@ def _emulate(
 def _oracle(
     path: Path, cases: Sequence[Sequence[Array]], expected: Sequence[Sequence[Array]]
 ) -> object:
-    try:
-        from tflite_micro.python.tflite_micro import runtime
+    """Return the bytes that differ from the first independent runtime that runs the model."""
+    for runtime in (_tflite_micro, _litert):
+        try:
+            got = runtime(path, cases, len(expected[0]))
+        except (ImportError, RuntimeError, ValueError):
+            continue
+        return compare("oracle", expected, got).mismatched_bytes
+    return "-"
 
-        interpreter = runtime.Interpreter.from_bytes(path.read_bytes(), arena_size=32_000_000)
-        got = []
-        for case in cases:
-            for index, value in enumerate(case):
-                interpreter.set_input(value, index)
-            interpreter.invoke()
-            got.append([np.array(interpreter.get_output(i)) for i in range(len(expected[0]))])
-    except (ImportError, RuntimeError, ValueError) as error:
-        return type(error).__name__
-    return compare("oracle", expected, got).mismatched_bytes
+
+def _tflite_micro(path: Path, cases: Sequence[Sequence[Array]], outputs: int) -> list[list[Array]]:
+    from tflite_micro.python.tflite_micro import runtime
+
+    interpreter = runtime.Interpreter.from_bytes(path.read_bytes(), arena_size=64_000_000)
+    got = []
+    for case in cases:
+        for index, value in enumerate(case):
+            interpreter.set_input(value, index)
+        interpreter.invoke()
+        got.append([np.array(interpreter.get_output(index)) for index in range(outputs)])
+    return got
+
+
+def _litert(path: Path, cases: Sequence[Sequence[Array]], outputs: int) -> list[list[Array]]:
+    """Run legacy uint8 files, which TFLite Micro refuses, on LiteRT's reference kernels."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF, num_threads=1
+    )
+    interpreter.allocate_tensors()
+    ins, outs = interpreter.get_input_details(), interpreter.get_output_details()
+    got = []
+    for case in cases:
+        for detail, value in zip(ins, case, strict=True):
+            interpreter.set_tensor(detail["index"], value)
+        interpreter.invoke()
+        got.append([interpreter.get_tensor(detail["index"]) for detail in outs[:outputs]])
+    return got
 
 
 def models(paths: Sequence[Path]) -> Iterator[Path]:
@@ -132,11 +160,14 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--cases", type=int, default=20)
     parser.add_argument("--no-emulator", action="store_true")
+    parser.add_argument("--layers", action="store_true")
     options = parser.parse_args()
     print(FORMAT.format(*HEAD))
     for path in models(options.paths):
         try:
-            row = measure(path, options.cases, not options.no_emulator)
+            row = measure(
+                path, options.cases, emulate=not options.no_emulator, layers=options.layers
+            )
             print(FORMAT.format(*map(str, row)), flush=True)
         except TesseraError as error:
             print(f"{path.stem:<34} error[{error.code}]: {error.what}", flush=True)
