@@ -178,7 +178,7 @@ class Client:
         raise self._lost()
 
     def _read_output(self, port: int, size: int) -> bytes:
-        content = b""
+        content = bytearray()
         frame = self._once("O", struct.pack("<BII", port, 0, size), "o")
         while True:
             offset, part = int.from_bytes(frame.payload[1:5], "little"), frame.payload[5:]
@@ -186,7 +186,7 @@ class Client:
                 raise _NoAnswerError
             content += part
             if len(content) >= size:
-                return content[:size]
+                return bytes(content[:size])
             frame = self._reply(self._sequence, "o", _QUICK)
 
     def _ask(self, kind: str, payload: bytes, expected: str) -> Frame:

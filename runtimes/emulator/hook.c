@@ -12,7 +12,6 @@ enum { AT_OUTSIDE = 0, AT_MARK = 1, AT_RUN = 2, FIRST_LAYER = 3 };
 
 #define NOWHERE 0xFFFFFFFFu
 #define IDLE_POLLS 4u
-#define SLACK 16u         /* bytes that may still be sent before the firmware stops */
 #define LINK_REGISTER 10  /* UC_ARM_REG_LR */
 #define FIRST_ARGUMENT 66 /* UC_ARM_REG_R0 */
 
@@ -140,7 +139,12 @@ static uint32_t uart_state(void *uc, emulation *e, uint32_t address, uint32_t va
         }
     }
     if (address == e->tx_state) {
-        value = (value & ~e->tx_mask) | (e->tx_ready & e->tx_mask);
+        /* Stopped here and not at the write, which would be executed again. */
+        const int room = e->outgoing_next < e->outgoing_size;
+        value = (value & ~e->tx_mask) | ((room ? e->tx_ready : ~e->tx_ready) & e->tx_mask);
+        if (!room) {
+            e->stop(uc);
+        }
     }
     return value;
 }
@@ -171,13 +175,11 @@ void on_write(void *uc, uint64_t offset, unsigned bytes, uint64_t value, void *c
     page *p = context;
     emulation *e = p->state;
     const uint32_t address = p->base + (uint32_t)offset;
+    (void)uc;
     if (address == e->tx_data) {
         e->polls = 0;
         if (e->outgoing_next < e->outgoing_size) {
             e->outgoing[e->outgoing_next++] = (uint8_t)value;
-        }
-        if (e->outgoing_next >= e->outgoing_size - SLACK) {
-            e->stop(uc);
         }
         return;
     }

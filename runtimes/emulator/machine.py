@@ -73,8 +73,9 @@ class Machine:
         while True:
             state.polls = 0
             self._go(self._get("PC"))
+            full = state.outgoing_next == _UART_BUFFER
             sent += self._sent()
-            if state.incoming_next == state.incoming_size and not self._uart_full:
+            if state.incoming_next == state.incoming_size and not full:
                 break
         state.incoming_size = state.incoming_next = 0
         return sent
@@ -297,10 +298,6 @@ class Machine:
         elif operation == _EXIT:
             self.exit_status = int.from_bytes(self.read(argument + 4, 4), "little")
             uc.emu_stop()
-
-    @property
-    def _uart_full(self) -> bool:
-        return bool(self._state.outgoing_next)
 
     def _sent(self) -> bytes:
         sent = self._outgoing.raw[: self._state.outgoing_next]

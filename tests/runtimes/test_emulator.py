@@ -165,3 +165,20 @@ def test_the_end_of_an_uneven_region_is_exact(tmp_path: Path) -> None:
                 emulated.start()
         else:
             emulated.start()
+
+
+def test_answers_longer_than_the_buffer_arrive_whole(tmp_path: Path) -> None:
+    body = """int main(void)
+{
+    tsr_port_init();
+    for (uint32_t count = tsr_getc() * 1000u;; count = tsr_getc() * 1000u) {
+        for (uint32_t i = 0; i < count; i++) {
+            tsr_putc((uint8_t)(i % 251u));
+        }
+    }
+}"""
+    emulated = machine(body, tmp_path)
+    emulated.start()
+    for thousands in (1, 200, 65):
+        sent = emulated.resume(bytes([thousands]))
+        assert sent == bytes(i % 251 for i in range(thousands * 1000))
