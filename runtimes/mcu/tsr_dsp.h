@@ -9,12 +9,14 @@
 #include <stdint.h>
 #include <string.h>
 
+/* GCC 12's first scheduling pass hoists loads until it must spill: functions with many live values
+ * go without it. */
 #if defined(__clang__)
 #define TSR_INLINE static inline __attribute__((always_inline, unused))
 #define TSR_NOINLINE __attribute__((noinline, unused))
 #elif defined(__GNUC__)
 #define TSR_INLINE static inline __attribute__((always_inline, unused))
-#define TSR_NOINLINE __attribute__((noipa, unused))
+#define TSR_NOINLINE __attribute__((noipa, unused, optimize("no-schedule-insns")))
 #else
 #define TSR_INLINE static inline
 #define TSR_NOINLINE
