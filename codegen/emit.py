@@ -25,7 +25,8 @@ def emit(graph: Graph, plan: Plan, prefix: str = "model") -> dict[str, str]:
     """
     model = build_model(graph, plan, prefix)
     dsp = any(function.template.endswith("_dsp") for function in model.functions)
-    values = {"m": model, "p": prefix, "P": prefix.upper(), "dsp": dsp}
+    exp_log = any(function.template.endswith("softmax_float") for function in model.functions)
+    values = {"m": model, "p": prefix, "P": prefix.upper(), "dsp": dsp, "exp_log": exp_log}
     return {
         f"include/{prefix}.h": render("model/model.h.j2", **values),
         f"src/{prefix}.c": render("model/model.c.j2", **values),
@@ -34,6 +35,7 @@ def emit(graph: Graph, plan: Plan, prefix: str = "model") -> dict[str, str]:
         f"src/{prefix}_weights.c": render("model/weights.c.j2", **values),
         **{f"src/{name}": support(name) for name in SUPPORT},
         **({"src/tsr_dsp.h": support("tsr_dsp.h")} if dsp else {}),
+        **({"src/tsr_exp_log.h": support("tsr_exp_log.h")} if exp_log else {}),
     }
 
 

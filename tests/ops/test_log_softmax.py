@@ -23,6 +23,16 @@ def random_log_softmax(rng: np.random.Generator) -> Graph:
     return log_softmax(shape, random_quant(rng))
 
 
+def log_softmax_of_floats(rng: np.random.Generator) -> Graph:
+    shape = (*random_shape(rng, 3), int(rng.integers(1, 40)))
+    x, y = (Tensor(name, shape, DType.FLOAT32) for name in "xy")
+    return single(LogSoftmax(), [x], [y])
+
+
+def test_c_equals_reference_in_float32(tmp_path: Path) -> None:
+    assert_c_equals_reference(log_softmax_of_floats, tmp_path)
+
+
 def test_c_equals_reference(tmp_path: Path) -> None:
     assert_c_equals_reference(random_log_softmax, tmp_path)
 

@@ -25,6 +25,16 @@ def random_softmax(rng: np.random.Generator) -> Graph:
     return softmax((*random_shape(rng, 3), int(rng.integers(1, 40))), random_quant(rng), beta)
 
 
+def softmax_of_floats(rng: np.random.Generator) -> Graph:
+    shape = (*random_shape(rng, 3), int(rng.integers(1, 40)))
+    x, y = (Tensor(name, shape, DType.FLOAT32) for name in "xy")
+    return single(Softmax(float(np.float32(rng.choice([1.0, 1.0, 0.3, 7.5])))), [x], [y])
+
+
+def test_c_equals_reference_in_float32(tmp_path: Path) -> None:
+    assert_c_equals_reference(softmax_of_floats, tmp_path)
+
+
 def test_c_equals_reference(tmp_path: Path) -> None:
     assert_c_equals_reference(random_softmax, tmp_path)
 

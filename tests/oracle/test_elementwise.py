@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 
 import numpy as np
@@ -14,13 +15,13 @@ from tests.ops.test_arg_max import random_arg_max
 from tests.ops.test_dequantize import random_dequantize
 from tests.ops.test_hard_swish import random_hard_swish
 from tests.ops.test_leaky_relu import random_leaky_relu
-from tests.ops.test_log_softmax import random_log_softmax
+from tests.ops.test_log_softmax import log_softmax_of_floats, random_log_softmax
 from tests.ops.test_logistic import random_logistic
 from tests.ops.test_maximum import random_maximum
 from tests.ops.test_minimum import random_minimum
 from tests.ops.test_mul import random_mul
 from tests.ops.test_quantize import random_quantize
-from tests.ops.test_softmax import random_softmax
+from tests.ops.test_softmax import random_softmax, softmax_of_floats
 from tests.ops.test_sub import random_sub
 from tests.ops.test_tanh import random_tanh
 from tests.oracle.micro import assert_reference_equals_micro
@@ -72,3 +73,11 @@ MAKERS = [
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__.removeprefix("random_"))
 def test_equals_tflite_micro(make: Callable[[np.random.Generator], Graph]) -> None:
     assert_reference_equals_micro(make, known_to_micro)
+
+
+@pytest.mark.skipif(
+    platform.libc_ver() > ("glibc", "2.40"), reason="its expf and logf are other routines"
+)
+@pytest.mark.parametrize("make", [softmax_of_floats, log_softmax_of_floats])
+def test_floats_equal_tflite_micro(make: Callable[[np.random.Generator], Graph]) -> None:
+    assert_reference_equals_micro(make)

@@ -30,6 +30,7 @@ INT8 = [
     "tflm/hello_world_int8",
     "tflm/person_detect",
     "tflm/simple_add_model",
+    "tinyengine/ptq_mnist_lenet-300-100",
     "tinyengine/vww",
 ]
 LARGE_INT8 = ["mcunet_gap/mcunet-512kb-2mb_imagenet", "tflm/mobilenet_v2_quantized_1x3x224x224"]

@@ -1,4 +1,4 @@
-"""SOFTMAX over the last axis, int8."""
+"""SOFTMAX over the last axis, int8 or float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from toolchain import floating_point
 from toolchain.fixed_point import exp_on_negative_values, reciprocal
+from toolchain.floating_point import Float32
 from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.numerics import (
@@ -18,7 +20,7 @@ from toolchain.numerics import (
     rounding_shift_right,
     saturate,
 )
-from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.base import Lowered, Number, Op, TensorType, require
 from toolchain.ops.saturating import softmax_scaling
 from toolchain.ops.unary import require_output
 from toolchain.ops.window import IDENTITY, Whole, Window
@@ -29,11 +31,12 @@ MAX_DEPTH = 2**SUM_BITS - 1
 
 @dataclass(frozen=True)
 class Softmax(Op):
-    """``exp(beta * x) / sum(exp(beta * x))`` of int8 x; output scale 1/256, zero point -128.
+    """``exp(beta * x) / sum(exp(beta * x))``; of int8 x with output scale 1/256, zero point -128.
 
-    The exponential depends only on the difference to the row's maximum, one of 256 values, so the
-    C reads it from a table. Specification: TensorFlow Lite 8-bit quantisation specification,
-    SOFTMAX; fixed point as in gemmlowp, differences in Q5.26.
+    The exponential of int8 depends only on the difference to the row's maximum, one of 256 values,
+    so the C reads it from a table. Specification: TensorFlow Lite 8-bit quantisation specification,
+    SOFTMAX; fixed point as in gemmlowp, differences in Q5.26. In float32, at the edge of a network,
+    it is TFLite's ``reference_ops::Softmax``: every step rounded to float32, sums from the left.
     """
 
     name: ClassVar[str] = "softmax"
@@ -42,6 +45,9 @@ class Softmax(Op):
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:
         """See `Op.infer`."""
         x = operands.input(0)
+        if x.dtype is DType.FLOAT32:
+            require(0 <= self.beta < np.inf, self, "beta must be finite and not negative")
+            return float_rows(self, x)
         require_rows(self, x, self.beta)
         require_output(self, operands, 2.0**-8, -128)
         return (TensorType(x.shape, DType.INT8),)
@@ -49,6 +55,8 @@ class Softmax(Op):
     def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
         """See `Op.reference`."""
         y = operands.output
+        if y.dtype is DType.FLOAT32:
+            return (self._real(np.asarray(values[0], dtype=np.float32)),)
         differences = row_differences(np.asarray(values[0]))
         powers = exponentials(operands.input(0), self.beta)[differences]
         total = rounding_shift_right(powers, SUM_BITS).sum(axis=-1, keepdims=True)
@@ -63,10 +71,19 @@ class Softmax(Op):
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""
         x = operands.input(0)
-        table = exponentials(x, self.beta).astype(np.int32)
         depth = x.shape[-1]
-        numbers = {"rows": x.size // depth, "depth": depth}
+        numbers: dict[str, Number] = {"rows": x.size // depth, "depth": depth}
+        if x.dtype is DType.FLOAT32:
+            numbers["beta"] = float(np.float32(self.beta))
+            return Lowered("softmax_float", numbers, in_order=True)
+        table = exponentials(x, self.beta).astype(np.int32)
         return Lowered("softmax", numbers, {"powers": table}, in_order=True)
+
+    def _real(self, x: Float32) -> Float32:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            powers = floating_point.exp(below_maximum(x) * np.float32(self.beta))
+            result: Float32 = powers / sum_from_left(powers)
+        return result
 
 
 def require_rows(op: Op, x: Tensor, beta: float) -> None:
@@ -74,6 +91,24 @@ def require_rows(op: Op, x: Tensor, beta: float) -> None:
     require(x.dtype == DType.INT8 and len(x.shape) > 0, op, "x must be int8, rank 1 or more")
     require(x.shape[-1] <= MAX_DEPTH, op, f"rows may have at most {MAX_DEPTH} elements")
     require(beta * x.scale > 2.0**-26, op, "beta times x's scale must be over 2**-26")
+
+
+def float_rows(op: Op, x: Tensor) -> tuple[TensorType]:
+    """Return the type of rows of float32 ``x``; raise E206 if it has none."""
+    require(len(x.shape) > 0, op, "x must have rank 1 or more")
+    return (TensorType(x.shape, DType.FLOAT32),)
+
+
+def below_maximum(x: Float32) -> Float32:
+    """Return each element less its row's maximum."""
+    difference: Float32 = x - x.max(axis=-1, keepdims=True)
+    return difference
+
+
+def sum_from_left(x: Float32) -> Float32:
+    """Return the sum of every row, one float32 addition after the other."""
+    total: Float32 = np.add.accumulate(x, axis=-1)[..., -1:]
+    return total
 
 
 def row_differences(x: Array) -> Int64:
