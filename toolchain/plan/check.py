@@ -29,7 +29,7 @@ def check_plan(graph: Graph, plan: Plan) -> Plan:
             the plan was made for another graph.
     """
     if plan.graph_hash != graph_hash(graph):
-        raise FitError("E302", "this plan was made for another model", hints=["tessera plan MODEL"])
+        raise FitError("E305", "this plan was made for another model", hints=["tessera plan MODEL"])
     if plan.isa.upper() not in Isa.__members__:
         raise wrong(f'there is no instruction set "{plan.isa}"')
     _Check(graph, plan).run()
