@@ -83,12 +83,13 @@ def test_many_requests_get_the_text_that_they_get_alone():
 def test_everyone_gets_a_pass_in_every_round():
     with running() as (scheduler, gate):
         listeners = [Listener(scheduler, request(i, guesses=0)) for i in (0, 1)]
-        while scheduler.running < 2 and scheduler.waiting:
-            pass
         gate.open.set()
         for listener in listeners:
             listener.all()
-        both = [slot for slot, _ in gate.passes][2:-2]
+        order = [slot for slot, _ in gate.passes]
+        first, last = order.index(1), order[::-1].index(0)
+        both = order[first : len(order) - last]  # while both were there
+        assert len(both) > 20
         assert all(a != b for a, b in pairwise(both))
 
 
