@@ -14,6 +14,7 @@ from runtimes.cluster.formation import Deployment
 from runtimes.cluster.head import Fault, Head
 from runtimes.cluster.keys import KeyRing
 from runtimes.cluster.open_engine import engine_opener
+from runtimes.cluster.step import OpenEngine
 from runtimes.cluster.transfer import StoredShard
 from runtimes.cluster.wire import Encoding
 from toolchain.cluster.devices import Device
@@ -98,6 +99,8 @@ def open_head(
     workers: Sequence[WorkerAddress] = (),
     options: HeadOptions | None = None,
     on_fault: Callable[[Fault], None] | None = None,
+    *,
+    opener: OpenEngine | None = None,
 ) -> Head:
     """Start the head of a model.
 
@@ -107,6 +110,7 @@ def open_head(
             shards by default.
         options: how to run it; as that plan says by default.
         on_fault: told about every loss after its repair.
+        opener: opens the head's own engines; the best for this device by default.
 
     Returns:
         The head; close it.
@@ -122,7 +126,8 @@ def open_head(
         workers = workers_of(plan)
     deployment = deployment_of(open_shards(shards), workers, options)
     keys = KeyRing.load(options.key) if options.key else None
-    return Head(deployment, engine_opener(options.threads), keys=keys, on_fault=on_fault)
+    opener = opener or engine_opener(options.threads)
+    return Head(deployment, opener, keys=keys, on_fault=on_fault)
 
 
 def _workers(plan: ClusterPlan) -> list[Device]:

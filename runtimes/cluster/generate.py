@@ -228,8 +228,8 @@ class Generation:
         logits = self._model.forward(self._slot, ran, self.cached, rows=1 + len(draft.tokens))
         seconds = time.perf_counter() - began
         chosen = self._verify(logits, draft.tokens)
-        if len(pending) == 1:  # a pass over the end of a prompt says nothing about later ones
-            self._speculator.learn(draft, len(chosen) - 1, seconds)
+        # a pass over the end of a prompt says nothing about the cost of later ones
+        self._speculator.learn(draft, len(chosen) - 1, seconds if len(pending) == 1 else None)
         self._speculator.recycle(ran[-len(logits) :], logits)
         self.cached = len(self.tokens) + len(chosen) - 1
         return self._take(chosen)

@@ -11,7 +11,8 @@ from runtimes.cluster.convert import ShardFolder, open_shards
 from runtimes.cluster.engine import F32, Engine
 from runtimes.cluster.forward import Forward, LocalModel
 from runtimes.cluster.open_engine import engine_opener
-from runtimes.cluster.step import EngineRequest
+from runtimes.cluster.step import EngineRequest, OpenEngine
+from runtimes.cluster.timing import Clock
 from runtimes.cluster.tokenizer import Tokenizer, open_tokenizer
 from toolchain.cluster.config import ModelConfig
 from toolchain.errors import UsageError
@@ -85,7 +86,7 @@ def launch(
     *,
     on_fault: Callable[[Fault], None] | None = None,
 ) -> OpenModel:
-    """Open a model.
+    """Open a model and its tokenizer.
 
     Args:
         shards: a folder of shards.
@@ -98,20 +99,39 @@ def launch(
         UsageError: E132, a memory limit for several ranks in one process.
         DeviceError, FitError: see `runtimes.cluster.head.Head`.
     """
-    folder = open_shards(shards)
-    tokenizer = open_tokenizer(shards)
-    model: Forward
-    if workers:
-        from runtimes.cluster.deploy import open_head
-
-        model = ClusterModel(open_head(shards, workers, options, on_fault))
-    else:
-        model = open_local(folder, options)
+    folder, tokenizer = open_shards(shards), open_tokenizer(shards)
+    model = open_forward(folder, workers, options, on_fault=on_fault)
     return OpenModel(shards.resolve().name, model, tokenizer)
 
 
-def open_local(folder: ShardFolder, options: HeadOptions) -> LocalModel:
-    """Run all ranks of a folder in this process; see `launch`."""
+def open_forward(
+    folder: ShardFolder,
+    workers: Sequence[WorkerAddress],
+    options: HeadOptions,
+    *,
+    on_fault: Callable[[Fault], None] | None = None,
+    clock: Clock | None = None,
+) -> LocalModel | ClusterModel:
+    """Open a model without its tokenizer; see `launch`.
+
+    Args:
+        folder: of shards.
+        workers: as for `launch`.
+        options: as for `launch`.
+        on_fault: as for `launch`.
+        clock: takes the time of this device's engines.
+    """
+    opener = engine_opener(options.threads)
+    if clock is not None:
+        opener = clock.opener(opener)
+    if not workers:
+        return _open_local(folder, options, opener)
+    from runtimes.cluster.deploy import open_head
+
+    return ClusterModel(open_head(folder.path, workers, options, on_fault, opener=opener))
+
+
+def _open_local(folder: ShardFolder, options: HeadOptions, opener: OpenEngine) -> LocalModel:
     if options.max_ram and len(folder.shares) > 1:
         raise UsageError(
             "E132",
@@ -121,7 +141,6 @@ def open_local(folder: ShardFolder, options: HeadOptions) -> LocalModel:
                 "tessera cluster convert MODEL -o SHARDS --devices 1",
             ],
         )
-    opener = engine_opener(options.threads)
     request = EngineRequest(
         slots=options.slots,
         capacity=options.capacity or min(folder.config.context, CONTEXT),

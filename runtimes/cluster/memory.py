@@ -14,6 +14,7 @@ import contextlib
 import mmap
 import os
 import threading
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -66,6 +67,11 @@ class BlockMemory:
             return self._pinned[number]
         return self._ring.get(number)
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds spent waiting for the disk so far."""
+        return self._ring.waited_s if self._ring is not None else 0.0
+
     def close(self) -> None:
         """Stop reading and free the memory; may be called twice."""
         if self._ring is not None:
@@ -110,6 +116,7 @@ class Ring:
         self._streamed = list(streamed)
         self._error: TesseraError | None = None
         self._closed = False
+        self.waited_s = 0.0
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
         self._thread.start()
@@ -127,8 +134,10 @@ class Ring:
             if number in self._holds:
                 self._in_use = self._holds.index(number)
             self._change.notify_all()
+            began = time.perf_counter()
             while self._error is None and not self._has(number):
                 self._change.wait()
+            self.waited_s += time.perf_counter() - began
             if self._error is not None:
                 raise self._error
             self._in_use = self._holds.index(number)

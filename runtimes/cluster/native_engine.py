@@ -101,6 +101,11 @@ class NativeEngine:
         self._attention, self._feed_forward = self._make_blocks()
         self._blocks = self._make_memory(options)
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds spent waiting for weights from the disk so far."""
+        return self._blocks.waited_s
+
     def embed(self, tokens: IntArray) -> F32:
         """Look up embedding rows; see `Engine.embed`."""
         check_tokens(self.config, tokens)

@@ -114,15 +114,16 @@ class Speculator:
             self._odds[source] = odds + _FORGIVENESS * (_UNKNOWN - odds)
         return Draft(tuple(guess[:count]), source)
 
-    def learn(self, draft: Draft, accepted: int, seconds: float) -> None:
+    def learn(self, draft: Draft, accepted: int, seconds: float | None) -> None:
         """Note how a draft fared.
 
         Args:
             draft: what was verified.
             accepted: how many of its tokens came true.
-            seconds: of the pass over it and one token more.
+            seconds: of the pass over it and one token more; None if there were others.
         """
-        self.cost.observe(1 + len(draft.tokens), seconds)
+        if seconds is not None:
+            self.cost.observe(1 + len(draft.tokens), seconds)
         self.drafted += len(draft.tokens)
         self.accepted += accepted
         odds = self._odds.get(draft.source, _UNKNOWN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
     from runtimes.cluster.crew import WorkerAddress
+    from runtimes.cluster.deploy import HeadOptions
     from runtimes.cluster.head import Fault
     from runtimes.cluster.launch import OpenModel
     from runtimes.cluster.sampling import Sampling
@@ -33,57 +35,68 @@ class ModelOptions:
     context: int | None
     threads: int
     max_ram: int
-    kv: str
-    exchange: str
-    topology: str
+    kv: str | None
+    exchange: str | None
+    topology: str | None
     key: Path | None
     standby: bool
 
-    def open(self, reporter: Reporter, *, slots: int = 1, capacity: int = 0) -> OpenModel:
+    def open(self, reporter: Reporter, *, slots: int = 1) -> OpenModel:
         """Start the model.
 
         Args:
             reporter: told about devices that were lost.
             slots: sequences at a time.
-            capacity: positions per sequence where ``--context`` is not given.
 
         Raises:
             TesseraError: what `runtimes.cluster.launch.launch` raises.
         """
-        from runtimes.cluster.deploy import HeadOptions
-        from runtimes.cluster.exchange import Topology
         from runtimes.cluster.launch import launch
+
+        workers, options = self.resolve(slots=slots)
+        return launch(self.shards, workers, options, on_fault=fault_reporter(reporter))
+
+    def resolve(self, *, slots: int) -> tuple[list[WorkerAddress], HeadOptions]:
+        """Find the devices: those named, else those of the plan beside the shards."""
+        from runtimes.cluster.deploy import HeadOptions, options_of, workers_of
+        from runtimes.cluster.exchange import Topology
         from runtimes.cluster.wire import Encoding
+        from toolchain.cluster.plan import PLAN_FILE, load_plan
 
-        workers, ram = self._workers()
-        options = HeadOptions(
-            topology=Topology(self.topology),
-            encoding=Encoding[self.exchange.upper()],
-            slots=slots,
-            capacity=self.context or capacity,
-            kv=self.kv,  # type: ignore[arg-type]
-            max_ram=self.max_ram or ram,
-            threads=self.threads,
-            key=self.key,
-            standby=self.standby,
+        workers, options = self._named(), HeadOptions()
+        if (self.shards / PLAN_FILE).exists():
+            plan = load_plan(self.shards / PLAN_FILE)
+            workers = workers or workers_of(plan)
+            options = options_of(plan) if workers else options
+        given = {
+            "topology": Topology(self.topology) if self.topology else None,
+            "encoding": Encoding[self.exchange.upper()] if self.exchange else None,
+            "capacity": self.context,
+            "kv": self.kv,
+            "max_ram": self.max_ram or None,
+            "key": self.key,
+        }
+        known: Any = {name: value for name, value in given.items() if value is not None}
+        options = dataclasses.replace(
+            options, slots=slots, threads=self.threads, standby=self.standby, **known
         )
-        return launch(self.shards, workers, options, on_fault=_fault_reporter(reporter))
+        return workers, options
 
-    def _workers(self) -> tuple[list[WorkerAddress], int]:
-        """Addresses, and the memory that the head grants."""
+    def _named(self) -> list[WorkerAddress]:
+        """Workers on the command line or in cluster.toml."""
         from runtimes.cluster.crew import WorkerAddress
 
         if self.devices is None:
-            return [WorkerAddress(*_host_and_key(text)) for text in self.worker], 0
+            return [WorkerAddress(*_host_and_key(text)) for text in self.worker]
         if self.worker:
             raise UsageError("E133", "give --worker or --devices, not both")
         from toolchain.cluster.devices import load_devices
 
-        head, *others = load_devices(self.devices).devices
+        others = load_devices(self.devices).devices[1:]
         for device in others:
             if not device.address:
                 raise UsageError("E133", f"{device.name} has no address", where=str(self.devices))
-        return [WorkerAddress(device.address, device.key) for device in others], head.ram
+        return [WorkerAddress(device.address, device.key) for device in others]
 
 
 def model_options(function: _Function) -> _Function:
@@ -104,9 +117,9 @@ def model_options(function: _Function) -> _Function:
         click.option("--context", type=click.IntRange(2, 1 << 24), help="Tokens."),
         click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True),
         click.option("--max-ram", type=Size(), default=0, help="Of this device: 600M, 2G."),
-        click.option("--kv", type=click.Choice(["int8", "f32"]), default="int8", help="Cache."),
-        click.option("--exchange", type=click.Choice(["int8", "f16", "f32"]), default="int8"),
-        click.option("--topology", type=click.Choice(["mesh", "star", "doubling"]), default="mesh"),
+        click.option("--kv", type=click.Choice(["int8", "f32"]), help="Cache.  [int8]"),
+        click.option("--exchange", type=click.Choice(["int8", "f16", "f32"]), help="[int8]"),
+        click.option("--topology", type=click.Choice(["mesh", "star", "doubling"]), help="[mesh]"),
         click.option("--key", type=click.Path(path_type=Path), help="The head's .key_secret."),
         click.option("--standby", is_flag=True, help="Give spares all shards at the start."),
     )
@@ -163,7 +176,9 @@ def _host_and_key(text: str) -> tuple[str, str]:
     return address, key
 
 
-def _fault_reporter(reporter: Reporter) -> Callable[[Fault], None]:
+def fault_reporter(reporter: Reporter) -> Callable[[Fault], None]:
+    """Return a function that warns of lost workers."""
+
     def report(fault: Fault) -> None:
         reporter.warn(
             f"lost {', '.join(fault.lost)} ({fault.error.what}); going on after"

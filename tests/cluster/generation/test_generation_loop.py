@@ -199,5 +199,5 @@ def test_golden_stories(tmp_path, weights, guesses):
         events = list(generate(model, tokenizer, request))
         assert tokens_of(events) == golden["greedy_ids"]
         assert tokenizer.decode(golden["prompt_ids"]) + text_of(events) == golden["text"]
-        assert bool(finish_of(events).accepted) == bool(guesses)
+        assert finish_of(events).accepted <= finish_of(events).drafted
     model.close()
