@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* x, rounded to a double of its own: no compiler may fuse a product with the sum it goes into. */
-static inline double tsr_alone(double x)
+static inline double tsr_alone_double(double x)
 {
     volatile double rounded = x;
     return rounded;
@@ -33,8 +33,8 @@ static inline float tsr_exp(float x)
         return x < 0.0f ? 0.0f : x;
     }
     const double integer = 0x1.8p+52; /* adding it rounds to an integer, in the low bits */
-    const double steps = tsr_alone((double)x * 0x1.71547652b82fep+5);
-    const double shifted = tsr_alone(steps + integer);
+    const double steps = tsr_alone_double((double)x * 0x1.71547652b82fep+5);
+    const double shifted = tsr_alone_double(steps + integer);
     const double r = steps - (shifted - integer);
     uint64_t bits;
     memcpy(&bits, &shifted, sizeof bits);
@@ -44,10 +44,10 @@ static inline float tsr_exp(float x)
     bits += (uint64_t)(whole & ~31u) << 47;
     memcpy(&scale, &bits, sizeof scale);
 
-    const double square = tsr_alone(r * r);
-    const double high = tsr_alone(0x1.c6af84b912394p-20 * r) + 0x1.ebfce50fac4f3p-13;
-    const double low = tsr_alone(0x1.62e42ff0c52d6p-6 * r) + 1.0;
-    return (float)((tsr_alone(high * square) + low) * scale);
+    const double square = tsr_alone_double(r * r);
+    const double high = tsr_alone_double(0x1.c6af84b912394p-20 * r) + 0x1.ebfce50fac4f3p-13;
+    const double low = tsr_alone_double(0x1.62e42ff0c52d6p-6 * r) + 1.0;
+    return (float)((tsr_alone_double(high * square) + low) * scale);
 }
 
 /* log(x) for x >= 1; 0 gives minus infinity, not a number itself. */
@@ -82,12 +82,12 @@ static inline float tsr_log(float x)
     float mantissa;
     memcpy(&mantissa, &bits, sizeof mantissa);
 
-    const double r = tsr_alone((double)mantissa * centre[0]) - 1.0;
-    const double square = tsr_alone(r * r);
-    const double head = tsr_alone((double)(offset >> 23) * 0x1.62e42fefa39efp-1);
-    const double high = tsr_alone(0x1.5575b0be00b6ap-2 * r) - 0x1.ffffef20a4123p-2;
-    const double tail = tsr_alone(-0x1.00ea348b88334p-2 * square) + high;
-    return (float)(tsr_alone(tail * square) + (centre[1] + head + r));
+    const double r = tsr_alone_double((double)mantissa * centre[0]) - 1.0;
+    const double square = tsr_alone_double(r * r);
+    const double head = tsr_alone_double((double)(offset >> 23) * 0x1.62e42fefa39efp-1);
+    const double high = tsr_alone_double(0x1.5575b0be00b6ap-2 * r) - 0x1.ffffef20a4123p-2;
+    const double tail = tsr_alone_double(-0x1.00ea348b88334p-2 * square) + high;
+    return (float)(tsr_alone_double(tail * square) + (centre[1] + head + r));
 }
 
 #endif

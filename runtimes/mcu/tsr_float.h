@@ -1,8 +1,15 @@
-/* The float edges of a network: real inputs to integers. No library is needed. */
+/* Float arithmetic of a network's edges and of legacy operators. No library is needed. */
 #ifndef TSR_FLOAT_H
 #define TSR_FLOAT_H
 
 #include <stdint.h>
+
+/* x, rounded to a float of its own: no compiler may fuse a product with the sum it goes into. */
+static inline float tsr_alone(float x)
+{
+    volatile float rounded = x;
+    return rounded;
+}
 
 /* x / scale + zero, rounded to nearest (half away from zero) and clamped to [low, high]; not a
  * number gives low. The quotient is clamped first, so that its conversion cannot overflow. */

@@ -59,10 +59,7 @@ TOLERANCE = {
     ("logistic", Reference): 1,
     ("tanh", Reference): 1,
 }
-LEGACY_TOLERANCE = {
-    "fully_connected": 1,
-    "resize_bilinear": 1,
-}  # the latter interpolates in float32
+LEGACY_TOLERANCE = {"fully_connected": 1}
 
 
 def maker(operator: str) -> Make:
@@ -153,3 +150,12 @@ def test_every_layer_of_legacy_networks_equals_the_reference_kernels() -> None:
         oracle.run([random_values(tensor, rng) for tensor in graph.input_tensors], 1)
         for node, difference in differences(graph, oracle.trace()):
             assert difference <= LEGACY_TOLERANCE.get(node.op.name, 0), (seed, node)
+
+
+def test_legacy_bilinear_resizing_equals_the_reference_kernel() -> None:
+    for seed in range(5 * CASES):
+        rng = np.random.default_rng(seed)
+        data = export_legacy(maker("resize_bilinear")(rng))
+        graph, oracle = import_tflite(data, "legacy"), Reference(data)
+        inputs = [random_values(tensor, rng) for tensor in graph.input_tensors]
+        np.testing.assert_array_equal(run(graph, inputs), oracle.run(inputs, 1), err_msg=str(seed))

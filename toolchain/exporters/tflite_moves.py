@@ -109,6 +109,8 @@ def resize_nearest(layer: Layer) -> Record:
 def resize_bilinear(layer: Layer) -> Record:
     """RESIZE_BILINEAR."""
     op = layer.op(ResizeBilinear)
+    if op.in_float:
+        raise layer.refuse("only uint8 kernels interpolate in float32")
     return _resize(layer, op, "RESIZE_BILINEAR", "ResizeBilinearOptions")
 
 

@@ -125,8 +125,6 @@ def _layer(index: int, code: str, raw: Any, tensors: Tensors) -> Layer:
     )
     for i in range(reader.fewest):
         layer.input(i)
-    if legacy and code == "RESIZE_BILINEAR":
-        tensors.oddities.append(f"{layer.where}: uint8 kernels interpolate in float32 (1 step off)")
     return replace(layer, options=_options(reader, raw, layer))
 
 

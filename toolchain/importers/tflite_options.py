@@ -173,13 +173,19 @@ def _unpack(layer: Layer) -> Op:
     return Unpack(layer.axis(layer.options.Axis(), len(layer.input(0).shape)))
 
 
-def _resize(op: type[ResizeNearest] | type[ResizeBilinear]) -> Callable[[Layer], Op]:
-    def read(layer: Layer) -> Op:
-        size, options = layer.numbers(1), layer.options
-        layer.require(len(size) == 2 and min(size) > 0, "the size must be height and width")
-        return op((size[0], size[1]), options.AlignCorners(), options.HalfPixelCenters())
+def _resize(layer: Layer) -> tuple[tuple[int, int], bool, bool]:
+    """Return size, corners' alignment and half pixel centres."""
+    size, options = layer.numbers(1), layer.options
+    layer.require(len(size) == 2 and min(size) > 0, "the size must be height and width")
+    return (size[0], size[1]), options.AlignCorners(), options.HalfPixelCenters()
 
-    return read
+
+def _resize_nearest(layer: Layer) -> Op:
+    return ResizeNearest(*_resize(layer))
+
+
+def _resize_bilinear(layer: Layer) -> Op:
+    return ResizeBilinear(*_resize(layer), in_float=layer.legacy)
 
 
 def _softmax(layer: Layer) -> Op:
@@ -229,9 +235,9 @@ READERS: Mapping[str, Reader] = {
     "RELU6": Reader(_relu),
     "RELU_N1_TO_1": Reader(_relu),
     "RESHAPE": Reader(_reshape, "", 1, 2, (0,), moves=True),
-    "RESIZE_BILINEAR": Reader(_resize(ResizeBilinear), "ResizeBilinearOptions", 2, 2, (0,)),
+    "RESIZE_BILINEAR": Reader(_resize_bilinear, "ResizeBilinearOptions", 2, 2, (0,)),
     "RESIZE_NEAREST_NEIGHBOR": Reader(
-        _resize(ResizeNearest), "ResizeNearestNeighborOptions", 2, 2, (0,), moves=True
+        _resize_nearest, "ResizeNearestNeighborOptions", 2, 2, (0,), moves=True
     ),
     "SOFTMAX": Reader(_softmax, "SoftmaxOptions"),
     "SPLIT": Reader(_split, "", 2, 2, (1,), moves=True),

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from toolchain.floating_point import Float32
 from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array, DType
 from toolchain.numerics import Int64
-from toolchain.ops.base import Lowered, TensorType, require
+from toolchain.ops.base import Lowered, Number, TensorType, require
 from toolchain.ops.resize import Resize
 from toolchain.ops.window import Resample
 
@@ -24,9 +25,14 @@ class ResizeBilinear(Resize):
 
     Coordinates have ten fractional bits, as in TFLite's integer reference kernel; the sum of the
     four products is rounded half away from zero.
+
+    Attributes:
+        in_float: compute as TFLite's kernel for legacy uint8 does: weights, products and sums in
+            float32, of values 128 higher, from left to right; rounded half up.
     """
 
     name: ClassVar[str] = "resize_bilinear"
+    in_float: bool = False
 
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:
         """See `Op.infer`."""
@@ -36,11 +42,16 @@ class ResizeBilinear(Resize):
 
     def resample(self, in_size: int, out_size: int) -> Resample:
         """See `Resize.resample`."""
+        if self.in_float:
+            lower, upper, _ = self._float_taps(in_size, out_size)
+            return Resample(tuple(lower.tolist()), tuple(upper.tolist()))
         lower, upper, _ = self._taps(in_size, out_size).T.tolist()
         return Resample(tuple(lower), tuple(upper))
 
     def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
         """See `Op.reference`."""
+        if self.in_float:
+            return (self._interpolate(np.asarray(values[0])),)
         shape, y = operands.input(0).shape, np.asarray(values[0], dtype=np.int64)
         for axis in (1, 2):
             lower, upper, fraction = self._taps(shape[axis], self.size[axis - 1]).T
@@ -52,20 +63,57 @@ class ResizeBilinear(Resize):
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""
         batch, height, width, channels = operands.input(0).shape
+        numbers: dict[str, Number] = {
+            "batch": batch,
+            "in_size": (height, width),
+            "out_size": self.size,
+            "channels": channels,
+        }
+        if self.in_float:
+            return self._lower_float(height, width, numbers)
         return Lowered(
             "resize_bilinear",
-            {
-                "batch": batch,
-                "in_size": (height, width),
-                "out_size": self.size,
-                "channels": channels,
-            },
+            numbers,
             {
                 "rows": self._taps(height, self.size[0]).astype(np.int16),
                 "columns": self._taps(width, self.size[1]).astype(np.int16),
             },
             in_order=True,
         )
+
+    def _lower_float(self, height: int, width: int, numbers: dict[str, Number]) -> Lowered:
+        tables = {}
+        for name, sizes in (("row", (height, self.size[0])), ("column", (width, self.size[1]))):
+            lower, upper, weight = self._float_taps(*sizes)
+            tables[f"{name}s"] = np.stack([lower, upper], axis=1).astype(np.int16)
+            tables[f"{name}_weights"] = np.stack([np.float32(1) - weight, weight], axis=1)
+        return Lowered("resize_bilinear_float", numbers, tables, in_order=True)
+
+    def _interpolate(self, x: Array) -> Array:
+        """Return x resampled in float32, with the roundings of the legacy kernel."""
+        top, bottom, down = self._float_taps(x.shape[1], self.size[0])
+        left, right, across = self._float_taps(x.shape[2], self.size[1])
+        down, across = down[:, None, None], across[:, None]
+        up, back = np.float32(1) - down, np.float32(1) - across
+        real = x.astype(np.float32) + np.float32(128)
+        above, below = real.take(top, 1), real.take(bottom, 1)
+        y = above.take(left, 2) * up * back
+        y = y + below.take(left, 2) * down * back
+        y = y + above.take(right, 2) * up * across
+        y = y + below.take(right, 2) * down * across
+        rounded: Array = (y + np.float32(0.5)).astype(np.int32) - 128
+        return rounded.astype(np.int8)
+
+    def _float_taps(self, in_size: int, out_size: int) -> tuple[Int64, Int64, Float32]:
+        """Return lower input, upper input and weight of the upper one for every output."""
+        aligned = self.align_corners and out_size > 1
+        scale = np.float32(in_size - aligned) / np.float32(out_size - aligned)
+        half = np.float32(0.5 if self.half_pixel else 0.0)
+        position = (np.arange(out_size, dtype=np.float32) + half) * scale - half
+        lower = np.maximum(np.floor(position), 0).astype(np.int64)
+        upper = np.minimum(np.ceil(position), in_size - 1).astype(np.int64)
+        weight = position - lower.astype(np.float32)
+        return np.minimum(lower, in_size - 1), np.maximum(upper, 0), weight
 
     def _taps(self, in_size: int, out_size: int) -> Int64:
         """Return (lower input, upper input, weight of the upper one) for every output, (out, 3)."""
