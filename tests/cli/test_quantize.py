@@ -76,7 +76,7 @@ def bad_data(tmp_path: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [("shape", "E112"), ("type", "E112"), ("infinite", "E113"), ("empty", "E112")]
+    ("kind", "code"), [("shape", "E112"), ("type", "E112"), ("infinite", "E115"), ("empty", "E112")]
 )
 def test_wrong_data_is_refused_and_nothing_written(
     capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path, kind: str, code: str
@@ -90,5 +90,5 @@ def test_wrong_data_is_refused_and_nothing_written(
 
 def test_missing_data_is_named(capsys: pytest.CaptureFixture[str], model: Path) -> None:
     code, envelope = call(capsys, "quantize", model)
-    assert (code, envelope["error"]["code"]) == (2, "E113")
+    assert (code, envelope["error"]["code"]) == (2, "E115")
     assert "float32[N, 1, 3, 16, 12]" in envelope["error"]["what"]

@@ -111,7 +111,7 @@ def sample_cases(path: Path, tensors: Sequence[Tensor]) -> list[list[Array]]:
 def _no_data(graph: Graph, model: Path) -> UsageError:
     shapes = ", ".join(f"float32[N, {', '.join(map(str, x.shape))}]" for x in graph.input_tensors)
     return UsageError(
-        "E113",
+        "E115",
         f"a float model needs sample inputs: --data with {shapes}",
         where=str(model),
         hints=[f"tessera quantize {model} --data calib.npz"],

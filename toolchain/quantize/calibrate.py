@@ -51,10 +51,10 @@ def calibrate(graph: Graph, cases: Cases) -> Mapping[str, Statistics]:
         cases: at least one array per graph input each, float32.
 
     Raises:
-        UsageError: E113 if there are no cases or a tensor takes a value that is not finite.
+        UsageError: E115 if there are no cases or a tensor takes a value that is not finite.
     """
     if not cases:
-        raise UsageError("E113", "there is no calibration data")
+        raise UsageError("E115", "there is no calibration data")
     names = [n for n, t in graph.tensors.items() if not t.is_constant and t.dtype is DType.FLOAT32]
     ranges = _ranges(graph, cases, names)
     counts = {name: np.zeros(_BINS) for name in names}
@@ -84,7 +84,7 @@ def _ranges(graph: Graph, cases: Cases, names: Sequence[str]) -> dict[str, Range
             low, high = float(values[name].min()), float(values[name].max())
             if not (np.isfinite(low) and np.isfinite(high)):
                 raise UsageError(
-                    "E113",
+                    "E115",
                     f"case {number} makes values that are not finite (NaN or infinite)",
                     where=f'tensor "{name}"',
                 )

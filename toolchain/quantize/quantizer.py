@@ -25,7 +25,7 @@ def quantize(graph: Graph, cases: Cases = (), method: str = "mse") -> Graph:
         method: how ranges are chosen, a key of `METHODS`.
 
     Raises:
-        UsageError: E113 for data that is missing or not finite, E114 for an unknown method.
+        UsageError: E115 for data that is missing or not finite, E114 for an unknown method.
         ModelError: E205, E206 if a node cannot be executed with the chosen scales.
     """
     if method not in METHODS:
