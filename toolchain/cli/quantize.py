@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _ENOUGH = 100
 _REPORTED = 20  # cases that the report per layer runs
-_METHODS = ("mse", "minmax", "percentile", "entropy")
+_METHODS = ("percentile", "mse", "minmax", "entropy")
 
 
 @click.command()
@@ -36,7 +36,7 @@ _METHODS = ("mse", "minmax", "percentile", "entropy")
 @click.option(
     "--method",
     type=click.Choice(_METHODS),
-    default="mse",
+    default="percentile",
     show_default=True,
     help="How ranges are chosen.",
 )

@@ -10,7 +10,7 @@ from toolchain.quantize.integer import quantize_graph
 from toolchain.quantize.ranges import METHODS
 
 
-def quantize(graph: Graph, cases: Cases = (), method: str = "mse") -> Graph:
+def quantize(graph: Graph, cases: Cases = (), method: str = "percentile") -> Graph:
     """Return the int8 graph of a float graph.
 
     Weights are symmetric with a scale per output channel, activations asymmetric with one scale;
