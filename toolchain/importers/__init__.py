@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from toolchain.errors import ModelError
 from toolchain.importers.tflite_types import IDENTIFIER, ModelWarning
 from toolchain.ir import Graph
 
-__all__ = ["ModelWarning", "import_model"]
+__all__ = ["ModelWarning", "import_float", "import_model"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
+_ONNX = b"\x08"  # the field ir_version, which all writers put first
 _MAX_BYTES = 2**31 - 1  # what the offsets of a flatbuffer can reach
 
 
@@ -19,26 +22,73 @@ def import_model(path: Path | str) -> Graph:
     """Read a model file; its content, not its name, says what it is.
 
     Args:
-        path: a ``.tflite`` file.
+        path: a ``.tflite`` file, or an ONNX file that quantises its own tensors (QDQ).
 
     Raises:
-        ModelError: E201 if it cannot be read or is no model of a known kind, E203 if a Python
-            package is missing, and what the importer of its kind raises.
+        ModelError: E201 if it cannot be read or is no model of a known kind, E202 for a float
+            model, E203 if a Python package is missing, and what the importer of its kind raises.
     """
     path = Path(path)
     data = _read(path)
     if data[4:8] != IDENTIFIER:
-        raise _unknown(path, data)
-    try:
+        return _quantised(import_float(path), path)
+    with _located(path, "mcu"):
         from toolchain.importers.tflite import import_tflite
 
         return import_tflite(data, path.stem)
+
+
+def import_float(path: Path | str) -> Graph:
+    """Read a model that is still to be quantised.
+
+    Args:
+        path: an ONNX file; external data is read from its folder.
+
+    Raises:
+        ModelError: as `import_model`, E213 for a model that is quantised already.
+    """
+    path = Path(path)
+    data = _read(path)
+    if data[4:8] == IDENTIFIER:
+        raise ModelError(
+            "E213",
+            "float models are read from ONNX, not from .tflite",
+            where=str(path),
+            hints=["export the model as ONNX", f"tessera inspect {path}"],
+        )
+    if not data.startswith(_ONNX):
+        raise _unknown(path, data)
+    with _located(path, "onnx"):
+        from toolchain.importers.onnx import import_onnx
+
+        return import_onnx(data, path.stem, path.parent)
+
+
+def _quantised(graph: Graph, path: Path) -> Graph:
+    """Return the int8 graph of a float graph that says how each tensor is quantised."""
+    from toolchain.quantize import quantize, uncalibrated
+
+    if uncalibrated(graph):
+        raise ModelError(
+            "E202",
+            "float model: the ranges of its values must be measured to quantise it",
+            where=str(path),
+            hints=[f"tessera quantize {path} --data calib.npz -o {path.stem}_int8.tflite"],
+        )
+    return quantize(graph)
+
+
+@contextmanager
+def _located(path: Path, extra: str) -> Iterator[None]:
+    """Name the file in every error of its importer."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise ModelError(
             "E203",
-            f"reading .tflite files needs the package {error.name}",
+            f"reading {path.suffix or 'this'} files needs the package {error.name}",
             where=str(path),
-            hints=['pip install "tessera[mcu]"'],
+            hints=[f'pip install "tessera[{extra}]"'],
         ) from None
     except ModelError as error:
         where = f"{path}: {error.where}" if error.where else str(path)
@@ -69,5 +119,5 @@ def _unknown(path: Path, data: bytes) -> ModelError:
         "E201",
         f"not a model file: it starts with {data[:8]!r}" if data else "the file is empty",
         where=str(path),
-        hints=["give a .tflite file (its bytes 4 to 8 are TFL3)"],
+        hints=["give a .tflite file (its bytes 4 to 8 are TFL3) or an ONNX file"],
     )

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from toolchain.ir import Graph, verify
 from toolchain.passes.activations import fuse_activations
+from toolchain.passes.affine_weights import fold_affine_weights
+from toolchain.passes.annotations import spread_annotations
 from toolchain.passes.constants import fold_constants
 from toolchain.passes.dead_code import remove_dead_code
 from toolchain.passes.edges import channels_last_inputs, drop_float_edges
@@ -17,7 +19,7 @@ from toolchain.passes.padding import fold_padding
 from toolchain.passes.requantize import fold_requantisation
 from toolchain.passes.transposes import sink_transposes
 
-__all__ = ["PIPELINE", "channels_last_inputs", "drop_float_edges", "simplify"]
+__all__ = ["PIPELINE", "channels_last_inputs", "drop_float_edges", "simplify", "simplify_float"]
 
 Pass = Callable[[Graph], Graph]
 
@@ -52,4 +54,27 @@ def simplify(graph: Graph, check: bool = False) -> Graph:
         graph = rewrite(graph)
         if check:
             verify(graph)
+    return graph
+
+
+FLOAT_PIPELINE: tuple[Pass, ...] = (
+    spread_annotations,
+    sink_transposes,
+    remove_identities,
+    fold_affine_weights,
+    fuse_activations,
+    transposes_to_views,
+    remove_identities,
+    remove_dead_code,
+)
+
+
+def simplify_float(graph: Graph) -> Graph:
+    """Return a float graph without needless work; values stay but for the order of rounding.
+
+    Factors and offsets per channel (batch normalisation) move into weights, activations into the
+    operators before them, and transposes between channels first and channels last cancel.
+    """
+    for rewrite in FLOAT_PIPELINE:
+        graph = rewrite(graph)
     return graph

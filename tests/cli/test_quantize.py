@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.quantize.networks import float_cnn, float_graph, inputs
+from toolchain.cli import main
+from toolchain.importers import import_model
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any]]:
+    code = main([*map(str, words), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(float_cnn(1))
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "calib.npz"
+    np.savez(path, x=np.concatenate([case[0] for case in inputs(float_graph(1), 12, 0)]))
+    return path
+
+
+def test_a_float_model_becomes_an_int8_file_with_channels_last(
+    capsys: pytest.CaptureFixture[str], model: Path, data: Path, tmp_path: Path
+) -> None:
+    target, labels = tmp_path / "net.tflite", tmp_path / "labels.npy"
+    np.save(labels, np.zeros(12, np.int64))
+    code, envelope = call(
+        capsys, "quantize", model, "--data", data, "-o", target, "--eval", data, "--labels", labels
+    )
+    assert code == 0
+    graph = import_model(target)
+    assert graph.input_tensors[0].shape == (1, 16, 12, 3)
+    assert "transpose" not in {node.op.name for node in graph.nodes}
+    result = envelope["result"]
+    assert result["layers"][-1]["sqnr_db"] > 20
+    assert abs(result["top1_float"] - result["top1_int8"]) <= 2 / 12
+    assert "12 samples" in envelope["warnings"][0]
+
+
+def test_compile_of_a_float_model_tells_to_quantise(
+    capsys: pytest.CaptureFixture[str], model: Path
+) -> None:
+    code, envelope = call(capsys, "compile", model, "--board", "nucleo_f446re")
+    assert code == 2
+    assert envelope["error"]["code"] == "E202"
+    assert envelope["error"]["hints"][0].startswith(f"tessera quantize {model} --data")
+
+
+def bad_data(tmp_path: Path, kind: str) -> Path:
+    path = tmp_path / "bad.npy"
+    good = inputs(float_graph(1), 3, 0)
+    array = np.concatenate([case[0] for case in good])
+    match kind:
+        case "shape":
+            array = array[:, :, :5]
+        case "type":
+            array = array.astype(np.float64)
+        case "infinite":
+            array[2, 0, 0, 0] = np.inf
+        case "empty":
+            array = array[:0]
+    np.save(path, array)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("shape", "E112"), ("type", "E112"), ("infinite", "E115"), ("empty", "E112")]
+)
+def test_wrong_data_is_refused_and_nothing_written(
+    capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path, kind: str, code: str
+) -> None:
+    target = tmp_path / "net.tflite"
+    data = bad_data(tmp_path, kind)
+    exit_code, envelope = call(capsys, "quantize", model, "--data", data, "-o", target)
+    assert (exit_code, envelope["error"]["code"]) == (2, code)
+    assert not target.exists()
+
+
+def test_missing_data_is_named(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    code, envelope = call(capsys, "quantize", model)
+    assert (code, envelope["error"]["code"]) == (2, "E115")
+    assert "float32[N, 1, 3, 16, 12]" in envelope["error"]["what"]

@@ -1,0 +1,183 @@
+"""``tessera quantize``: a float model and sample inputs become an int8 ``.tflite`` file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from toolchain.cli.arguments import load_cases, model_argument
+from toolchain.cli.report import Reporter, common_options
+from toolchain.cli.table import print_table
+from toolchain.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolchain.ir import Array, Graph, Tensor
+    from toolchain.quantize import LayerError
+
+_ENOUGH = 100
+_REPORTED = 20  # cases that the report per layer runs
+_METHODS = ("percentile", "mse", "minmax", "entropy")
+
+
+@click.command()
+@model_argument()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Sample inputs as the model takes them: .npz, .npy or a folder of .npy.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="File to write. [MODEL_int8.tflite]"
+)
+@click.option(
+    "--method",
+    type=click.Choice(_METHODS),
+    default="percentile",
+    show_default=True,
+    help="How ranges are chosen.",
+)
+@click.option("--eval", "test", type=click.Path(path_type=Path), help="Inputs to compare on.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Their classes, .npy of integers.")
+@click.option("--keep-layout", is_flag=True, help="Keep channels-first inputs as they are.")
+@click.option("--per-layer", is_flag=True, help="Show the error of every layer.")
+@common_options
+def command(
+    reporter: Reporter,
+    model: Path,
+    data: Path | None,
+    output: Path | None,
+    method: str,
+    test: Path | None,
+    labels: Path | None,
+    keep_layout: bool,
+    per_layer: bool,
+) -> int:
+    """Quantise the float MODEL (ONNX) to int8 with sample inputs."""
+    from toolchain.exporters.tflite import export_tflite
+    from toolchain.importers import import_float
+    from toolchain.passes import channels_last_inputs, simplify
+    from toolchain.quantize import compare_layers, quantize, uncalibrated
+
+    graph = import_float(model)
+    if data is None and uncalibrated(graph):
+        raise _no_data(graph, model)
+    cases = sample_cases(data, graph.input_tensors) if data else []
+    if data and len(cases) < _ENOUGH:
+        reporter.warn(f"{len(cases)} samples; {_ENOUGH} to 500 give steadier ranges")
+    reporter.note(f"calibrating on {len(cases)} samples ({method})")
+    quantised = quantize(graph, cases, method)
+    tested = sample_cases(test, graph.input_tensors) if test else cases
+    errors = compare_layers(graph, quantised, tested[:_REPORTED]) if tested else []
+    _say_errors(reporter, errors, set(graph.outputs), per_layer)
+    accuracy = _accuracy(reporter, graph, quantised, tested, labels) if test and labels else {}
+    final = simplify(quantised if keep_layout else channels_last_inputs(quantised))
+    target = output or Path(f"{model.stem}_int8.tflite")
+    written = export_tflite(final)
+    _write(target, written)
+    shapes = ", ".join(f"{x.name} int8{list(x.shape)}" for x in final.input_tensors)
+    reporter.say(f"wrote {target} ({len(written):,} bytes), input {shapes}")
+    reporter.note(f"next: tessera compile {target} --board BOARD")
+    return reporter.result(
+        {
+            "output": str(target),
+            "bytes": len(written),
+            "samples": len(cases),
+            "method": method,
+            "inputs": [list(x.shape) for x in final.input_tensors],
+            "layers": [_facts(error) for error in errors],
+            **accuracy,
+        }
+    )
+
+
+def sample_cases(path: Path, tensors: Sequence[Tensor]) -> list[list[Array]]:
+    """Read float32 cases from a file, or from every ``.npy`` file of a folder, by name.
+
+    Raises:
+        UsageError: E111 if nothing can be read, E112 if arrays do not match the tensors.
+    """
+    if not path.is_dir():
+        return load_cases(path, tensors)
+    files = sorted(path.glob("*.npy"))
+    if not files:
+        raise UsageError("E111", "the folder holds no .npy files", where=str(path))
+    return [case for file in files for case in load_cases(file, tensors)]
+
+
+def _no_data(graph: Graph, model: Path) -> UsageError:
+    shapes = ", ".join(f"float32[N, {', '.join(map(str, x.shape))}]" for x in graph.input_tensors)
+    return UsageError(
+        "E115",
+        f"a float model needs sample inputs: --data with {shapes}",
+        where=str(model),
+        hints=[f"tessera quantize {model} --data calib.npz"],
+    )
+
+
+def _say_errors(
+    reporter: Reporter, errors: Sequence[LayerError], outputs: set[str], every: bool
+) -> None:
+    shown = [error for error in errors if every or error.tensor in outputs]
+    rows = [(e.tensor, e.op, f"{e.sqnr_db:.1f}", f"{e.cosine:.5f}") for e in shown]
+    if rows:
+        print_table(reporter, ("tensor", "operator", ">SQNR dB", ">cosine"), rows)
+
+
+def _facts(error: LayerError) -> dict[str, object]:
+    finite = error.sqnr_db if abs(error.sqnr_db) < 1e9 else None
+    return {
+        "tensor": error.tensor,
+        "op": error.op,
+        "sqnr_db": finite,
+        "cosine": float(error.cosine),
+    }
+
+
+def _accuracy(
+    reporter: Reporter,
+    graph: Graph,
+    quantised: Graph,
+    cases: Sequence[Sequence[Array]],
+    labels: Path,
+) -> dict[str, Any]:
+    """Return the share of cases whose greatest output is the label, float and int8."""
+    from toolchain.ir import run
+    from toolchain.quantize.report import integer_case
+    from toolchain.reference import run_float
+
+    classes = _classes(labels, len(cases))
+    right = {"float": 0, "int8": 0}
+    for case, label in zip(cases, classes, strict=True):
+        right["float"] += int(run_float(graph, case)[0].argmax()) == label
+        right["int8"] += int(run(quantised, integer_case(quantised, case))[0].argmax()) == label
+    shares = {name: count / len(classes) for name, count in right.items()}
+    reporter.say(f"top-1: float {shares['float']:.2%}, int8 {shares['int8']:.2%}")
+    return {"top1_float": shares["float"], "top1_int8": shares["int8"]}
+
+
+def _classes(path: Path, count: int) -> list[int]:
+    import numpy as np
+
+    try:
+        classes = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError("E111", f"cannot read labels: {error}", where=str(path)) from None
+    is_list = isinstance(classes, np.ndarray) and classes.shape == (count,)
+    if not is_list or classes.dtype.kind not in "iu":
+        raise UsageError("E112", f"{count} integers are needed as labels", where=str(path))
+    return [int(label) for label in classes]
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file in one step, so that nobody sees half of it."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(data)
+        Path(file.name).replace(path)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UsageError("E106", f"cannot write: {why}", where=str(path)) from None

@@ -1,0 +1,247 @@
+"""Read an ONNX file into a float graph; every defect of the file ends in one `ModelError`.
+
+Operators that are not supported are collected, all of them, with the reason. Activations that a
+QDQ file quantises carry their quantisation in the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolchain.errors import ModelError
+from toolchain.importers import onnx_math as calc
+from toolchain.importers import onnx_moves as moves
+from toolchain.importers import onnx_weighted as weighted
+from toolchain.importers.onnx_builder import Builder, OnnxNode, UnsupportedError, Value
+from toolchain.importers.onnx_constants import FOLDABLE, dequantized, fold
+from toolchain.importers.onnx_file import (
+    attributes,
+    initialisers,
+    input_shape,
+    open_onnx,
+    opset_of,
+)
+from toolchain.ir import Graph
+from toolchain.numerics import Activation
+from toolchain.ops import (
+    Add,
+    AveragePool2D,
+    HardSwish,
+    Logistic,
+    LogSoftmax,
+    Maximum,
+    MaxPool2D,
+    Minimum,
+    Relu,
+    Softmax,
+    Sub,
+    Tanh,
+)
+from toolchain.passes import simplify_float
+from toolchain.reference import verify_float
+
+_MAX_LISTED = 40
+_DEFECTS = (ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError)
+
+READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
+    "Add": calc.binary(Add()),
+    "ArgMax": calc.arg_max,
+    "AveragePool": weighted.pool(AveragePool2D),
+    "BatchNormalization": calc.batch_normalization,
+    "Cast": calc.identity,
+    "Clip": calc.clip,
+    "Concat": moves.concat,
+    "Conv": weighted.conv,
+    "ConvTranspose": weighted.conv_transpose,
+    "DequantizeLinear": calc.dequantize_linear,
+    "Div": calc.div,
+    "Dropout": calc.identity,
+    "Flatten": moves.flatten,
+    "Gather": moves.gather,
+    "Gemm": weighted.gemm,
+    "GlobalAveragePool": weighted.global_average_pool,
+    "GlobalMaxPool": weighted.global_max_pool,
+    "HardSigmoid": calc.hard_sigmoid,
+    "HardSwish": calc.unary(HardSwish()),
+    "Identity": calc.identity,
+    "LeakyRelu": calc.leaky_relu,
+    "LogSoftmax": calc.softmax(LogSoftmax),
+    "MatMul": weighted.matmul,
+    "Max": calc.folded(Maximum()),
+    "MaxPool": weighted.pool(MaxPool2D),
+    "Min": calc.folded(Minimum()),
+    "Mul": calc.mul,
+    "Neg": calc.neg,
+    "PRelu": calc.prelu,
+    "Pad": moves.pad,
+    "QuantizeLinear": calc.quantize_linear,
+    "ReduceMean": calc.reduce_mean,
+    "Relu": calc.unary(Relu(Activation.RELU)),
+    "Reshape": moves.reshape,
+    "Resize": moves.resize,
+    "Sigmoid": calc.unary(Logistic()),
+    "Slice": moves.slice_,
+    "Softmax": calc.softmax(Softmax),
+    "Split": moves.split,
+    "Squeeze": moves.squeeze,
+    "Sub": calc.binary(Sub()),
+    "Sum": calc.folded(Add()),
+    "Tanh": calc.unary(Tanh()),
+    "Transpose": moves.transpose,
+    "Unsqueeze": moves.unsqueeze,
+    "Upsample": moves.resize,
+}
+
+
+def import_onnx(data: bytes, name: str, folder: Path | None = None) -> Graph:
+    """Return the float graph of an ONNX file.
+
+    Inputs and outputs keep the file's order of axes; inside, maps are channels last.
+
+    Args:
+        data: the file.
+        name: the graph's name.
+        folder: where external data may lie.
+
+    Raises:
+        ModelError: E204 damaged file, E206 illegal operator, E207 shapes that are not fixed, E208
+            inputs that are not float32, E209 opset, E210 unsupported operators, all of them, E212
+            external data.
+    """
+    model = open_onnx(data)
+    walk = _Walk(model, folder)
+    for index, proto in enumerate(model.graph.node):
+        walk.visit(index, proto)
+    walk.refuse()
+    return verify_float(simplify_float(walk.graph(name)))
+
+
+class _Walk:
+    """One pass over the nodes, in the file's order."""
+
+    def __init__(self, model: Any, folder: Path | None) -> None:
+        self.model, self.folder, self.opset = model, folder, opset_of(model)
+        self.build = Builder()
+        self.refused: list[str] = []
+        self.unknown: set[str] = set()  # outputs of refused nodes
+        self.build.values.update(initialisers(model, folder))
+        given = (v for v in model.graph.input if v.name not in self.build.values)
+        self.inputs = [self.build.input(v.name, input_shape(v)) for v in given]
+
+    def visit(self, index: int, proto: Any) -> None:
+        """Read one node: a constant, or an operator of the graph."""
+        names = tuple(proto.input)
+        known = {n: self._value(n, index, proto) for n in names if n and n not in self.unknown}
+        poisoned = any(n in self.unknown for n in names)
+        inputs = tuple(known.get(n) for n in names)
+        try:
+            if proto.op_type not in READERS and proto.op_type not in FOLDABLE | {"Constant"}:
+                raise UnsupportedError("")
+            if poisoned:
+                self.unknown.update(proto.output)
+            elif not self._constant(proto, inputs):
+                self._operator(index, proto, names, inputs)
+        except UnsupportedError as error:
+            label = (proto.output[0] if proto.output else "?")[:60]
+            why = f": {error}" if str(error) else ""
+            self.refused.append(f'{proto.op_type} at #{index} "{label}"{why}')
+            self.unknown.update(proto.output)
+        except _DEFECTS as error:
+            where = f"{proto.op_type} at #{index}"
+            raise ModelError("E206", f"illegal operator: {error}", where=where) from None
+
+    def _value(self, name: str, index: int, proto: Any) -> Value:
+        if name not in self.build.values:
+            raise ModelError(
+                "E205",
+                f'reads "{name[:60]}" before it is made',
+                where=f"{proto.op_type} at #{index}",
+            )
+        return self.build.values[name]
+
+    def _constant(self, proto: Any, inputs: tuple[Value | None, ...]) -> bool:
+        """Compute a node at once if it depends on constants alone."""
+        values = self.build.values
+        if proto.op_type == "Constant":
+            values[proto.output[0]] = _literal(attributes(proto, self.folder))
+            return True
+        if proto.op_type == "Shape":
+            extra = attributes(proto)
+            shape = self.build.shape(next(v for v in inputs if v is not None))
+            part = shape[extra.get("start", 0) : extra.get("end", len(shape))]
+            values[proto.output[0]] = np.array(part, np.int64)
+            return True
+        constants = [v for v in inputs if not isinstance(v, str)]
+        if len(constants) < len(inputs) or not inputs:
+            return False
+        if proto.op_type == "DequantizeLinear":
+            self._dequantize(proto, constants)
+            return True
+        if proto.op_type not in FOLDABLE:
+            return False
+        results = fold(proto, self.opset, constants)
+        values.update(zip(proto.output, results, strict=True))
+        return True
+
+    def _dequantize(self, proto: Any, constants: list[Any]) -> None:
+        zero = constants[2] if len(constants) > 2 else None
+        axis = int(attributes(proto).get("axis", 1))
+        real, quant = dequantized(constants[0], constants[1], zero, axis)
+        self.build.values[proto.output[0]] = real
+        if quant is not None:
+            self.build.quants[proto.output[0]] = quant
+
+    def _operator(
+        self, index: int, proto: Any, names: tuple[str, ...], inputs: tuple[Value | None, ...]
+    ) -> None:
+        reader = READERS.get(proto.op_type)
+        if reader is None:
+            raise UnsupportedError("of values that are computed")
+        outputs = tuple(name for name in proto.output if name)
+        extra = attributes(proto, self.folder)
+        node = OnnxNode(proto.op_type, index, self.opset, names, inputs, outputs, extra, self.build)
+        # Dropout and others may name further outputs, which nobody may read.
+        self.build.values.update(zip(outputs, reader(node), strict=False))
+
+    def refuse(self) -> None:
+        """Raise E210 with every operator that was refused."""
+        if not self.refused:
+            return
+        more = len(self.refused) - _MAX_LISTED
+        listed = self.refused[:_MAX_LISTED] + ([f"and {more} more"] if more > 0 else [])
+        total = len(self.model.graph.node)
+        raise ModelError(
+            "E210",
+            f"{len(self.refused)} of {total} operators are not supported: " + "; ".join(listed),
+            numbers={"unsupported": len(self.refused), "operators": total},
+            hints=["tessera ops"],
+        )
+
+    def graph(self, name: str) -> Graph:
+        """Return the graph as it was read."""
+        outputs = []
+        for output in self.model.graph.output:
+            value = self.build.values.get(output.name)
+            if not isinstance(value, str) or value in self.inputs:
+                raise ModelError("E205", f'graph output "{output.name}" is not computed')
+            outputs.append(value)
+        if not self.inputs or len(set(outputs)) < len(outputs):
+            raise ModelError("E205", "the graph needs inputs, and outputs that differ")
+        return self.build.graph(name, self.inputs, outputs)
+
+
+def _literal(extra: Mapping[str, Any]) -> Any:
+    """Return the value of a Constant node."""
+    for key, dtype in (
+        ("value_float", np.float32), ("value_floats", np.float32),
+        ("value_int", np.int64), ("value_ints", np.int64),
+    ):  # fmt: skip
+        if key in extra:
+            return np.array(extra[key], dtype)
+    if "value" not in extra:
+        raise UnsupportedError("of this kind")
+    return extra["value"]

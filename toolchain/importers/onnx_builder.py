@@ -1,0 +1,202 @@
+"""The float graph as it grows from an ONNX file.
+
+Tensors keep the file's order of axes (NCHW); operators that need channels last are put between two
+transposes. Those meet, cancel and sink in `toolchain.passes.transposes` afterwards, so that no
+reader of an operator knows anything about layouts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from toolchain.errors import ModelError
+from toolchain.importers.tflite_file import short
+from toolchain.ir import Array, DType, Graph, Node, Operands, Quant, Tensor, constant
+from toolchain.numerics import Activation
+from toolchain.ops import Op, Relu, Transpose
+from toolchain.reference import infer_float
+
+Value = str | Array
+"""What an ONNX name stands for: a tensor of the graph, or a known constant."""
+
+
+class UnsupportedError(Exception):
+    """An operator, or this use of it, has no counterpart."""
+
+
+@dataclass
+class Builder:
+    """Tensors and nodes so far, and what every ONNX name stands for."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+    quants: dict[str, Quant] = field(default_factory=dict)  # of constants that DQ nodes made
+
+    def input(self, name: str, shape: tuple[int, ...]) -> str:
+        """Add a graph input."""
+        self.tensors[name] = Tensor(name, shape, DType.FLOAT32)
+        self.values[name] = name
+        return name
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        """Return the shape of a tensor or constant."""
+        return self.tensors[value].shape if isinstance(value, str) else value.shape
+
+    def constant(self, data: Array, quant: Quant | None = None) -> str:
+        """Add a float32 constant."""
+        name = self._unused(f"constant_{len(self.tensors)}")
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(data, np.float32).reshape(np.shape(data))
+        if not np.isfinite(values).all():
+            raise UnsupportedError("of a constant that is not finite")
+        self.tensors[name] = constant(name, values, quant)
+        return name
+
+    def add(
+        self, op: Op, inputs: Sequence[str], label: str = "", dtype: DType | None = None
+    ) -> str:
+        """Add a node with one output and return the output's name."""
+        (name,) = self.add_many(op, inputs, [label], dtype)
+        return name
+
+    def add_many(
+        self, op: Op, inputs: Sequence[str], labels: Sequence[str], dtype: DType | None = None
+    ) -> list[str]:
+        """Add a node and return the names of its outputs."""
+        given = tuple(self.tensors[name] for name in inputs)
+        guess = tuple(Tensor("guess", (), dtype or DType.FLOAT32) for _ in labels)
+        types = infer_float(op, Operands(given, guess))
+        index = len(self.nodes)
+        names = []
+        for label, made in zip(labels, types, strict=True):
+            name = self._unused(label or f"{op.name}_{index}:out")
+            self.tensors[name] = Tensor(name, made.shape, made.dtype)
+            names.append(name)
+        self.nodes.append(Node(f"{op.name}_{index}", op, tuple(inputs), tuple(names)))
+        return names
+
+    def transposed(self, name: str, perm: Sequence[int]) -> str:
+        """Return ``name`` with its axes permuted; nothing is added if they stay."""
+        order = tuple(int(axis) for axis in perm)
+        if order == tuple(range(len(order))):
+            return name
+        return self.add(Transpose(order), [name])
+
+    def channels_last(self, name: str) -> str:
+        """Return a map (N, C, ...) as (N, ..., C)."""
+        rank = len(self.tensors[name].shape)
+        return self.transposed(name, (0, *range(2, rank), 1))
+
+    def channels_first(self, name: str) -> str:
+        """Return a map (N, ..., C) as (N, C, ...)."""
+        rank = len(self.tensors[name].shape)
+        return self.transposed(name, (0, rank - 1, *range(1, rank - 1)))
+
+    def rounded(self, name: str, quant: Quant) -> str:
+        """Return a tensor of the values of ``name`` that carries ``quant``."""
+        tensor = self.tensors[name]
+        if tensor.quant == quant:
+            return name
+        if tensor.quant is None and not tensor.is_constant:
+            self.tensors[name] = replace(tensor, quant=quant)
+            return name
+        copy = self.add(Relu(Activation.NONE), [name])
+        self.tensors[copy] = replace(self.tensors[copy], quant=quant)
+        return copy
+
+    def graph(self, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> Graph:
+        """Return the graph."""
+        graph = Graph(name, tuple(self.nodes), self.tensors, tuple(inputs), tuple(outputs))
+        return graph.with_nodes(graph.nodes)
+
+    def _unused(self, name: str) -> str:
+        base, copy = name, 0
+        while name in self.tensors:
+            copy += 1
+            name = f"{base}_{copy}"
+        return name
+
+
+@dataclass(frozen=True)
+class OnnxNode:
+    """One node of the file, with its inputs resolved."""
+
+    kind: str
+    index: int
+    opset: int
+    names: tuple[str, ...]
+    inputs: tuple[Value | None, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+    build: Builder
+
+    @property
+    def where(self) -> str:
+        """Return the node's place for a message."""
+        return f'{self.kind} at #{self.index} "{short(self.outputs[0]) if self.outputs else "?"}"'
+
+    def value(self, index: int) -> Value:
+        """Return a required input."""
+        value = self.inputs[index] if index < len(self.inputs) else None
+        if value is None:
+            raise UnsupportedError(f"input {index} is missing")
+        return value
+
+    def tensor(self, index: int) -> str:
+        """Return a required input as a tensor, made from a constant where it is one."""
+        value = self.value(index)
+        return value if isinstance(value, str) else self.build.constant(value)
+
+    def known(self, index: int) -> Array | None:
+        """Return an optional input that must be constant, ``None`` if it is absent."""
+        value = self.inputs[index] if index < len(self.inputs) else None
+        if isinstance(value, str):
+            raise UnsupportedError(f"input {index} is computed; it must be constant")
+        return value
+
+    def needed(self, index: int) -> Array:
+        """Return a required constant input."""
+        value = self.known(index)
+        if value is None:
+            raise UnsupportedError(f"input {index} is missing")
+        return value
+
+    def weight_quant(self, axis: int) -> Quant | None:
+        """Return the quantisation that the weights had in the file, channels along ``axis``."""
+        quant = self.build.quants.get(self.names[1])
+        return quant if quant is None or quant.axis is None else replace(quant, axis=axis)
+
+    def shape(self, index: int = 0) -> tuple[int, ...]:
+        """Return the shape of an input."""
+        return self.build.shape(self.value(index))
+
+    def integers(self, name: str, index: int | None = None) -> list[int] | None:
+        """Return integers that are an attribute, or an input in later opsets."""
+        if name in self.attributes:
+            value = self.attributes[name]
+            return [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)]
+        if index is None or self.known(index) is None:
+            return None
+        return [int(v) for v in self.needed(index).reshape(-1)]
+
+    def axis(self, axis: int, rank: int | None = None) -> int:
+        """Return an axis counted from the front."""
+        rank = len(self.shape()) if rank is None else rank
+        if not -rank <= axis < rank:
+            raise UnsupportedError(f"axis {axis} of a tensor of rank {rank}")
+        return axis % rank
+
+    def error(self, why: str) -> ModelError:
+        """Return the error for a node that is not legal."""
+        return ModelError("E206", why, where=self.where)
+
+
+def elements(shape: Sequence[int]) -> int:
+    """Return the number of elements of ``shape``."""
+    return math.prod(shape)

@@ -1,0 +1,17 @@
+"""Post-training quantisation: a float graph and sample inputs become an int8 graph."""
+
+from toolchain.quantize.activations import uncalibrated
+from toolchain.quantize.calibrate import METHODS, calibrate
+from toolchain.quantize.integer import quantize_graph
+from toolchain.quantize.quantizer import quantize
+from toolchain.quantize.report import LayerError, compare_layers
+
+__all__ = [
+    "METHODS",
+    "LayerError",
+    "calibrate",
+    "compare_layers",
+    "quantize",
+    "quantize_graph",
+    "uncalibrated",
+]

@@ -1,0 +1,56 @@
+"""Integers for weights and biases."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from toolchain.ir import Array, Quant
+
+_LEVELS = 127
+_SHRINKS = np.linspace(1.0, 0.7, 31)
+_MAX_BIAS = 2**30  # leaves as much again for the sum of products
+
+Floats = npt.NDArray[np.float64]
+
+
+def weight_quant(weights: Array, axis: int, least: Floats) -> Quant:
+    """Return a symmetric scale per channel with the least squared error.
+
+    Args:
+        weights: float values.
+        axis: of the output channels.
+        least: scales that must not be undercut (so that biases fit), shape (channels,).
+    """
+    rows = np.moveaxis(weights.astype(np.float64), axis, 0).reshape(weights.shape[axis], -1)
+    widest = np.abs(rows).max(axis=1) / _LEVELS
+    widest = np.where(widest > np.finfo(np.float32).tiny, widest, 1.0 / _LEVELS)
+    candidates = np.stack([widest * shrink for shrink in _SHRINKS])
+    errors = np.stack([_error(rows, scale) for scale in candidates])
+    best = candidates[errors.argmin(axis=0), np.arange(len(widest))]
+    scales = np.maximum(best, least).astype(np.float32)
+    return Quant(tuple(float(s) for s in scales), (0,) * len(scales), axis)
+
+
+def _error(rows: Floats, scale: Floats) -> Floats:
+    codes = np.clip(np.rint(rows / scale[:, None]), -_LEVELS, _LEVELS)
+    errors: Floats = np.square(codes * scale[:, None] - rows).sum(axis=1)
+    return errors
+
+
+def least_scales(bias: Floats, x_scale: float) -> Floats:
+    """Return the weight scales from which on a bias in ``x_scale * scale`` fits its integer."""
+    scales: Floats = np.abs(bias) / (_MAX_BIAS * x_scale)
+    return scales
+
+
+def integers(values: Array, quant: Quant) -> Array:
+    """Return int8 codes, half to even."""
+    shape = [1] * values.ndim
+    if quant.axis is not None:
+        shape[quant.axis] = -1
+    scale = np.array(quant.scales, np.float64).reshape(shape)
+    zero = np.array(quant.zero_points).reshape(shape)
+    low = -_LEVELS if not any(quant.zero_points) else -128
+    codes = np.rint(values.astype(np.float64) / scale) + zero
+    return np.asarray(np.clip(codes, low, 127), np.int8)
