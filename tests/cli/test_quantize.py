@@ -76,7 +76,7 @@ def bad_data(tmp_path: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [("shape", "E112"), ("type", "E112"), ("infinite", "E115"), ("empty", "E112")]
+    ("kind", "code"), [("shape", "E122"), ("type", "E122"), ("infinite", "E115"), ("empty", "E122")]
 )
 def test_wrong_data_is_refused_and_nothing_written(
     capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path, kind: str, code: str

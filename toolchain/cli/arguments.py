@@ -43,16 +43,16 @@ def load_cases(path: Path, tensors: Sequence[Tensor]) -> list[list[Array]]:
         N cases of one array per tensor.
 
     Raises:
-        UsageError: E111 if the file cannot be read, E112 if arrays do not match the tensors.
+        UsageError: E121 if the file cannot be read, E122 if arrays do not match the tensors.
     """
     arrays = _read(path, [tensor.name for tensor in tensors])
     if len(arrays) != len(tensors):
         raise UsageError(
-            "E112", f"{len(tensors)} arrays are needed, the file has {len(arrays)}", where=str(path)
+            "E122", f"{len(tensors)} arrays are needed, the file has {len(arrays)}", where=str(path)
         )
     shaped = [_shaped(a, t, path) for a, t in zip(arrays, tensors, strict=True)]
     if len({len(array) for array in shaped}) != 1:
-        raise UsageError("E112", "the arrays hold different numbers of cases", where=str(path))
+        raise UsageError("E122", "the arrays hold different numbers of cases", where=str(path))
     return [list(case) for case in zip(*shaped, strict=True)]
 
 
@@ -79,7 +79,7 @@ def _read(path: Path, names: Sequence[str]) -> list[Array]:
     try:
         loaded = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UsageError("E111", f"cannot read arrays: {error}", where=str(path)) from None
+        raise UsageError("E121", f"cannot read arrays: {error}", where=str(path)) from None
     if isinstance(loaded, np.ndarray):
         return [loaded]
     with loaded:
@@ -93,7 +93,7 @@ def _shaped(array: Array, tensor: Tensor, path: Path) -> Array:
     without_batch = shape[1:] if shape[:1] == (1,) else shape
     if array.shape[1:] not in (shape, without_batch) or array.dtype != dtype or not len(array):
         raise UsageError(
-            "E112",
+            "E122",
             f'"{tensor.name}" needs an array {dtype}[N, {", ".join(map(str, shape))}], '
             f"not {array.dtype}{list(array.shape)}",
             where=str(path),

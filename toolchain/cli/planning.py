@@ -58,7 +58,7 @@ def wish(max_ram: int | None, max_macs: str | None) -> Wish:
     """Return the options' values, parsed.
 
     Raises:
-        UsageError: E113 if ``max_macs`` is not a factor.
+        UsageError: E123 if ``max_macs`` is not a factor.
     """
     return Wish(max_ram, None if max_macs is None else parse_factor(max_macs))
 
@@ -67,7 +67,7 @@ def parse_factor(text: str) -> float:
     """Return a factor such as ``"1.1x"`` or ``"1.1"``."""
     match = _FACTOR.fullmatch(text.strip())
     if match is None:
-        raise UsageError("E113", f'"{text}" is not a factor', hints=["--max-macs 1.1x"])
+        raise UsageError("E123", f'"{text}" is not a factor', hints=["--max-macs 1.1x"])
     return float(match[1])
 
 

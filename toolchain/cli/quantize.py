@@ -98,13 +98,13 @@ def sample_cases(path: Path, tensors: Sequence[Tensor]) -> list[list[Array]]:
     """Read float32 cases from a file, or from every ``.npy`` file of a folder, by name.
 
     Raises:
-        UsageError: E111 if nothing can be read, E112 if arrays do not match the tensors.
+        UsageError: E121 if nothing can be read, E122 if arrays do not match the tensors.
     """
     if not path.is_dir():
         return load_cases(path, tensors)
     files = sorted(path.glob("*.npy"))
     if not files:
-        raise UsageError("E111", "the folder holds no .npy files", where=str(path))
+        raise UsageError("E121", "the folder holds no .npy files", where=str(path))
     return [case for file in files for case in load_cases(file, tensors)]
 
 
@@ -165,10 +165,10 @@ def _classes(path: Path, count: int) -> list[int]:
     try:
         classes = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UsageError("E111", f"cannot read labels: {error}", where=str(path)) from None
+        raise UsageError("E121", f"cannot read labels: {error}", where=str(path)) from None
     is_list = isinstance(classes, np.ndarray) and classes.shape == (count,)
     if not is_list or classes.dtype.kind not in "iu":
-        raise UsageError("E112", f"{count} integers are needed as labels", where=str(path))
+        raise UsageError("E122", f"{count} integers are needed as labels", where=str(path))
     return [int(label) for label in classes]
 
 

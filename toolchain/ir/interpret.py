@@ -22,7 +22,7 @@ def run(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
         One array per graph output.
 
     Raises:
-        UsageError: E110 if the number, shape or dtype of the inputs is wrong.
+        UsageError: E126 if the number, shape or dtype of the inputs is wrong.
     """
     values = trace(graph, inputs)
     return [values[name] for name in graph.outputs]
@@ -31,7 +31,7 @@ def run(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
 def trace(graph: Graph, inputs: Sequence[Array]) -> Mapping[str, Array]:
     """Run ``graph`` on one case and return every tensor by name, constants included."""
     if len(inputs) != len(graph.inputs):
-        raise UsageError("E110", f"{len(graph.inputs)} inputs are needed, {len(inputs)} given")
+        raise UsageError("E126", f"{len(graph.inputs)} inputs are needed, {len(inputs)} given")
     values: dict[str, Array] = {
         name: tensor.data for name, tensor in graph.tensors.items() if tensor.data is not None
     }
@@ -47,7 +47,7 @@ def trace(graph: Graph, inputs: Sequence[Array]) -> Mapping[str, Array]:
 def _checked(tensor: Tensor, value: Array) -> Array:
     if value.shape != tensor.shape or value.dtype != tensor.dtype.numpy:
         raise UsageError(
-            "E110",
+            "E126",
             f"input must be {tensor.dtype.value}{list(tensor.shape)}, "
             f"not {value.dtype}{list(value.shape)}",
             where=f'input "{tensor.name}"',

@@ -25,15 +25,15 @@ def trace_float(graph: Graph, inputs: Sequence[Array]) -> Mapping[str, Array]:
         inputs: one float32 array per graph input, of its shape.
 
     Raises:
-        UsageError: E110 if number, shape or type of the inputs is wrong.
+        UsageError: E126 if number, shape or type of the inputs is wrong.
     """
     if len(inputs) != len(graph.inputs):
-        raise UsageError("E110", f"{len(graph.inputs)} inputs are needed, {len(inputs)} given")
+        raise UsageError("E126", f"{len(graph.inputs)} inputs are needed, {len(inputs)} given")
     values: dict[str, Array] = {n: _constant(t) for n, t in graph.tensors.items() if t.is_constant}
     for tensor, value in zip(graph.input_tensors, inputs, strict=True):
         if value.shape != tensor.shape or value.dtype != tensor.dtype.numpy:
             raise UsageError(
-                "E110",
+                "E126",
                 f"input must be {tensor.dtype.value}{list(tensor.shape)}, "
                 f"not {value.dtype}{list(value.shape)}",
                 where=f'input "{tensor.name}"',

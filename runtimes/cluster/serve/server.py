@@ -83,7 +83,7 @@ def serve(
     except ImportError as error:
         listener.close()
         raise ToolError(
-            "E604",
+            "E606",
             f"the server needs the package {error.name}",
             hints=['pip install "tessera[cluster-serve]"'],
         ) from error
