@@ -9,6 +9,8 @@
  */
 #include "net.h"
 
+#include <string.h>
+
 #include "net_kernels.h"
 #include "net_weights.h"
 
@@ -32,6 +34,11 @@ void tsr_mark(int layer);
 /* uint64_t aligns the arena for every element type. */
 static uint64_t arena_words[52];
 #define arena ((uint8_t *)arena_words)
+
+void net_init(void)
+{
+    memset(arena_words, 0, sizeof arena_words);
+}
 
 int8_t *net_input_0(void)
 {
