@@ -452,6 +452,23 @@ TSR_INLINE int8_t tsr_round_twice(int32_t twice, int32_t multiplier, int shift, 
     return tsr_sat8(sum >> shift);
 }
 
+/* A bias of 20 bits and an extra of 12 that share a word. */
+TSR_INLINE int32_t tsr_bias(int32_t word)
+{
+    return word >> 12;
+}
+
+/* 256 times the bias and less than 256 more: what it adds ends below the accumulator. */
+TSR_INLINE int32_t tsr_bias_256(int32_t word)
+{
+    return word >> 4;
+}
+
+TSR_INLINE int32_t tsr_extra(int32_t word)
+{
+    return (int32_t)((uint32_t)word << 20) >> 20;
+}
+
 /* 256 times the accumulator of the high filter of a pair. */
 TSR_INLINE int32_t tsr_minus(int32_t both, int32_t low)
 {

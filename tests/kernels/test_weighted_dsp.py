@@ -76,7 +76,7 @@ def test_the_portable_text_is_exact_and_defined(
 @pytest.mark.parametrize("make", MAKERS)
 def test_the_random_layers_reach_every_formula(make: Make) -> None:
     modes = {variant[1] for variant in variants(make)}
-    assert modes == {"linear", "signed", "general"}
+    assert modes == {"lean", "linear", "signed", "general"}
 
 
 def test_the_random_layers_reach_every_block() -> None:

@@ -67,6 +67,7 @@ class DepthwiseDsp:
             "pairs": paired // 2,
             "last": paired % 2,
             "taps": tables["weights"].shape[1],
+            "extra": "extra" in tables,
         }
         helper: dict[str, Number] = {
             "kernel": geometry.kernel,
@@ -107,14 +108,19 @@ def _filters(lowered: Lowered) -> Int64:
 def _packed(lowered: Lowered) -> tuple[dict[str, Array], OutputStage] | None:
     """Return the kernel's tables and output stage, ``None`` if sums could overflow."""
     tables, n, filters = lowered.tables, lowered.numbers, _filters(lowered)
-    bias, low, high = reachable(filters, tables["bias"].astype(np.int64), integer(n, "x_zero"))
-    output = choose(filters_of(n, tables["multiplier"], tables["shift"], low, high))
-    start, reach = folded(bias, low, high, output)
-    if reach.max() >= 2**31:
+    bias, low, high = reach = reachable(
+        filters, tables["bias"].astype(np.int64), integer(n, "x_zero")
+    )
+    output = choose(filters_of(n, tables["multiplier"], tables["shift"], reach))
+    start, far = folded(bias, low, high, output)
+    if far.max() >= 2**31:
         return None
     packed: dict[str, Array] = {
         "weights": (filters * ~output.constant[:, None]).astype(np.int8),
-        "stage": np.stack([start, output.multiplier], 1).astype(np.int32),
-        "extra": output.extra.astype(np.int16),
     }
+    if output.lean:
+        start = output.shared(start)
+    packed["stage"] = np.stack([start, output.multiplier], 1).astype(np.int32)
+    if not output.lean:
+        packed["extra"] = output.extra.astype(np.int16)
     return packed, output

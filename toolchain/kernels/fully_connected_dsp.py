@@ -41,6 +41,7 @@ class FullyConnectedDsp:
             "units": units,
             "steps": -(-depth // 4),
             "groups": groups,
+            "stage_words": packed.stage.shape[1],
         }
         tables = {"weights": _interleave(packed.weights, units // 4), "stage": packed.stage}
         return Specialised(numbers, tables, in_order=True, helpers=_helpers(packed, groups, depth))

@@ -2,11 +2,13 @@
 
 TFLite's requantisation rounds twice. For the accumulators that a filter can reach it is still only
 a step function with at most 255 steps, so a cheaper formula is exact if it has the same steps.
-Three formulas, the cheapest that is exact for all filters of a node is taken:
+Four formulas, the cheapest that is exact for all filters of a node is taken:
 
-* ``linear``: ``(acc * M / 2**32 + C) >> S``. Zero point and rounding are folded into the bias; a
-  small ``C`` tunes where the steps fall. It serves outputs that never lie below their zero point
-  (a fused ReLU): below zero, double rounding is not one line.
+* ``lean``: ``(acc * M / 2**32 + C) >> S``. Zero point and rounding are folded into the bias; a
+  small ``C`` tunes where the steps fall. It has 12 bits and shares a word with a bias of 20 bits.
+  It serves outputs that never lie below their zero point (a fused ReLU): below zero, double
+  rounding is not one line.
+* ``linear``: the same with 16 bits for ``C`` and 32 for the bias.
 * ``signed``: the two roundings in six instructions, for right shifts of 1 to 22.
 * ``general``: as the portable kernels do it.
 """
@@ -28,6 +30,9 @@ Mask = npt.NDArray[np.bool_]
 
 _MAX_SHIFT = 22
 _TUNING = np.arange(-8192, 8192)
+_LEAN_BITS = 12
+_LEAN_TUNING = np.arange(-(1 << _LEAN_BITS >> 1), 1 << _LEAN_BITS >> 1)
+_LEAN_START = 1 << 31 - _LEAN_BITS
 _FAR = 2**15 - 8192
 _NEAR = (0, *(sign * (3 << i) // 2 for i in range(9) for sign in (1, -1)))
 
@@ -35,6 +40,7 @@ _NEAR = (0, *(sign * (3 << i) // 2 for i in range(9) for sign in (1, -1)))
 class Mode(Enum):
     """The formulas, cheapest first; the value is the name that the templates know."""
 
+    LEAN = "lean"
     LINEAR = "linear"
     SIGNED = "signed"
     GENERAL = "general"
@@ -47,6 +53,7 @@ class Filters:
     Attributes:
         multiplier: shape (N,), ``0 <= q < 2**31``.
         shift: shape (N,), as `toolchain.numerics.requantize` takes it.
+        start: shape (N,), the bias.
         low: shape (N,), least accumulator, bias included.
         high: shape (N,), greatest accumulator.
         zero: zero point of the output.
@@ -55,6 +62,7 @@ class Filters:
 
     multiplier: Int64
     shift: Int64
+    start: Int64
     low: Int64
     high: Int64
     zero: int
@@ -67,11 +75,11 @@ class OutputStage:
 
     Attributes:
         mode: the formula.
-        shift: the common shift ``S`` of ``linear``, else 0.
+        shift: the common shift ``S`` of ``lean`` and ``linear``, else 0.
         bias: shape (N,), to be added to the filters' biases.
         multiplier: shape (N,), int32.
-        extra: shape (N,), int16: ``C`` of ``linear``, the right shift of ``signed``, the shift of
-            ``general``.
+        extra: shape (N,), int16: ``C`` of ``linear`` (of ``lean``: 12 bits), the right shift of
+            ``signed``, the shift of ``general``.
         constant: shape (N,), filters that reach one output only: their products and own bias must
             be left out.
         zero: zero point of the output.
@@ -88,6 +96,15 @@ class OutputStage:
     bounds: tuple[int, int]
 
     @property
+    def lean(self) -> bool:
+        """Tell whether an extra shares a word with its bias."""
+        return self.mode is Mode.LEAN
+
+    def shared(self, start: Int64) -> Int64:
+        """Return the words of ``lean``: 20 bits of bias above 12 bits of ``C``."""
+        return (start << _LEAN_BITS) | (self.extra & (1 << _LEAN_BITS) - 1)
+
+    @property
     def numbers(self) -> dict[str, Number]:
         """Return the literals of the templates' output stage."""
         return {
@@ -100,13 +117,24 @@ class OutputStage:
 
 
 def filters_of(
-    numbers: Mapping[str, Number], multiplier: Int64, shift: Int64, low: Int64, high: Int64
+    numbers: Mapping[str, Number],
+    multiplier: Int64,
+    shift: Int64,
+    reach: tuple[Int64, Int64, Int64],
 ) -> Filters:
-    """Collect a weighted node's requantisation; scalars are repeated for all filters."""
+    """Collect a weighted node's requantisation; scalars are repeated for all filters.
+
+    Args:
+        numbers: the node's output range and zero point.
+        multiplier: scalar or shape (N,).
+        shift: scalar or shape (N,).
+        reach: bias, least and greatest accumulator, each of shape (N,).
+    """
+    start, low, high = reach
     zero, least, greatest = (integer(numbers, key) for key in ("y_zero", "y_min", "y_max"))
     q = np.broadcast_to(multiplier.astype(np.int64), low.shape)
     s = np.broadcast_to(shift.astype(np.int64), low.shape)
-    return Filters(q, s, low, high, zero, (least, greatest))
+    return Filters(q, s, start, low, high, zero, (least, greatest))
 
 
 def choose(filters: Filters) -> OutputStage:
@@ -114,7 +142,8 @@ def choose(filters: Filters) -> OutputStage:
     least, most = _output(filters, filters.low), _output(filters, filters.high)
     varies = least < most
     return (
-        _linear(filters, varies, least)
+        _linear(filters, varies, least, Mode.LEAN)
+        or _linear(filters, varies, least, Mode.LINEAR)
         or _signed(filters, varies, least)
         or _general(filters, varies, least)
     )
@@ -146,7 +175,7 @@ def _signed(f: Filters, varies: Mask, value: Int64) -> OutputStage | None:
     return OutputStage(Mode.SIGNED, 0, bias, multiplier, shift, ~varies, f.zero, f.bounds)
 
 
-def _linear(f: Filters, varies: Mask, value: Int64) -> OutputStage | None:
+def _linear(f: Filters, varies: Mask, value: Int64, mode: Mode) -> OutputStage | None:
     right = np.where(varies, -f.shift, _MAX_SHIFT)
     if f.bounds[0] < f.zero or f.bounds != (-128, 127) or right.min() < 1:
         return None
@@ -159,14 +188,16 @@ def _linear(f: Filters, varies: Mask, value: Int64) -> OutputStage | None:
     bias, tuning = value << common << 2, np.zeros_like(f.low)
     steps = _steps(f)
     for channel in np.flatnonzero(varies):
-        reach = int(f.low[channel]), int(f.high[channel])
-        near = (int(multiplier[channel]) + change for change in _NEAR)
-        found = ((m, _tune(steps[channel], reach, m, common, f)) for m in near if 0 < m < 2**31)
-        tuned = next(((m, constants) for m, constants in found if constants), None)
+        around = (int(multiplier[channel]) + change for change in _NEAR)
+        near = (m for m in around if 0 < m < 2**31)
+        tries = ((m, _tune(f, int(channel), steps[channel], m, common, mode)) for m in near)
+        tuned = next(((m, constants) for m, constants in tries if constants), None)
         if tuned is None:
             return None
         multiplier[channel], (bias[channel], tuning[channel]) = tuned
-    return OutputStage(Mode.LINEAR, common, bias, multiplier, tuning, ~varies, f.zero, f.bounds)
+    if mode is Mode.LEAN and np.abs(bias + np.where(varies, f.start, 0)).max() >= _LEAN_START:
+        return None
+    return OutputStage(mode, common, bias, multiplier, tuning, ~varies, f.zero, f.bounds)
 
 
 def _levels(f: Filters) -> Int64:
@@ -187,10 +218,10 @@ def _steps(f: Filters) -> Int64:
 
 
 def _tune(
-    steps: Int64, reach: tuple[int, int], multiplier: int, shift: int, f: Filters
+    f: Filters, channel: int, steps: Int64, multiplier: int, shift: int, mode: Mode
 ) -> tuple[int, int] | None:
-    """Return a bias and a ``C`` that put the steps of ``linear`` where they belong."""
-    low, high = reach
+    """Return a bias and a ``C`` that put the steps of a line where they belong."""
+    low, high = reach = int(f.low[channel]), int(f.high[channel])
     ratio = 2.0**32 / multiplier
     place = (_levels(f) + f.zero) * 2.0**shift * ratio - steps
     above = place[steps <= high]
@@ -200,11 +231,16 @@ def _tune(
     if least >= most:
         return None
     middle = (least + most) / 2
-    # Of all C, those near this one centre the accumulators around 0, however large the bias.
-    centre = np.clip(round((middle + (low + high) / 2) / ratio), -_FAR, _FAR)
-    tunings = centre + _TUNING
+    tunings = _LEAN_TUNING
+    if mode is Mode.LINEAR:
+        # Of all C, those near this one centre the accumulators around 0, however large the bias.
+        centre = np.clip(round((middle + (low + high) / 2) / ratio), -_FAR, _FAR)
+        tunings = centre + _TUNING
     offset = np.round(middle - tunings * ratio)
-    best = int(np.argmin(np.abs(middle - tunings * ratio - offset)))
+    miss = np.abs(middle - tunings * ratio - offset)
+    if mode is Mode.LEAN:
+        miss[np.abs(f.start[channel] + offset) >= _LEAN_START] = np.inf
+    best = int(np.argmin(miss))
     bias, tuning = int(offset[best]), int(tunings[best])
     return (bias, tuning) if _proved(steps, reach, (bias, tuning, multiplier, shift), f) else None
 
@@ -212,7 +248,7 @@ def _tune(
 def _proved(
     steps: Int64, reach: tuple[int, int], constants: tuple[int, int, int, int], f: Filters
 ) -> bool:
-    """Tell whether ``linear`` has exactly these steps for all accumulators within ``reach``."""
+    """Tell whether a line has exactly these steps for all accumulators within ``reach``."""
     low, high = reach
     bias, tuning, multiplier, shift = constants
     if max(abs(low + bias), abs(high + bias)) >= 2**31:

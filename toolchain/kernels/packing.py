@@ -19,7 +19,6 @@ from toolchain.kernels.output_stage import OutputStage, choose, filters_of
 from toolchain.numerics import Int64
 from toolchain.ops.base import Number
 
-STAGE_WORDS = 5  # per pair of filters
 _ORDER = (0, 2, 1, 3)
 _HIGH_REACH = 2**23  # 256 * acc must fit a word
 
@@ -30,7 +29,7 @@ class Packed:
 
     Attributes:
         weights: int8, shape (pairs, K, 2), in words.
-        stage: int32, shape (pairs, STAGE_WORDS).
+        stage: int32, shape (pairs, 5), of ``lean`` (pairs, 4).
         output: the formula of the output stage.
     """
 
@@ -63,19 +62,18 @@ def pack(
         tables: ``bias``, ``multiplier`` and ``shift`` of the node.
         numbers: the node's zero points and output range.
     """
-    bias, low, high = reachable(
+    bias, low, high = reach = reachable(
         filters, tables["bias"].astype(np.int64), integer(numbers, "x_zero")
     )
-    output = choose(filters_of(numbers, tables["multiplier"], tables["shift"], low, high))
+    output = choose(filters_of(numbers, tables["multiplier"], tables["shift"], reach))
     live = filters * ~output.constant[:, None]
-    start, reach = folded(bias, low, high, output)
-    if reach[0::2].max() >= _HIGH_REACH or reach.max() >= 2**31:
+    start, far = folded(bias, low, high, output)
+    if far[0::2].max() >= _HIGH_REACH or far.max() >= 2**31:
         return None
     weights = _lanes(_even(live))
     if weights is None:
         return None
-    stage = _stage(_even(start), _even(output.multiplier), _even(output.extra))
-    return Packed(weights, stage, output)
+    return Packed(weights, _stage(start, output), output)
 
 
 def folded(bias: Int64, low: Int64, high: Int64, output: OutputStage) -> tuple[Int64, Int64]:
@@ -106,7 +104,15 @@ def _lanes(filters: Int64) -> Array | None:
     return np.ascontiguousarray(groups).astype("<i2").view(np.int8)
 
 
-def _stage(bias: Int64, multiplier: Int64, extra: Int64) -> Array:
+def _stage(start: Int64, output: OutputStage) -> Array:
+    bias, multiplier, extra = (_even(v) for v in (start, output.multiplier, output.extra))
+    multipliers = multiplier[0::2], multiplier[1::2]
+    if output.lean:
+        words = _even(output.shared(start))
+        return _words(words[0::2], words[1::2], *multipliers)
     both = (extra[0::2] & 0xFFFF) | (extra[1::2] << 16)
-    columns = (256 * bias[0::2] + bias[1::2], bias[1::2], multiplier[0::2], multiplier[1::2], both)
+    return _words(256 * bias[0::2] + bias[1::2], bias[1::2], *multipliers, both)
+
+
+def _words(*columns: Int64) -> Array:
     return np.stack(columns, 1).astype(np.uint32).view(np.int32)
