@@ -14,7 +14,8 @@ from tests.ops.harness import assert_c_equals_reference, random_values
 from tests.plan.networks import Builder, random_network
 from toolchain.errors import FitError
 from toolchain.ir import Graph, run
-from toolchain.ops import Conv2D, Relu
+from toolchain.kernels import Isa
+from toolchain.ops import Conv2D, DepthwiseConv2D, Relu
 from toolchain.ops.spatial import Pads
 from toolchain.plan import Plan, check_plan, plan_layers
 
@@ -132,3 +133,43 @@ def test_the_plan_hash_covers_layout_and_weights() -> None:
     assert plan.hash == plan_layers(chain()).hash
     assert plan.hash != moved(plan, 0, 0).hash
     assert plan.hash != replace(plan, graph_hash="0").hash
+
+
+def depthwise_chain(rng: np.random.Generator) -> Graph:
+    """Return two convolutions with depthwise ones between them, which may run in place."""
+    build = Builder(rng)
+    channels = int(rng.integers(2, 9))
+    size = tuple(int(n) for n in rng.integers(6, 13, 2))
+    x = build.activation("x", (1, *size, channels))
+    y = build.add(Conv2D(), x, *build.weights((channels, 1, 1, channels), 0))
+    for _ in range(2):
+        kernel, stride = int(rng.choice([3, 5])), int(rng.integers(1, 3))
+        pad = kernel // 2
+        op = DepthwiseConv2D(stride=(stride, stride), pads=Pads(pad, pad, pad, pad))
+        y = build.add(op, y, *build.weights((1, kernel, kernel, channels), 3))
+    build.add(Conv2D(), y, *build.weights((3, 1, 1, channels), 0))
+    return build.graph(x)
+
+
+def test_depthwise_in_place_is_exact_and_saves_memory(tmp_path: Path) -> None:
+    graphs = [depthwise_chain(np.random.default_rng(seed)) for seed in range(40)]
+    plans = [check_plan(graph, plan_layers(graph, Isa.DSP)) for graph in graphs]
+    shared = [any(len(slot.tensors) > 1 for slot in plan.slots) for plan in plans]
+    assert sum(shared) > 10
+    assert_c_equals_reference(depthwise_chain, tmp_path, cases=40, isa=Isa.DSP)
+
+
+def test_in_place_holds_only_where_input_and_output_start_together() -> None:
+    for seed in range(40):
+        graph = depthwise_chain(np.random.default_rng(seed))
+        plan = plan_layers(graph, Isa.DSP)
+        slot = next((s for s in plan.slots if len(s.tensors) > 1), None)
+        if slot is None:
+            continue
+        source, result, *rest = slot.tensors
+        apart = replace(slot, name=result, tensors=(result, *rest), offset=slot.offset + 4)
+        slots = [replace(slot, tensors=(source,)) if s == slot else s for s in plan.slots]
+        moved = replace(plan, slots=(*slots, apart), arena_bytes=plan.arena_bytes + 4)
+        assert not accepted(graph, moved)
+        return
+    pytest.fail("no plan runs in place")

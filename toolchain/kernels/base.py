@@ -56,6 +56,8 @@ class Specialised:
         in_order: the kernel finishes the output slice by slice along its first axis that is not 1,
             and for a slice never reads an input slice below that slice's window, nor writes one
             above it: what allows an output to overlap its input.
+        in_place: the kernel reads all of a channel before it writes that channel, and the output
+            has the input's channels and is no larger: it may start exactly where the input does.
         taps: set if the C function is a row kernel; the generated layer then loops over the rows.
         helpers: functions that the kernel calls; its template knows their names as ``helpers``.
     """
@@ -64,6 +66,7 @@ class Specialised:
     tables: Mapping[str, Array] = field(default_factory=dict)
     scratch_bytes: int = 0
     in_order: bool = False
+    in_place: bool = False
     taps: RowTaps | None = None
     helpers: tuple[Helper, ...] = ()
 

@@ -81,9 +81,17 @@ class DepthwiseDsp:
             4 * row_words * taps.count,
             # A single row would have to be made column by column to be in order.
             in_order=taps.rows == 1 and taps.out_rows > 1,
+            in_place=_in_place(taps, integer(lowered.numbers, "multiplier")),
             taps=taps,
             helpers=(Helper("plane_dsp", helper),),
         )
+
+
+def _in_place(taps: RowTaps, multiplier: int) -> bool:
+    """Tell whether one call gathers all of a channel, and writes it where it stood."""
+    once = taps.rows == taps.out_rows and taps.batch == 1
+    smaller = taps.out_rows * taps.out_row_size <= taps.in_rows * taps.in_row_size
+    return once and multiplier == 1 and smaller
 
 
 def _rows_per_call(taps: RowTaps, row_bytes: int, scratch: int) -> RowTaps:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from toolchain.ir.graph import Graph, Node
 from toolchain.kernels import Isa
 from toolchain.plan.assemble import Segment, assemble
-from toolchain.plan.lifetimes import Work, prepare
+from toolchain.plan.lifetimes import Work, prepare, share_places
 from toolchain.plan.order import leaner_order
 from toolchain.plan.plan import Plan
 
@@ -23,10 +23,13 @@ def plan_layers(graph: Graph, isa: Isa = Isa.PORTABLE) -> Plan:
     """
     work = prepare(graph, isa)
     plan = plan_order(graph, isa, work, graph.nodes)
-    order = leaner_order(graph, work, plan.arena_bytes)
-    if order is None:
-        return plan
-    return min(plan, plan_order(graph, isa, work, order), key=lambda p: p.arena_bytes)
+    orders = [graph.nodes]
+    if (order := leaner_order(graph, work, plan.arena_bytes)) is not None:
+        orders.append(order)
+    shared = share_places(graph, work)
+    ways = [work, shared] if shared != work else [work]
+    plans = (plan_order(graph, isa, way, order) for way in ways for order in orders)
+    return min(plans, key=lambda p: p.arena_bytes)
 
 
 def plan_order(graph: Graph, isa: Isa, work: Mapping[str, Work], order: Sequence[Node]) -> Plan:

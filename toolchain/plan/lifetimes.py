@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.kernels import Isa
@@ -21,6 +21,8 @@ class Work:
         kernel: the kernel's name, empty for a view that moves nothing.
         scratch_bytes: working memory of the kernel.
         overlaps: for inputs that the output may run over, the least distance in bytes.
+        in_place: whether the output may lie exactly on the only input.
+        shares: whether the output lives in the first input's buffer, as a view always does.
     """
 
     node: Node
@@ -28,6 +30,8 @@ class Work:
     kernel: str
     scratch_bytes: int
     overlaps: Mapping[str, int]
+    in_place: bool = False
+    shares: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,17 +62,36 @@ def _work(graph: Graph, node: Node, isa: Isa) -> Work:
     operands = graph.operands(node)
     lowered = lower(node.op, operands)
     if not lowered.kernel:
-        return Work(node, operands, "", 0, {})
+        return Work(node, operands, "", 0, {}, shares=True)
     kernel, special = specialise(lowered, kernels(lowered, isa)[0].name)
     overlaps = distances(node.op.windows(operands), operands) if special.in_order else {}
-    return Work(node, operands, kernel.name, special.scratch_bytes, overlaps)
+    scratch, in_place = special.scratch_bytes, special.in_place
+    return Work(node, operands, kernel.name, scratch, overlaps, in_place=in_place)
+
+
+def share_places(graph: Graph, work: Mapping[str, Work]) -> dict[str, Work]:
+    """Return ``work`` with every output on its input where the kernel allows it.
+
+    The input must die there: no other node reads it, nor the caller, and it is no view.
+    """
+    return {
+        name: replace(done, shares=True) if done.in_place and _dies(graph, work, done) else done
+        for name, done in work.items()
+    }
+
+
+def _dies(graph: Graph, work: Mapping[str, Work], done: Work) -> bool:
+    (name,) = (tensor.name for tensor in done.operands.activations)
+    maker = graph.producers.get(name)
+    view = maker is not None and not work[maker.name].kernel
+    return not view and name not in graph.outputs and len(graph.consumers[name]) == 1
 
 
 def roots(graph: Graph, work: Mapping[str, Work]) -> dict[str, str]:
-    """Return for each activation the tensor whose buffer it lives in (itself unless a view)."""
+    """Return for each activation the tensor whose buffer it lives in, mostly itself."""
     found = {name: name for name in graph.inputs}
     for node in graph.nodes:
-        source = None if work[node.name].kernel else node.inputs[0]
+        source = node.inputs[0] if work[node.name].shares else None
         for name in node.outputs:
             found[name] = found.get(source, source) if source is not None else name
     return found

@@ -58,6 +58,7 @@ def moments(
     results: tuple[Span, ...],
     *,
     in_order: bool,
+    in_place: bool = False,
 ) -> Iterator[Moment]:
     """Yield the moments of one execution.
 
@@ -67,8 +68,13 @@ def moments(
         sources: where each activation input lies.
         results: where each output lies.
         in_order: whether the kernel works in order.
+        in_place: whether the kernel reads all of a channel before it writes that channel.
     """
     inputs = operands.activations
+    if in_place and len(sources) == len(results) == 1 and sources[0].low == results[0].low:
+        yield Moment(sources, (), ())
+        yield Moment((), results, ())
+        return
     ordered = in_order and all(may_alias(x, y) for x in inputs for y in operands.outputs)
     apart = not any(source.touches(result) for source in sources for result in results)
     if apart or not ordered or len(results) != 1:
