@@ -1,11 +1,10 @@
 /* depthwise_conv2d
  *
- * arena 416 bytes (lower bound 416), 1296 multiply-accumulates
+ * arena 272 bytes (lower bound 272), 1296 multiply-accumulates
  *
  *   offset     size  steps      tensor
- *        0      144    0..0     image
- *      144      144    0..1     y
- *      288      128    0..0     depthwise_conv2d.scratch
+ *        0      144    0..1     image
+ *      144      128    0..0     depthwise_conv2d.scratch
  */
 #include "net.h"
 
@@ -32,7 +31,7 @@ void tsr_mark(int layer);
 #endif
 
 /* uint64_t aligns the arena for every element type. */
-static uint64_t arena_words[52];
+static uint64_t arena_words[34];
 #define arena ((uint8_t *)arena_words)
 
 void net_init(void)
@@ -47,14 +46,14 @@ int8_t *net_input_0(void)
 
 int8_t *net_output_0(void)
 {
-    return (int8_t *)(arena + 144);
+    return (int8_t *)(arena + 0);
 }
 
 /* depthwise_conv2d -> int8[1, 6, 6, 4] , 1296 MACs */
 LAYER layer_00_depthwise_conv2d(void)
 {
     const int8_t *x = (const int8_t *)(arena + 0);
-    int8_t *y = (int8_t *)(arena + 144);
+    int8_t *y = (int8_t *)(arena + 0);
     for (int row = 0; row < 6; row += 6) {
         const int8_t *rows[8];
         for (int tap = 0; tap < 8; tap++) {
@@ -65,7 +64,7 @@ LAYER layer_00_depthwise_conv2d(void)
                                net_weights_00_depthwise_conv2d,
                                net_stage_00_depthwise_conv2d,
                                net_extra_00_depthwise_conv2d,
-                               arena + 288,
+                               arena + 144,
                                y);
         y += 144;
     }
