@@ -44,8 +44,8 @@ def test_split_over_processes_is_the_split_in_one_process(tmp_path, weights):
         for topology in Topology:
             plan = deployment(source, shards, [w.at() for w in running], topology=topology)
             with Head(plan, open_engine) as head:
-                # BLAS picks its code by where arrays lie in memory, so float32 products of two
-                # processes may differ in the last bit; test_network_golden.py has the exact mode.
+                # Float32 products of two processes were seen to differ in the last bits (BLAS makes
+                # no promise); test_network_golden.py holds the reproducible mode bit-equal.
                 np.testing.assert_allclose(
                     logits_of(head), np.concatenate(expected), rtol=0, atol=1e-5
                 )
