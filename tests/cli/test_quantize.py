@@ -92,3 +92,18 @@ def test_missing_data_is_named(capsys: pytest.CaptureFixture[str], model: Path) 
     code, envelope = call(capsys, "quantize", model)
     assert (code, envelope["error"]["code"]) == (2, "E115")
     assert "float32[N, 1, 3, 16, 12]" in envelope["error"]["what"]
+
+
+def test_inspect_counts_a_float_model_as_the_int8_model_it_becomes(
+    capsys: pytest.CaptureFixture[str], model: Path, data: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "net.tflite"
+    call(capsys, "quantize", model, "--data", data, "-o", target, "--keep-layout")
+    _, before = call(capsys, "inspect", model)
+    _, after = call(capsys, "inspect", target)
+    assert before["result"]["float"]
+    assert before["result"]["inputs"][0]["dtype"] == "float32"
+    for key in ("macs", "ram_lower_bound_bytes"):
+        assert before["result"][key] == after["result"][key]
+    assert main(["inspect", str(model)]) == 0
+    assert "a float model; as int8" in capsys.readouterr().out

@@ -16,24 +16,30 @@ from toolchain.ir import Graph, Tensor
 @model_argument()
 @common_options
 def command(reporter: Reporter, model: Path) -> int:
-    """Show operators, shapes, MACs and the least RAM of a model; list every problem at once."""
-    from toolchain.cli.pipeline import load_graph
+    """Show operators, shapes, MACs and the least RAM of a model; list every problem at once.
+
+    A float model is counted as the int8 model that `tessera quantize` makes of it.
+    """
     from toolchain.plan import plan_layers
 
-    graph = load_graph(model, reporter)
+    graph, real = _load(model, reporter)
     bound = plan_layers(graph).lower_bound_bytes
-    for kind, tensors in (("input ", graph.input_tensors), ("output", graph.output_tensors)):
+    for kind, tensors in (("input ", real.input_tensors), ("output", real.output_tensors)):
         for tensor in tensors:
             reporter.say(f"{kind} {describe(tensor)}")
+    note = "" if real is graph else "a float model; as int8: "
     reporter.say(
-        f"{len(graph.nodes)} operators, {millions(graph.macs)}MACs, weights "
+        f"{note}{len(graph.nodes)} operators, {millions(graph.macs)}MACs, weights "
         f"{kib(graph.weight_bytes)}, layer by layer at least {kib(bound)} of RAM"
     )
     print_table(reporter, (">#", "operator", "output", ">MACs", ">weights", "name"), _rows(graph))
+    if real is not graph:
+        reporter.note(f"next: tessera quantize {model} --data calib.npz")
     return reporter.result(
         {
-            "inputs": [facts(tensor) for tensor in graph.input_tensors],
-            "outputs": [facts(tensor) for tensor in graph.output_tensors],
+            "float": real is not graph,
+            "inputs": [facts(tensor) for tensor in real.input_tensors],
+            "outputs": [facts(tensor) for tensor in real.output_tensors],
             "macs": graph.macs,
             "weight_bytes": graph.weight_bytes,
             "ram_lower_bound_bytes": bound,
@@ -48,6 +54,24 @@ def command(reporter: Reporter, model: Path) -> int:
             ],
         }
     )
+
+
+def _load(model: Path, reporter: Reporter) -> tuple[Graph, Graph]:
+    """Return the int8 graph of a model, and the graph as its user calls it."""
+    from toolchain.cli.pipeline import load_graph
+    from toolchain.errors import ModelError
+    from toolchain.importers import import_float
+    from toolchain.passes import simplify
+    from toolchain.quantize import preview
+
+    try:
+        graph = load_graph(model, reporter)
+    except ModelError as error:
+        if error.code != "E202":
+            raise
+        real = import_float(model)
+        return simplify(preview(real)), real
+    return graph, graph
 
 
 def describe(tensor: Tensor) -> str:

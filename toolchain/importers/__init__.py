@@ -42,7 +42,7 @@ def import_float(path: Path | str) -> Graph:
     """Read a model that is still to be quantised.
 
     Args:
-        path: an ONNX file; external data is read from its folder.
+        path: a ``.tflite`` or ONNX file; external data is read from its folder.
 
     Raises:
         ModelError: as `import_model`, E213 for a model that is quantised already.
@@ -50,12 +50,10 @@ def import_float(path: Path | str) -> Graph:
     path = Path(path)
     data = _read(path)
     if data[4:8] == IDENTIFIER:
-        raise ModelError(
-            "E213",
-            "float models are read from ONNX, not from .tflite",
-            where=str(path),
-            hints=["export the model as ONNX", f"tessera inspect {path}"],
-        )
+        with _located(path, "mcu"):
+            from toolchain.importers.tflite import import_float_tflite
+
+            return import_float_tflite(data, path.stem)
     if not data.startswith(_ONNX):
         raise _unknown(path, data)
     with _located(path, "onnx"):
@@ -80,7 +78,7 @@ def _quantised(graph: Graph, path: Path) -> Graph:
 
 @contextmanager
 def _located(path: Path, extra: str) -> Iterator[None]:
-    """Name the file in every error of its importer."""
+    """Name the file in every error of its importer, and in hints that call it MODEL."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -92,8 +90,9 @@ def _located(path: Path, extra: str) -> Iterator[None]:
         ) from None
     except ModelError as error:
         where = f"{path}: {error.where}" if error.where else str(path)
+        hints = [hint.replace("MODEL", str(path)) for hint in error.hints]
         raise ModelError(
-            error.code, error.what, where=where, numbers=error.numbers, hints=error.hints
+            error.code, error.what, where=where, numbers=error.numbers, hints=hints
         ) from None
 
 

@@ -8,17 +8,19 @@ graph as a whole (`toolchain.ir.verify`). Nothing larger than the file is alloca
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from toolchain.errors import ModelError
 from toolchain.importers.flatbuffer import corrupt
 from toolchain.importers.tflite_checks import (
+    check_integer,
     check_ports,
-    check_quantised,
+    check_real,
     refuse_dynamic,
     refuse_float,
+    refuse_quantised,
     refuse_unsupported,
 )
 from toolchain.importers.tflite_file import integers, open_model, text
@@ -27,14 +29,34 @@ from toolchain.importers.tflite_legacy import legacy_ports
 from toolchain.importers.tflite_options import READERS
 from toolchain.importers.tflite_tensors import Tensors
 from toolchain.importers.tflite_types import ModelWarning
-from toolchain.ir import Graph, Node, Tensor, verify
+from toolchain.ir import Graph, Node, Operands, Tensor, verify
+from toolchain.ops import Op
+from toolchain.passes import simplify_float
+from toolchain.reference import verify_float
 
 # A table without fields: the options of an operator that has none are all defaults.
 _EMPTY_TABLE, _EMPTY_POSITION = b"\x04\x00\x04\x00\x04\x00\x00\x00", 4
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What is demanded of a file of integers, and of one of real numbers.
+
+    Attributes:
+        check: refuses a layer whose operands do not suit its operator.
+        explain: refuses the model for what its failed layers have in common, if anything.
+    """
+
+    check: Callable[[Layer, Reader, Op, Operands], None]
+    explain: Callable[[Sequence[Layer], int], None]
+
+
+_INTEGER = _Kind(check_integer, refuse_float)
+_REAL = _Kind(check_real, refuse_quantised)
+
+
 def import_tflite(data: bytes, name: str) -> Graph:
-    """Return the graph of a ``.tflite`` file.
+    """Return the graph of a ``.tflite`` file of integers.
 
     Padding is made explicit; a batch of -1 in the shape signature is ignored; attributes that the
     file keeps in constant tensors move into the operators; uint8 tensors of legacy files become
@@ -50,16 +72,69 @@ def import_tflite(data: bytes, name: str) -> Graph:
             E205 illegal graph, E206 illegal operator, E207 shapes that are not fixed, E208
             unsupported type, E210 unsupported operators, all of them.
     """
+    graph, tensors = _read(data, name, _INTEGER)
+    return verify(legacy_ports(graph, tensors.legacy))
+
+
+def import_float_tflite(data: bytes, name: str) -> Graph:
+    """Return the float graph of a ``.tflite`` file that is still to be quantised.
+
+    Weights that the file keeps as float16 become float32.
+
+    Args:
+        data: the file.
+        name: the graph's name.
+
+    Raises:
+        ModelError: as `import_tflite`; E213 for a file whose activations are integers.
+    """
+    graph, _ = _read(data, name, _REAL)
+    return verify_float(simplify_float(graph))
+
+
+def _read(data: bytes, name: str, kind: _Kind) -> tuple[Graph, Tensors]:
     model = open_model(data)
     subgraph = model.Subgraphs(0)
     tensors = Tensors(model, subgraph, data)
-    found = list(_operators(model, subgraph))
+    found = list(_live(list(_operators(model, subgraph)), integers(subgraph.OutputsAsNumpy())))
     refuse_unsupported(found, tensors)
     refuse_dynamic(subgraph, tensors)
-    layers = [_layer(index, code, raw, tensors) for index, (code, raw) in enumerate(found)]
-    graph = _graph(name, list(_nodes(layers)), layers, *_ports(subgraph, tensors))
+    layers = [_layer(*one, tensors) for one in _without_halves(found, tensors)]
+    graph = _graph(name, list(_nodes(layers, kind)), layers, *_ports(subgraph, tensors))
     _warn(name, tensors.oddities)
-    return verify(legacy_ports(graph, tensors.legacy))
+    return graph, tensors
+
+
+def _live(
+    operators: Sequence[tuple[str, Any]], outputs: Sequence[int]
+) -> Iterator[tuple[int, str, Any]]:
+    """Yield index, name and accessor of the operators that the outputs depend on.
+
+    Converters compute shapes with operators of their own (SHAPE, STRIDED_SLICE, PACK); what they
+    make is known from the tensors, and nothing else reads it.
+    """
+    needed, live = set(outputs), set()
+    for index, (code, raw) in reversed(list(enumerate(operators))):
+        inputs, made = integers(raw.InputsAsNumpy()), integers(raw.OutputsAsNumpy())
+        if made and needed.isdisjoint(made):
+            continue
+        live.add(index)
+        reader = READERS.get(code)
+        needed.update(reader.select(inputs) if reader else inputs)
+    return ((index, *operators[index]) for index in sorted(live))
+
+
+def _without_halves(
+    found: Sequence[tuple[int, str, Any]], tensors: Tensors
+) -> list[tuple[int, str, Any]]:
+    """Return the operators but those that only make float32 of float16 constants."""
+    kept = []
+    for index, code, raw in found:
+        inputs, outputs = (integers(v) for v in (raw.InputsAsNumpy(), raw.OutputsAsNumpy()))
+        one = code == "DEQUANTIZE" and len(inputs) == len(outputs) == 1
+        if not one or not tensors.share_half(inputs[0], outputs[0]):
+            kept.append((index, code, raw))
+    return kept
 
 
 def _ports(subgraph: Any, tensors: Tensors) -> tuple[list[Tensor], list[Tensor]]:
@@ -144,28 +219,24 @@ def _options(reader: Reader, raw: Any, layer: Layer) -> Any:
     return accessor
 
 
-def _nodes(layers: Sequence[Layer]) -> Iterator[Node]:
+def _nodes(layers: Sequence[Layer], kind: _Kind) -> Iterator[Node]:
     failures = []
     for layer in layers:
         try:
-            yield _node(layer)
+            yield _node(layer, kind)
         except ModelError as error:
             failures.append((layer, error))
     if not failures:
         return
-    refuse_float([layer for layer, _ in failures], len(layers))
+    kind.explain([layer for layer, _ in failures], len(layers))
     raise failures[0][1]
 
 
-def _node(layer: Layer) -> Node:
+def _node(layer: Layer, kind: _Kind) -> Node:
     reader = READERS[layer.code]
     kept = operands(reader, layer)
-    check_quantised(layer, reader)
     op = reader.read(layer)
-    try:
-        op.infer(kept)
-    except ModelError as error:
-        raise ModelError(error.code, error.what, where=layer.where) from None
+    kind.check(layer, reader, op, kept)
     return Node(
         f"{op.name}_{layer.index}",
         op,

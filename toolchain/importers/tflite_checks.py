@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from toolchain.errors import ModelError
@@ -10,20 +10,19 @@ from toolchain.importers.tflite_file import integers, short
 from toolchain.importers.tflite_layer import Layer, Reader, operands
 from toolchain.importers.tflite_options import READERS
 from toolchain.importers.tflite_tensors import Tensors
-from toolchain.ir import DType, Tensor
+from toolchain.ir import DType, Operands, Tensor
+from toolchain.ops import Dequantize, Op, Quantize
+from toolchain.reference import infer_float
 
 _MAX_LISTED = 40
 _SCALED = (DType.INT8, DType.INT16)
-_FLOAT_HINT = (
-    "quantise it to full int8 (TFLiteConverter with a representative dataset and "
-    "supported_ops = [TFLITE_BUILTINS_INT8])"
-)
+_HYBRID_HINT = "export the model without dynamic range quantisation, or as full int8"
 
 
-def refuse_unsupported(found: Sequence[tuple[str, Any]], tensors: Tensors) -> None:
+def refuse_unsupported(found: Sequence[tuple[int, str, Any]], tensors: Tensors) -> None:
     """Refuse operators without a reader, all at once, with names, shapes and types."""
     listed = []
-    for index, (code, raw) in enumerate(found):
+    for index, code, raw in found:
         if code not in READERS:
             inputs, outputs = (integers(v) for v in (raw.InputsAsNumpy(), raw.OutputsAsNumpy()))
             name = short(tensors.name(outputs[0])) if outputs else "?"
@@ -69,7 +68,29 @@ def check_ports(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
             raise ModelError("E205", f"an {what} of the graph is a constant")
 
 
-def check_quantised(layer: Layer, reader: Reader) -> None:
+def check_integer(layer: Layer, reader: Reader, op: Op, kept: Operands) -> None:
+    """Require operands that the operator takes as integers."""
+    _check_quantised(layer, reader)
+    _infer(layer, op.infer, kept)
+
+
+def check_real(layer: Layer, reader: Reader, op: Op, kept: Operands) -> None:
+    """Require operands that the operator takes as real numbers."""
+    del reader
+    real = all(tensor is None or tensor.dtype not in _SCALED for tensor in kept.inputs)
+    conversion = isinstance(op, Quantize | Dequantize)
+    layer.require(real and not conversion, "it computes with integers")
+    _infer(layer, lambda found: infer_float(op, found), kept)
+
+
+def _infer(layer: Layer, infer: Callable[[Operands], object], kept: Operands) -> None:
+    try:
+        infer(kept)
+    except ModelError as error:
+        raise ModelError(error.code, error.what, where=layer.where) from None
+
+
+def _check_quantised(layer: Layer, reader: Reader) -> None:
     """Require a scale of integer operands that stand for real values, one unless of weights."""
     weights = layer.input(reader.weights) if reader.weights is not None else None
     for tensor in operands(reader, layer).inputs + layer.outputs:
@@ -102,13 +123,37 @@ def refuse_float(layers: Sequence[Layer], total: int) -> None:
     floats = [layer for layer in layers if _any(layer, DType.FLOAT32)]
     if not floats:
         return
-    hybrid = any(_any(layer, DType.INT8) for layer in floats)
-    kind = "hybrid model (float activations, int8 weights)" if hybrid else "float model"
+    if any(_any(layer, DType.INT8) for layer in floats):
+        raise _hybrid(floats, total)
     raise ModelError(
         "E202",
-        f"{kind}: {len(floats)} of {total} operators compute in float32 where int8 is needed",
+        f"float model: {len(floats)} of {total} operators compute in float32 where int8 is needed",
         where=floats[0].where,
-        hints=[_FLOAT_HINT],
+        hints=["tessera quantize MODEL --data calib.npz"],
+    )
+
+
+def refuse_quantised(layers: Sequence[Layer], total: int) -> None:
+    """Refuse a model of ``total`` operators some of which fail as they compute with integers."""
+    integral = [layer for layer in layers if any(_any(layer, dtype) for dtype in _SCALED)]
+    if not integral:
+        return
+    if all(layer.outputs[0].dtype is DType.FLOAT32 for layer in integral):
+        raise _hybrid(integral, total)
+    raise ModelError(
+        "E213",
+        f"the model is quantised already: {len(integral)} of {total} operators",
+        where=integral[0].where,
+        hints=["tessera inspect MODEL"],
+    )
+
+
+def _hybrid(layers: Sequence[Layer], total: int) -> ModelError:
+    return ModelError(
+        "E202",
+        f"hybrid model (float activations, int8 weights): {len(layers)} of {total} operators",
+        where=layers[0].where,
+        hints=[_HYBRID_HINT],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from toolchain.errors import ModelError
 from toolchain.importers.tflite_file import short
@@ -15,6 +15,7 @@ from toolchain.ops import Op
 from toolchain.ops.spatial import NO_PADS, Pads, same_pads
 
 _MAX_PARAMETERS = 64  # elements of a constant that is an attribute, such as axes or paddings
+_T = TypeVar("_T")
 _FUSED = tuple(ACTIVATIONS.values())
 
 
@@ -134,14 +135,16 @@ class Reader:
     channels: int = 0
     moves: bool = False
 
-    def select(self, inputs: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-        """Return the inputs that the node keeps, without absent ones at the end."""
-        kept = [inputs[i] for i in self.operands if i < len(inputs)] if self.operands else [*inputs]
-        while kept and kept[-1] is None:
-            kept.pop()
-        return tuple(kept)
+    def select(self, inputs: tuple[_T, ...]) -> tuple[_T, ...]:
+        """Return the inputs that the node keeps."""
+        if not self.operands:
+            return inputs
+        return tuple(inputs[i] for i in self.operands if i < len(inputs))
 
 
 def operands(reader: Reader, layer: Layer) -> Operands:
-    """Return the node's tensors."""
-    return Operands(reader.select(layer.inputs), layer.outputs)
+    """Return the node's tensors, without absent inputs at the end."""
+    kept = list(reader.select(layer.inputs))
+    while kept and kept[-1] is None:
+        kept.pop()
+    return Operands(tuple(kept), layer.outputs)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from toolchain.importers.tflite_layer import Layer, Reader
 from toolchain.importers.tflite_slice import strided_slice
 from toolchain.importers.tflite_types import STAND_ALONE
+from toolchain.ir import DType
 from toolchain.numerics import Activation
 from toolchain.ops import (
     Add,
@@ -132,6 +133,9 @@ def _pad_value(layer: Layer) -> int | None:
     layer.require(value.is_constant and value.size == 1, "the value must be one constant")
     same = value.dtype == x.dtype and value.quant == x.quant
     layer.require(same, "the value must be quantised like the input")
+    if value.dtype is DType.FLOAT32:
+        layer.require(not value.values.any(), "only padding with zeros")
+        return None
     return int(value.values.reshape(-1)[0])
 
 

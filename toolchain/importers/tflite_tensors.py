@@ -18,6 +18,7 @@ _MAX_RANK = 8
 _MAX_ELEMENTS = 2**31 - 1
 # Several tensors may share a buffer, yet not so often that it only serves to blow up the reader.
 _MAX_SHARING = 8
+_STORED = {"INT4": DType.INT8, "FLOAT16": DType.FLOAT32}  # constants only, held in a wider type
 _QUANTISED = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32)
 _LARGEST_SCALE = 1e18  # products and quotients of two stay finite in float32
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
@@ -50,6 +51,14 @@ class Tensors:
             self._known[index] = self._read(index)
         return self._known[index]
 
+    def share_half(self, index: int, copy: int) -> bool:
+        """Let ``copy`` be the tensor ``index`` if that is a float16 constant, read as float32."""
+        known = 0 <= index < self._subgraph.TensorsLength()
+        if not known or self._type_names.get(self._subgraph.Tensors(index).Type()) != "FLOAT16":
+            return False
+        self._known[copy] = self[index]
+        return True
+
     def name(self, index: int) -> str:
         """Return the name of a tensor for a message, whatever it is."""
         known = 0 <= index < self._subgraph.TensorsLength()
@@ -76,13 +85,15 @@ class Tensors:
         where = f'tensor "{name}"'
         shape = _shape(raw, where)
         type_name = self._type_names.get(raw.Type(), f"number {raw.Type()}")
-        dtype = DType.INT8 if type_name == "INT4" else DTYPES.get(type_name)
+        dtype = _STORED.get(type_name) or DTYPES.get(type_name)
         if dtype is None:
             raise ModelError("E208", f"type {type_name} is not supported", where=where)
         if raw.IsVariable() or raw.Sparsity() is not None:
             what = "state between calls" if raw.IsVariable() else "sparse storage"
             raise ModelError("E208", f"{what} is not supported", where=where)
-        values = self._values(raw, shape, dtype, type_name == "INT4", where)
+        values = self._values(raw, shape, dtype, type_name, where)
+        if values is None and type_name in _STORED:
+            raise ModelError("E208", f"{type_name} activations are not supported", where=where)
         quant = self._quant(raw, shape, dtype, values is not None, where)
         tensor = Tensor(name, shape, dtype, quant, values)
         if dtype is DType.UINT8:
@@ -99,7 +110,7 @@ class Tensors:
         return name
 
     def _values(
-        self, raw: Any, shape: tuple[int, ...], dtype: DType, packed: bool, where: str
+        self, raw: Any, shape: tuple[int, ...], dtype: DType, stored: str, where: str
     ) -> Array | None:
         """Return the data of a constant as a view into the file, ``None`` for an activation."""
         if not 0 <= raw.Buffer() < self._model.BuffersLength():
@@ -111,14 +122,13 @@ class Tensors:
             return None
         data: Array = buffer.DataAsNumpy()
         size = math.prod(shape)
-        expected = -(-size // 2) if packed else size * dtype.itemsize
+        expected = {"INT4": -(-size // 2), "FLOAT16": 2 * size}.get(stored, size * dtype.itemsize)
         if len(data) != expected:
             raise corrupt(f"{where} needs {expected} bytes of data, {len(data)} are there")
         self._budget -= size * dtype.itemsize
         if self._budget < 0:
             raise corrupt("its tensors hold far more data than the file")
-        values = _unpack_int4(data, size) if packed else data.view(dtype.numpy)
-        values = values.reshape(shape)
+        values = _unpacked(data, size, stored, dtype).reshape(shape)
         values.flags.writeable = False
         return values
 
@@ -176,6 +186,15 @@ def _shape(raw: Any, where: str) -> tuple[int, ...]:
             where=where,
         )
     return shape
+
+
+def _unpacked(data: Array, size: int, stored: str, dtype: DType) -> Array:
+    """Return values as the graph holds them."""
+    if stored == "INT4":
+        return _unpack_int4(data, size)
+    return (
+        data.view(np.float16).astype(np.float32) if stored == "FLOAT16" else data.view(dtype.numpy)
+    )
 
 
 def _unpack_int4(data: Array, size: int) -> Array:

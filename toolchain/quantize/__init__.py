@@ -3,6 +3,7 @@
 from toolchain.quantize.activations import uncalibrated
 from toolchain.quantize.calibrate import METHODS, calibrate
 from toolchain.quantize.integer import quantize_graph
+from toolchain.quantize.preview import preview
 from toolchain.quantize.quantizer import quantize
 from toolchain.quantize.report import LayerError, compare_layers
 
@@ -11,6 +12,7 @@ __all__ = [
     "LayerError",
     "calibrate",
     "compare_layers",
+    "preview",
     "quantize",
     "quantize_graph",
     "uncalibrated",

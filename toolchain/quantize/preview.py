@@ -1,0 +1,28 @@
+"""What a float graph becomes when it is quantised, before there is data to do it with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolchain.ir import Graph
+from toolchain.quantize.activations import activation_quants, uncalibrated
+from toolchain.quantize.calibrate import Statistics
+from toolchain.quantize.integer import quantize_graph
+from toolchain.quantize.ranges import minmax
+
+
+def preview(graph: Graph) -> Graph:
+    """Return the int8 graph of a float graph as if every value lay between -1 and 1.
+
+    Its shapes, bytes and multiply-accumulates are those of the graph that data would give; its
+    values mean nothing.
+
+    Args:
+        graph: a float graph.
+
+    Raises:
+        ModelError: E205, E206 if an operator cannot be executed with integers.
+    """
+    seen = Statistics(-1.0, 1.0, np.zeros(1), np.zeros(1))
+    quants = activation_quants(graph, dict.fromkeys(uncalibrated(graph), seen), minmax)
+    return quantize_graph(graph, quants, {})
