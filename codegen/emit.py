@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from importlib import resources
 
 from codegen.model import CModel, build_model
@@ -10,6 +11,11 @@ from toolchain.ir.graph import Graph
 from toolchain.plan.plan import Plan
 
 SUPPORT = ("tsr_math.h", "tsr_fixed.h", "tsr_float.h")
+# What kernels include, by the end of their template's name: their header and those that it needs.
+_HEADERS = {
+    "_dsp": ("tsr_dsp.h", "tsr_lanes.h", "tsr_output.h"),
+    "softmax_float": ("tsr_exp_log.h",),
+}
 
 
 def emit(graph: Graph, plan: Plan, prefix: str = "model") -> dict[str, str]:
@@ -24,24 +30,27 @@ def emit(graph: Graph, plan: Plan, prefix: str = "model") -> dict[str, str]:
             networks.
     """
     model = build_model(graph, plan, prefix)
-    dsp = any(function.template.endswith("_dsp") for function in model.functions)
-    exp_log = any(function.template.endswith("softmax_float") for function in model.functions)
-    values = {"m": model, "p": prefix, "P": prefix.upper(), "dsp": dsp, "exp_log": exp_log}
+    headers = _headers(model)
+    included = [names[0] for names in headers]
+    values = {"m": model, "p": prefix, "P": prefix.upper(), "headers": included}
     return {
         f"include/{prefix}.h": render("model/model.h.j2", **values),
         f"src/{prefix}.c": render("model/model.c.j2", **values),
         f"src/{prefix}_kernels.h": render("model/kernels.h.j2", kernels=_kernels(model), **values),
         f"src/{prefix}_weights.h": render("model/weights.h.j2", **values),
         f"src/{prefix}_weights.c": render("model/weights.c.j2", **values),
-        **{f"src/{name}": support(name) for name in SUPPORT},
-        **({"src/tsr_dsp.h": support("tsr_dsp.h")} if dsp else {}),
-        **({"src/tsr_exp_log.h": support("tsr_exp_log.h")} if exp_log else {}),
+        **{f"src/{name}": support(name) for name in (*SUPPORT, *itertools.chain(*headers))},
     }
 
 
 def support(name: str) -> str:
     """Return a file of the fixed C support code."""
     return (resources.files("runtimes.mcu") / name).read_text(encoding="utf-8")
+
+
+def _headers(model: CModel) -> list[tuple[str, ...]]:
+    templates = {function.template for function in model.functions}
+    return [names for end, names in _HEADERS.items() if any(t.endswith(end) for t in templates)]
 
 
 def _kernels(model: CModel) -> list[str]:

@@ -1,26 +1,15 @@
-/* The Arm DSP extension (Armv7E-M, Armv8-M) as functions, with the same functions in portable C.
+/* Inner loops of the kernels for the Arm DSP extension, with the same functions in portable C.
  *
  * On a core without the extension, and on the computer that tests the generated code, the portable
- * text runs: every function below means the same there, bit for bit. A "pair" is two signed 16-bit
- * lanes in a word. Source: Armv7-M Architecture Reference Manual (DDI 0403), chapter A7. */
+ * text runs: every function below means the same there, bit for bit. */
 #ifndef TSR_DSP_H
 #define TSR_DSP_H
 
 #include <stdint.h>
 #include <string.h>
 
-/* GCC 12's first scheduling pass hoists loads until it must spill: functions with many live values
- * go without it. */
-#if defined(__clang__)
-#define TSR_INLINE static inline __attribute__((always_inline, unused))
-#define TSR_NOINLINE __attribute__((noinline, unused))
-#elif defined(__GNUC__)
-#define TSR_INLINE static inline __attribute__((always_inline, unused))
-#define TSR_NOINLINE __attribute__((noipa, unused, optimize("no-schedule-insns")))
-#else
-#define TSR_INLINE static inline
-#define TSR_NOINLINE
-#endif
+#include "tsr_lanes.h"
+#include "tsr_output.h"
 
 /* Keep the compiler from turning offsets from a pointer into more pointers. */
 #if defined(__GNUC__)
@@ -51,64 +40,6 @@ TSR_INLINE uint32_t tsr_load_tail(const int8_t *p, int count)
 }
 
 #if defined(__ARM_FEATURE_DSP)
-
-#define TSR_DSP_2(name, text)                                       \
-    TSR_INLINE uint32_t name(uint32_t a, uint32_t b)                \
-    {                                                               \
-        uint32_t r;                                                 \
-        __asm__(text : "=r"(r) : "r"(a), "r"(b));                   \
-        return r;                                                   \
-    }
-#define TSR_DSP_3(name, text, type)                                 \
-    TSR_INLINE int32_t name(type a, type b, int32_t acc)            \
-    {                                                               \
-        int32_t r;                                                  \
-        __asm__(text : "=r"(r) : "r"(a), "r"(b), "r"(acc));         \
-        return r;                                                   \
-    }
-
-/* acc + a.low * b.low + a.high * b.high, and single products of chosen lanes (b low, t high). */
-TSR_DSP_3(tsr_smlad, "smlad %0, %1, %2, %3", uint32_t)
-TSR_DSP_3(tsr_smlabb, "smlabb %0, %1, %2, %3", uint32_t)
-TSR_DSP_3(tsr_smlabt, "smlabt %0, %1, %2, %3", uint32_t)
-TSR_DSP_3(tsr_smlatb, "smlatb %0, %1, %2, %3", uint32_t)
-TSR_DSP_3(tsr_smlatt, "smlatt %0, %1, %2, %3", uint32_t)
-/* acc + the high word of a * b, cut off or rounded half up. */
-TSR_DSP_3(tsr_smmla, "smmla %0, %1, %2, %3", int32_t)
-TSR_DSP_3(tsr_smmlar, "smmlar %0, %1, %2, %3", int32_t)
-/* The pair of both low lanes (a below b), of both high lanes (a below b). */
-TSR_DSP_2(tsr_pack_low, "pkhbt %0, %1, %2, lsl #16")
-TSR_DSP_2(tsr_pack_high, "pkhtb %0, %2, %1, asr #16")
-
-/* Bytes 0 and 2 as a pair, bytes 1 and 3 as a pair. */
-TSR_INLINE uint32_t tsr_even(uint32_t word)
-{
-    uint32_t r;
-    __asm__("sxtb16 %0, %1" : "=r"(r) : "r"(word));
-    return r;
-}
-
-TSR_INLINE uint32_t tsr_odd(uint32_t word)
-{
-    uint32_t r;
-    __asm__("sxtb16 %0, %1, ror #8" : "=r"(r) : "r"(word));
-    return r;
-}
-
-/* (x >> shift) saturated to int8; shift is a literal. */
-#define tsr_ssat8(x, shift)                                                        \
-    __extension__({                                                                \
-        int32_t tsr_result;                                                        \
-        __asm__("ssat %0, #8, %1, asr %2" : "=r"(tsr_result) : "r"(x), "I"(shift)); \
-        (int8_t)tsr_result;                                                        \
-    })
-/* x saturated to int8. */
-TSR_INLINE int8_t tsr_sat8(int32_t x)
-{
-    int32_t r;
-    __asm__("ssat %0, #8, %1" : "=r"(r) : "r"(x));
-    return (int8_t)r;
-}
 
 /* The inner loops are whole functions in assembly: compilers spill in them. Arguments come in
  * r0 to r3, the sums in memory, and the weights' end goes back in r0. */
@@ -229,85 +160,6 @@ TSR_INLINE uint32_t *tsr_widen_word_3(const int8_t **a, const int8_t **b, const 
 
 #else
 
-TSR_INLINE int32_t tsr_low(uint32_t pair)
-{
-    return (int16_t)(uint16_t)(pair & 0xFFFFu);
-}
-
-TSR_INLINE int32_t tsr_high(uint32_t pair)
-{
-    return (int16_t)(uint16_t)(pair >> 16);
-}
-
-/* Sums wrap at 32 bits, as the instructions' do. */
-TSR_INLINE int32_t tsr_wrap(int32_t acc, int32_t product)
-{
-    return (int32_t)((uint32_t)acc + (uint32_t)product);
-}
-
-TSR_INLINE int32_t tsr_smlabb(uint32_t a, uint32_t b, int32_t acc)
-{
-    return tsr_wrap(acc, tsr_low(a) * tsr_low(b));
-}
-
-TSR_INLINE int32_t tsr_smlabt(uint32_t a, uint32_t b, int32_t acc)
-{
-    return tsr_wrap(acc, tsr_low(a) * tsr_high(b));
-}
-
-TSR_INLINE int32_t tsr_smlatb(uint32_t a, uint32_t b, int32_t acc)
-{
-    return tsr_wrap(acc, tsr_high(a) * tsr_low(b));
-}
-
-TSR_INLINE int32_t tsr_smlatt(uint32_t a, uint32_t b, int32_t acc)
-{
-    return tsr_wrap(acc, tsr_high(a) * tsr_high(b));
-}
-
-TSR_INLINE int32_t tsr_smlad(uint32_t a, uint32_t b, int32_t acc)
-{
-    return tsr_smlatt(a, b, tsr_smlabb(a, b, acc));
-}
-
-TSR_INLINE int32_t tsr_smmla(int32_t a, int32_t b, int32_t acc)
-{
-    return tsr_wrap(acc, (int32_t)(((int64_t)a * b) >> 32));
-}
-
-TSR_INLINE int32_t tsr_smmlar(int32_t a, int32_t b, int32_t acc)
-{
-    return tsr_wrap(acc, (int32_t)(((int64_t)a * b + 0x80000000) >> 32));
-}
-
-TSR_INLINE uint32_t tsr_pack_low(uint32_t a, uint32_t b)
-{
-    return (a & 0xFFFFu) | b << 16;
-}
-
-TSR_INLINE uint32_t tsr_pack_high(uint32_t a, uint32_t b)
-{
-    return a >> 16 | (b & 0xFFFF0000u);
-}
-
-TSR_INLINE uint32_t tsr_even(uint32_t word)
-{
-    const uint32_t bytes = word & 0x00FF00FFu;
-    return bytes | (bytes & 0x00800080u) * 0x1FEu;
-}
-
-TSR_INLINE uint32_t tsr_odd(uint32_t word)
-{
-    return tsr_even(word >> 8);
-}
-
-TSR_INLINE int8_t tsr_sat8(int32_t x)
-{
-    return (int8_t)(x < -128 ? -128 : x > 127 ? 127 : x);
-}
-
-#define tsr_ssat8(x, shift) tsr_sat8((x) >> (shift))
-
 TSR_INLINE const int8_t *tsr_dot_3x2(const uint32_t *x, const int8_t *w, int32_t *sums, int steps)
 {
     for (int word = 0; word < 2 * steps; word++, w += 4) {
@@ -421,12 +273,6 @@ static TSR_NOINLINE uint32_t *tsr_widen_1(const int8_t *a, int words, uint32_t *
     return out;
 }
 
-/* Two values as a pair. */
-TSR_INLINE uint32_t tsr_pair(int32_t low, int32_t high)
-{
-    return tsr_pack_low((uint32_t)low, (uint32_t)high);
-}
-
 /* Bytes that lie `step` apart as `pairs` pairs: a row of one channel. Returns where it stopped. */
 static TSR_NOINLINE const int8_t *tsr_gather(const int8_t *x, int step, int pairs, uint32_t *out)
 {
@@ -443,30 +289,10 @@ static TSR_NOINLINE const int8_t *tsr_gather(const int8_t *x, int step, int pair
     return x;
 }
 
-/* TFLite's double rounding for right shifts of 1 to 22 and the full range of int8; `twice` is the
- * doubled accumulator. Adding -1 to a negative sum makes the second rounding go away from zero. */
-TSR_INLINE int8_t tsr_round_twice(int32_t twice, int32_t multiplier, int shift, int32_t zero)
-{
-    const int32_t offset = ((2 * zero + 1) * (int32_t)((uint32_t)1 << shift)) >> 1;
-    const int32_t sum = tsr_smmlar(twice, multiplier, offset) + (twice >> 31);
-    return tsr_sat8(sum >> shift);
-}
-
-/* A bias of 20 bits and an extra of 12 that share a word. */
-TSR_INLINE int32_t tsr_bias(int32_t word)
-{
-    return word >> 12;
-}
-
 /* 256 times the bias and less than 256 more: what it adds ends below the accumulator. */
 TSR_INLINE int32_t tsr_bias_256(int32_t word)
 {
     return word >> 4;
-}
-
-TSR_INLINE int32_t tsr_extra(int32_t word)
-{
-    return (int32_t)((uint32_t)word << 20) >> 20;
 }
 
 /* 256 times the accumulator of the high filter of a pair. */

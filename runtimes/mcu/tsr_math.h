@@ -8,11 +8,51 @@
 
 #include <stdint.h>
 
+/* The high word of a * b. Armv6-M and Armv8-M Baseline have no such product: 16 bits by 16 there. */
+#if defined(__thumb__) && !defined(__thumb2__)
+
+static inline int32_t tsr_mul_cut(int32_t a, int32_t b)
+{
+    const int32_t a_high = a >> 16, b_high = b >> 16;
+    const uint32_t a_low = (uint32_t)a & 0xFFFFu, b_low = (uint32_t)b & 0xFFFFu;
+    const int32_t upper = a_high * (int32_t)b_low + (int32_t)(a_low * b_low >> 16);
+    const int32_t lower = (int32_t)a_low * b_high + (upper & 0xFFFF);
+    return a_high * b_high + (upper >> 16) + (lower >> 16);
+}
+
 /* a * b / 2^31, rounded half up. b is a multiplier below 2^31, so the result never saturates. */
+static inline int32_t tsr_mulh(int32_t a, int32_t b)
+{
+    const uint32_t low = (uint32_t)a * (uint32_t)b;
+    const uint32_t doubled = ((uint32_t)tsr_mul_cut(a, b) << 1) | low >> 31;
+    return (int32_t)(doubled + (low >> 30 & 1u));
+}
+
+/* a * b / 2^32, rounded half up: tsr_mulh of a doubled b, cheaper by a shift. */
+static inline int32_t tsr_mul_high(int32_t a, int32_t b)
+{
+    return tsr_mul_cut(a, b) + (int32_t)((uint32_t)a * (uint32_t)b >> 31);
+}
+
+#else
+
+static inline int32_t tsr_mul_cut(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b) >> 32);
+}
+
 static inline int32_t tsr_mulh(int32_t a, int32_t b)
 {
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
 }
+
+static inline int32_t tsr_mul_high(int32_t a, int32_t b)
+{
+    const int64_t product = (int64_t)a * b;
+    return (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
+}
+
+#endif
 
 /* x / 2^n, rounded to nearest, half away from zero; 0 <= n <= 31. */
 static inline int32_t tsr_rshift(int32_t x, int n)
@@ -29,13 +69,6 @@ static inline int32_t tsr_requant(int32_t acc, int32_t multiplier, int shift)
         return tsr_mulh((int32_t)((uint32_t)acc << shift), multiplier);
     }
     return tsr_rshift(tsr_mulh(acc, multiplier), -shift);
-}
-
-/* a * b / 2^32, rounded half up: tsr_mulh of a doubled b, cheaper by a shift. */
-static inline int32_t tsr_mul_high(int32_t a, int32_t b)
-{
-    const int64_t product = (int64_t)a * b;
-    return (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
 }
 
 /* x / 2^n, rounded to nearest, half away from zero, plus a constant that is a multiple of 2^n
