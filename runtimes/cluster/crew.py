@@ -108,8 +108,7 @@ class Crew:
 
     def tell(self, worker: int, message: m.Message) -> None:
         """Send a message."""
-        payload = m.encode(message)
-        self.peer(worker).send(Header(Kind.CONTROL, length=len(payload)), payload)
+        self.peer(worker).tell(message)
 
     def hello(
         self, required: Sequence[int], optional: Sequence[int], timeout_s: float

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -16,6 +17,7 @@ from typing import Any, Protocol, TypeAlias
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from runtimes.cluster.messages import Message, encode
 from runtimes.cluster.wire import MAX_FRAME, Frame, Header, Kind, WireError, parse
 
 Socket: TypeAlias = "zmq.Socket[bytes]"
@@ -25,6 +27,7 @@ DEAD_MS = 1200  # silence after which a connection counts as dead
 QUEUE_FRAMES = 16  # per peer and direction: bounds memory to 16 MiB per peer
 _WAIT_SLICE_S = 0.1
 _EARLY_FRAMES = 16  # per peer
+_POSTPONED = 1 << 10  # as many as there may be slots to truncate
 _MONITORED = (
     zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -48,6 +51,11 @@ class Peer:
     def send(self, header: Header, payload: bytes | bytearray | memoryview = b"") -> bool:
         """Queue one frame; see `send_bytes`."""
         return self.send_bytes(header.pack() + payload)
+
+    def tell(self, message: Message) -> bool:
+        """Queue a control message; see `send_bytes`."""
+        payload = encode(message)
+        return self.send(Header(Kind.CONTROL, length=len(payload)), payload)
 
     def send_bytes(self, frame: bytes | bytearray | memoryview) -> bool:
         """Queue a frame that is already complete.
@@ -216,6 +224,7 @@ class Links:
         self._attendant = attendant
         self._devices = {peer: device for device, peer in peers.items()}
         self._early: dict[tuple[int, ...], bytes] = {}
+        self._postponed: deque[tuple[Peer, Frame]] = deque()
 
     def begin(self, step: int) -> None:
         """Forget frames that came for another step than the one that begins."""
@@ -228,6 +237,21 @@ class Links:
             return
         if len(self._early) < _EARLY_FRAMES * len(self.peers):
             self._early[device, *_place(frame.header)] = frame.header.pack() + frame.payload
+
+    def postpone(self, peer: Peer, frame: Frame) -> None:
+        """Keep an order of the head until the step is over.
+
+        A head that needs no logits of this device begins the next step as soon as it has its own
+        sum, while this device may still wait for others. It cannot be further ahead than that.
+        """
+        begun = [old for _, old in self._postponed if old.header.kind is Kind.HIDDEN]
+        if len(self._postponed) < _POSTPONED and not (begun and frame.header.kind is Kind.HIDDEN):
+            kept = Frame(frame.header, memoryview(bytes(frame.payload)))
+            self._postponed.append((peer, kept))
+
+    def postponed(self) -> tuple[Peer, Frame] | None:
+        """Take the oldest frame that was postponed, with its sender."""
+        return self._postponed.popleft() if self._postponed else None
 
     def collect(self, header: Header, devices: frozenset[int], sink: Sink) -> None:
         """Wait for one frame of the same kind, step, block and stage from each device.

@@ -13,24 +13,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import zmq
 
 from runtimes.cluster import messages as m
 from runtimes.cluster.keys import KeyRing
-from runtimes.cluster.links import Mailbox, Peer, Socket, tune
+from runtimes.cluster.links import Links, Mailbox, Peer, Socket, tune
 from runtimes.cluster.session import WorkerSession, check_hidden
 from runtimes.cluster.step import OpenEngine, run_layers, send_logits
 from runtimes.cluster.transfer import WINDOW, Download, ShardCache
 from runtimes.cluster.usage import package_version, peak_rss
-from runtimes.cluster.wire import Encoding, Frame, Header, Kind, WireError
+from runtimes.cluster.wire import Frame, Header, Kind, WireError
 from toolchain.errors import DeviceError, FitError, InternalError, TesseraError
 
 _log = logging.getLogger("tessera.worker")
 _PATIENCE_S = 20.0  # an exchange that waits longer is given up; the head has noticed long ago
 _REFUSALS_LOGGED_PER_S = 5.0
+_ORDERS = (Kind.HIDDEN, Kind.TRUNCATE)
 
 
 class _Interrupted(Exception):  # noqa: N818 - control flow, no error
@@ -102,7 +102,8 @@ class Worker:
                     interrupted, task = task, None
                     self._obey(interrupted.peer, interrupted.message)
                 else:
-                    delivery = self._mailbox.receive(None)
+                    late = self._links.postponed() if self._links is not None else None
+                    delivery = late or self._mailbox.receive(None)
                     if delivery is not None:
                         self._handle(*delivery)
             except _Interrupted as interruption:
@@ -120,10 +121,12 @@ class Worker:
     def other(self, peer: Peer, frame: Frame) -> None:
         """Handle what arrives in the middle of an exchange (`Attendant`)."""
         message = self._decode(peer, frame)
-        if isinstance(message, m.Probe) and peer == self._head:
-            self._answer(peer, m.Status(message.epoch, self._awaited))
+        if frame.header.kind in _ORDERS and peer == self._head and self._links is not None:
+            self._links.postpone(peer, frame)
+        elif isinstance(message, m.Probe) and peer == self._head:
+            peer.tell(m.Status(message.epoch, self._awaited))
         elif isinstance(message, m.Hello) and self._has_other_head(peer):
-            self._answer(peer, self._welcome(peer))
+            peer.tell(self._welcome(peer))
         elif isinstance(message, m.Hello) or (message is not None and peer == self._head):
             raise _Interrupted(peer, message)
 
@@ -132,6 +135,10 @@ class Worker:
         self._awaited = tuple(sorted(devices))
         if seconds > _PATIENCE_S:
             raise DeviceError("E520", f"no partial sums from devices {sorted(devices)}")
+
+    @property
+    def _links(self) -> Links | None:
+        return self._session.links if self._session is not None else None
 
     def _bind(self) -> Socket:
         router: Socket = self._context.socket(zmq.ROUTER)
@@ -166,7 +173,7 @@ class Worker:
         self._refusals -= 1
         _log.warning("dropped a frame: %s", error.what)
         if error.code == "E522":
-            self._answer(peer, m.Failed(0, error.code, error.what, error.exit_code))
+            peer.tell(m.Failed(0, error.code, error.what, error.exit_code))
 
     def _handle(self, peer: Peer, frame: Frame) -> None:
         """One frame between steps."""
@@ -194,7 +201,7 @@ class Worker:
 
     def _obey(self, peer: Peer, message: m.Message) -> None:
         if isinstance(message, m.Hello):
-            self._answer(peer, self._welcome(peer))
+            peer.tell(self._welcome(peer))
         elif isinstance(message, m.Join):
             self._join(peer, message)
         elif isinstance(message, m.Prefetch | m.Assign) and self._has_other_head(peer):
@@ -213,9 +220,9 @@ class Worker:
             session = self._session
             self._reporting(peer, message.epoch, lambda: self._connect(peer, session))
         elif isinstance(message, m.Report):
-            self._answer(peer, m.Report(peak_rss()))
+            peer.tell(m.Report(peak_rss()))
         elif isinstance(message, m.Probe):
-            self._answer(peer, m.Status(message.epoch, ()))
+            peer.tell(m.Status(message.epoch, ()))
         elif isinstance(message, m.Leave):
             _log.info("session over")
             self._head = None
@@ -254,7 +261,7 @@ class Worker:
         if self._head is None or self._head == peer:
             return False
         status = m.Status(0, ())
-        return self._head.send(*_control(status))
+        return self._head.tell(status)
 
     def _prefetch(self, peer: Peer, order: m.Prefetch) -> None:
         """Pull the shards that the cache lacks."""
@@ -262,7 +269,7 @@ class Worker:
         for info in order.shards:
             if not self._cache.has(info):
                 received += self._fetch(peer, order.epoch, info)
-        self._answer(peer, m.Cached(order.epoch, received))
+        peer.tell(m.Cached(order.epoch, received))
 
     def _fetch(self, peer: Peer, epoch: int, info: m.ShardInfo) -> int:
         download = Download(self._cache, info)
@@ -271,7 +278,7 @@ class Worker:
         while not download.done:
             if asked - download.next <= WINDOW // 2 and asked < download.chunks:
                 count = min(WINDOW // 2, download.chunks - asked)
-                self._answer(peer, m.Fetch(epoch, info.digest, asked, count))
+                peer.tell(m.Fetch(epoch, info.digest, asked, count))
                 asked += count
             delivery = self._mailbox.receive(_PATIENCE_S)
             if delivery is None:
@@ -296,13 +303,13 @@ class Worker:
             order, self._cache, self._open_engine, keep, self._options.max_ram
         )
         _log.info("device %d of %d, ranks %s", order.device, len(order.members), self._session.own)
-        self._answer(peer, m.Loaded(order.epoch))
+        peer.tell(m.Loaded(order.epoch))
 
     def _connect(self, peer: Peer, session: WorkerSession) -> None:
         """Open links to the workers with higher numbers, wait for those with lower ones."""
         for device in session.higher():
             session.peers[device] = self._dial(session.order.members[device])
-            session.peers[device].send(*_control(m.Join(session.order.session, session.device)))
+            session.peers[device].tell(m.Join(session.order.session, session.device))
         end = time.monotonic() + _PATIENCE_S
         while not session.lower_joined() and time.monotonic() < end:
             delivery = self._mailbox.receive(0.1)
@@ -317,7 +324,7 @@ class Worker:
         if not session.lower_joined():
             raise DeviceError("E520", f"devices below {session.device} did not connect")
         session.open_links(self._mailbox, peer, self)
-        self._answer(peer, m.Ready(session.order.epoch))
+        peer.tell(m.Ready(session.order.epoch))
 
     def _dial(self, member: m.Member) -> Peer:
         dealer: Socket = self._context.socket(zmq.DEALER)
@@ -361,12 +368,9 @@ class Worker:
                 last = hidden[-header.wanted :]
                 send_logits(session.links, header.step, session.engines, last)
 
-    def _answer(self, peer: Peer, message: m.Message) -> None:
-        peer.send(*_control(message))
-
     def _fail(self, peer: Peer, epoch: int, error: TesseraError) -> None:
         _log.error("%s", error)
-        self._answer(peer, m.Failed(epoch, error.code, error.what[:1000], error.exit_code))
+        peer.tell(m.Failed(epoch, error.code, error.what[:1000], error.exit_code))
 
     def _unlink(self) -> None:
         """Close the links to other workers."""
@@ -380,14 +384,6 @@ class Worker:
         if self._session is not None:
             self._session.close()
             self._session = None
-
-
-Control: TypeAlias = tuple[Header, bytes]
-
-
-def _control(message: m.Message) -> Control:
-    payload = m.encode(message)
-    return Header(Kind.CONTROL, encoding=Encoding.NONE, length=len(payload)), payload
 
 
 def _next_port(port: str) -> int:

@@ -60,6 +60,7 @@ def test_reproducible_logits_are_equal_bit_for_bit_on_any_devices(tmp_path):
                 with Head(deployment(source, shards, addresses, **options), open_engine) as head:
                     first = head.forward(0, [3, 1, 4, 1, 5], 0)
                     results.append(np.concatenate([first, head.forward(0, [9], 5)]))
+                    assert not head.faults
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
 
@@ -74,5 +75,6 @@ def test_runs_with_int8_sums_repeat(tmp_path, topology):
             options = {"topology": topology, "encoding": encoding}
             with Head(deployment(source, shards, addresses, **options), open_engine) as head:
                 results.append(head.forward(0, [3, 1, 4, 1, 5], 0))
+                assert not head.faults
     np.testing.assert_array_equal(results[0], results[1])
     assert 0 < np.abs(results[0] - results[2]).max() < 0.3

@@ -1,9 +1,15 @@
 """A model split over real processes is the model."""
 
+import contextlib
+import os
+import threading
+
 import numpy as np
 import pytest
 from network_cluster import deployment, open_engine, synthetic, workers, write_shards
 
+from runtimes.cluster.emulate.link import LinkSpec
+from runtimes.cluster.emulate.relay import Relay
 from runtimes.cluster.engine import run_unsplit
 from runtimes.cluster.exchange import Topology, add_in_rank_order
 from runtimes.cluster.head import Head
@@ -44,8 +50,37 @@ def test_split_over_processes_is_the_split_in_one_process(tmp_path, weights):
         for topology in Topology:
             plan = deployment(source, shards, [w.at() for w in running], topology=topology)
             with Head(plan, open_engine) as head:
-                # Float32 products of two processes were seen to differ in the last bits (BLAS makes
-                # no promise); test_network_golden.py holds the reproducible mode bit-equal.
-                np.testing.assert_allclose(
-                    logits_of(head), np.concatenate(expected), rtol=0, atol=1e-5
-                )
+                np.testing.assert_array_equal(logits_of(head), np.concatenate(expected))
+                assert not head.faults
+
+
+@contextlib.contextmanager
+def slow_link(worker, link):
+    """Where the other worker reaches ``worker``, far away."""
+    port = worker.address.rpartition(":")[2]
+    relay = Relay(LinkSpec.parse(link), {2: f"127.0.0.1:{port}"})
+    address = relay.listen(1, 2)
+    end, control = os.pipe()
+    thread = threading.Thread(target=relay.serve, args=(end,))
+    thread.start()
+    try:
+        yield address
+    finally:
+        os.close(control)
+        thread.join()
+        os.close(end)
+        relay.close()
+
+
+def test_a_head_ahead_of_two_workers_that_wait_for_each_other_loses_none(tmp_path):
+    """Without logits to wait for, it begins the next pass while they still end the last one."""
+    source, shards = write_shards(tmp_path / "shards", [1, 1, 1], **synthetic())
+    with workers(tmp_path, 2) as (near, far), slow_link(far, "20ms,100Mbit") as address:
+        results = []
+        for routes in ({}, {0: address}):
+            plan = deployment(source, shards, [near.at(), far.at(routes=routes)], rows=2)
+            with Head(plan, open_engine) as head:
+                head.forward(0, [1], 0)
+                results.append(head.forward(0, TOKENS, 1, rows=1))
+                assert not head.faults
+    np.testing.assert_array_equal(*results)
