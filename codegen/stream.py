@@ -27,6 +27,8 @@ class Rows:
         base: offset of the whole map or of the ring, ``None`` if there is only a fresh row.
         ring: rows of the ring, 0 if the map is whole.
         fresh: offset of the fresh row, ``None`` if there is none.
+        stride: rows of the ring from one row to the next; more than 1 only for guests.
+        shift: rows of the ring before row 0.
     """
 
     ctype: str
@@ -35,6 +37,8 @@ class Rows:
     base: int | None
     ring: int
     fresh: int | None
+    stride: int = 1
+    shift: int = 0
 
     @property
     def moves(self) -> bool:
@@ -61,7 +65,9 @@ class Rows:
     def _in_base(self, row: str) -> str:
         if self.ring == 1:
             return str(self.base)
-        wrapped = f"{row} % {self.ring}" if self.ring else row
+        place = row if self.stride == 1 else f"{row} * {self.stride}"
+        place = f"({place} + {self.shift})" if self.shift else place
+        wrapped = f"{place} % {self.ring}" if self.ring else place
         return f"{self.base} + {wrapped} * {self.size}"
 
     def pointer(self, row: str, *, const: bool) -> str:
@@ -152,12 +158,16 @@ class StreamLowering:
         self.index = {
             w.output.name: f"{call.index:02d}" for w, call in zip(works, calls, strict=True)
         }
+        self.makers = {work.output.name: work for work in works}
         self.feed = feed
         if feed is not None:
             self.index[feed.name] = "input"
         self.folds = {work.output.name: work.rows for work in works if work.folds}
         workers: list[Worker] = [Feed(feed)] if feed is not None else []
-        self.stream = Stream([*workers, *works], frozenset())
+        workers += works
+        place = {worker.output.name: i for i, worker in enumerate(workers)}
+        guests = {place[s.tensor]: place[s.host] for s in stage.stores if s.host}
+        self.stream = Stream(workers, frozenset(), guests)
 
     def lower(self, name: str) -> CStream:
         """Return the stream under a C name."""
@@ -184,11 +194,9 @@ class StreamLowering:
         )
 
     def _ends(self, position: int) -> list[Tensor]:
-        """Return the tensors of which the node at ``position`` is the last reader."""
+        """Return the tensors whose newest row may move when ``position`` has made a row."""
         reader = position + len(self.stream.workers) - len(self.works)
-        sources = dict.fromkeys(source for source, _ in self.stream.sources[reader])
-        ends = [source for source in sources if self.stream.last_reader(source) == reader]
-        return [self.stream.workers[source].output for source in ends]
+        return [self.stream.workers[source].output for source in self.stream.released(reader)]
 
     def _rows(self, tensor: Tensor) -> Rows:
         ctype, size = self.ctypes[tensor.name], row_bytes(tensor)
@@ -196,9 +204,18 @@ class StreamLowering:
         store = self.stores.get(tensor.name)
         if store is None:
             return Rows(ctype, size, index, self.slots[tensor.name].offset, 0, None)
+        if store.host:
+            return self._guest(self.makers[tensor.name], index)
         ring = self.slots[f"{tensor.name}.ring"].offset if store.ring else None
         fresh = self.slots[f"{tensor.name}.fresh"].offset if store.fresh else None
         return Rows(ctype, size, index, ring, store.ring, fresh)
+
+    def _guest(self, work: RowWork, index: str) -> Rows:
+        """Return where the rows of ``work`` lie: one at a time on the ring it reads."""
+        host, taps = self._rows(work.operands.input(0)), work.special.taps
+        assert taps is not None, "a checked plan"
+        ctype, shift = self.ctypes[work.output.name], -taps.pad % host.ring
+        return Rows(ctype, host.size, index, host.base, host.ring, None, taps.stride, shift)
 
     def _ready(self, work: RowWork, tensor: Tensor) -> str:
         """Return the condition under which the rows of one input are there."""

@@ -156,3 +156,23 @@ def random_map_network(rng: np.random.Generator) -> Graph:
         made.append(grow_map(build, made))
     gates = [t for name, t in build.tensors.items() if name.startswith("gate")]
     return build.graph(x, *gates)
+
+
+def random_bottlenecks(rng: np.random.Generator) -> Graph:
+    """Return inverted residuals: a pointwise, a depthwise and a pointwise convolution each."""
+    build = Builder(rng)
+    channels = int(rng.integers(1, 5))
+    x = y = build.activation("x", (1, *(int(n) for n in rng.integers(6, 20, 2)), channels))
+    for _ in range(int(rng.integers(1, 4))):
+        wide = int(rng.integers(channels, 4 * channels + 1))
+        inner = build.add(Conv2D(), y, *build.weights((wide, 1, 1, channels), 0))
+        kernel = tuple(
+            int(min(k, n)) for k, n in zip(rng.integers(1, 6, 2), y.shape[1:3], strict=True)
+        )
+        pads = Pads(*(int(rng.integers(0, k)) for k in np.repeat(kernel, 2)))
+        stride = tuple(int(s) for s in rng.choice([1, 1, 2, 3], 2))
+        weights = build.weights((1, *kernel, wide), 3)
+        inner = build.add(DepthwiseConv2D(stride, pads=pads), inner, *weights)
+        z = build.add(Conv2D(), inner, *build.weights((channels, 1, 1, wide), 0))
+        y = build.add(Add(), y, z) if z.shape == y.shape and rng.random() < 0.7 else z
+    return build.graph(x)

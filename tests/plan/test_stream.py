@@ -11,7 +11,7 @@ import pytest
 from codegen.emit import emit
 from runtimes.host.library import HostModel, compile_host
 from tests.ops.harness import random_values
-from tests.plan.networks import random_map_network
+from tests.plan.networks import random_bottlenecks, random_map_network
 from toolchain.errors import FitError
 from toolchain.ir import Graph, run
 from toolchain.kernels import Isa
@@ -32,8 +32,9 @@ from toolchain.plan.lifetimes import prepare
 
 def random_cuts(graph: Graph, rng: np.random.Generator) -> Plan:
     """Cut ``graph`` at random; where rows are kept is decided for a random limit of memory."""
-    work = prepare(graph, Isa.PORTABLE)
-    cuts = Cuts(graph, Isa.PORTABLE, work, graph.nodes, fed=bool(rng.random() < 0.5))
+    isa = Isa.DSP if rng.random() < 0.5 else Isa.PORTABLE
+    work = prepare(graph, isa)
+    cuts = Cuts(graph, isa, work, graph.nodes, fed=bool(rng.random() < 0.5))
     path, step = [], 0
     while step < len(graph.nodes):
         longest = len(cuts.run(step))
@@ -43,7 +44,7 @@ def random_cuts(graph: Graph, rng: np.random.Generator) -> Plan:
         path.append(Edge(step, step + max(1, length), stream, need=0, work=0))
         step = path[-1].end
     segments = cuts.segments(path, int(rng.choice([0, 200, 10**6])))
-    return assemble(graph, Isa.PORTABLE, work, graph.nodes, segments)
+    return assemble(graph, isa, work, graph.nodes, segments)
 
 
 def assert_plans_equal_the_interpreter(seeds: range, folder: Path) -> list[StreamStage]:
@@ -51,7 +52,7 @@ def assert_plans_equal_the_interpreter(seeds: range, folder: Path) -> list[Strea
     cases, files, streams = [], {}, []
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        graph = random_map_network(rng)
+        graph = random_map_network(rng) if rng.random() < 0.7 else random_bottlenecks(rng)
         plan = check_plan(graph, random_cuts(graph, rng))
         assert plan_from_json(plan_to_json(plan)) == plan
         streams += [stage for stage in plan.stages if isinstance(stage, StreamStage)]
@@ -73,6 +74,7 @@ def test_random_streams_equal_the_interpreter(tmp_path: Path) -> None:
     assert sum(bool(stage.feed) for stage in streams) > 10
     assert sum("global_pool" in stage.kernels for stage in streams) > 5
     assert sum(any(s.ring and s.fresh for s in stage.stores) for stage in streams) > 10
+    assert sum(any(s.host for s in stage.stores) for stage in streams) > 5
 
 
 @pytest.mark.slow
@@ -138,3 +140,36 @@ def test_a_damaged_stream_is_refused() -> None:
         damaged = replace(plan, stages=(replace(stage, **change), *plan.stages[1:]))
         with pytest.raises(FitError, match=said):
             check_plan(graph, damaged)
+
+
+def hosted() -> tuple[Graph, Plan, StreamStage, int]:
+    """Return a network, its plan, the stream and the number of a store that is a guest."""
+    for seed in range(100):
+        graph = random_bottlenecks(np.random.default_rng(seed))
+        plan = plan_model(graph)
+        for stage in plan.stages:
+            if not isinstance(stage, StreamStage):
+                continue
+            rings = {store.tensor for store in stage.stores if store.ring > 1}
+            for i, store in enumerate(stage.stores):
+                if store.host in rings:
+                    return graph, plan, stage, i
+    raise AssertionError
+
+
+def test_a_guest_on_a_wrong_ring_is_refused() -> None:
+    graph, plan, stage, index = hosted()
+    guest = stage.stores[index]
+    host = next(i for i, store in enumerate(stage.stores) if store.tensor == guest.host)
+    ring = stage.stores[host]
+    for i, store, said in (
+        (index, replace(guest, host=guest.tensor), "cannot lie on the ring"),
+        (index, replace(guest, host="nothing"), "cannot lie on the ring"),
+        (index, replace(guest, ring=1), "none are kept"),
+        (host, replace(ring, ring=0, fresh=1), "cannot lie on the ring"),
+        (host, replace(ring, ring=ring.ring - 1), "overwritten"),
+    ):
+        stores = (*stage.stores[:i], store, *stage.stores[i + 1 :])
+        stages = (replace(s, stores=stores) if s is stage else s for s in plan.stages)
+        with pytest.raises(FitError, match=said):
+            check_plan(graph, replace(plan, stages=tuple(stages)))

@@ -58,6 +58,8 @@ class Specialised:
             above it: what allows an output to overlap its input.
         in_place: the kernel reads all of a channel before it writes that channel, and the output
             has the input's channels and is no larger: it may start exactly where the input does.
+        over_row: the kernel makes one row per call, no longer than those it reads, and may write
+            it over any one of these, from the same first byte on.
         taps: set if the C function is a row kernel; the generated layer then loops over the rows.
         helpers: functions that the kernel calls; its template knows their names as ``helpers``.
     """
@@ -67,6 +69,7 @@ class Specialised:
     scratch_bytes: int = 0
     in_order: bool = False
     in_place: bool = False
+    over_row: bool = False
     taps: RowTaps | None = None
     helpers: tuple[Helper, ...] = ()
 
@@ -93,6 +96,14 @@ class Kernel(Protocol):
         ...
 
 
+def _in_order(lowered: Lowered) -> bool:
+    """Tell whether a row kernel is in order along the first axis that is not 1."""
+    taps = lowered.taps
+    if taps is None:
+        return False
+    return not lowered.by_channel or taps.batch > 1 or taps.out_rows > 1
+
+
 @dataclass(frozen=True)
 class Portable:
     """The portable C99 kernel of an operator: its template has the operator's own name."""
@@ -110,6 +121,7 @@ class Portable:
             lowered.numbers,
             lowered.tables,
             lowered.scratch_bytes,
-            in_order=lowered.in_order or lowered.taps is not None,
+            in_order=lowered.in_order or _in_order(lowered),
+            over_row=lowered.over_row,
             taps=lowered.taps,
         )

@@ -82,6 +82,7 @@ class DepthwiseDsp:
             # A single row would have to be made column by column to be in order.
             in_order=taps.rows == 1 and taps.out_rows > 1,
             in_place=_in_place(taps, integer(lowered.numbers, "multiplier")),
+            over_row=_over_row(taps, integer(lowered.numbers, "multiplier")),
             taps=taps,
             helpers=(Helper("plane_dsp", helper),),
         )
@@ -92,6 +93,11 @@ def _in_place(taps: RowTaps, multiplier: int) -> bool:
     once = taps.rows == taps.out_rows and taps.batch == 1
     smaller = taps.out_rows * taps.out_row_size <= taps.in_rows * taps.in_row_size
     return once and multiplier == 1 and smaller
+
+
+def _over_row(taps: RowTaps, multiplier: int) -> bool:
+    """Tell whether a call gathers a channel of all rows before it writes it to one of them."""
+    return taps.rows == 1 and multiplier == 1 and taps.out_row_size <= taps.in_row_size
 
 
 def _rows_per_call(taps: RowTaps, row_bytes: int, scratch: int) -> RowTaps:

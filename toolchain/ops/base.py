@@ -68,6 +68,13 @@ class RowTaps:
         last = last_call + (self.count - 1) * self.dilation
         return self.pad > 0 or last >= self.in_rows
 
+    @property
+    def sees_rows(self) -> bool:
+        """Tell whether every call is given a row of the map, not padding alone."""
+        starts = (row * self.stride - self.pad for row in range(0, self.out_rows, self.rows))
+        reach = range(0, self.count * self.dilation, self.dilation)
+        return all(any(0 <= first + tap < self.in_rows for tap in reach) for first in starts)
+
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
@@ -83,6 +90,9 @@ class Lowered:
         in_order: whether the portable kernel keeps the order that overlap needs (see
             `toolchain.kernels.base.Specialised`).
         taps: set if the portable kernel is a row kernel (it is then in order by construction).
+        by_channel: whether the portable row kernel makes a row channel by channel, and a channel
+            from left to right, reading a column before it writes it (it is then in order by rows).
+        over_row: whether it may write the row over one that it is made from (`Specialised`).
     """
 
     kernel: str
@@ -91,6 +101,8 @@ class Lowered:
     scratch_bytes: int = 0
     in_order: bool = False
     taps: RowTaps | None = None
+    by_channel: bool = False
+    over_row: bool = False
 
 
 class Op(ABC):

@@ -78,6 +78,9 @@ class DepthwiseConv2D(Op):
         """See `Op.lower`."""
         x, weights, y = operands.input(0), operands.input(1), operands.output
         sliding = self.sliding(operands)
+        taps = sliding.row_taps(x, y)
+        by_channel = self.dilation[1] == 1 and taps.sees_rows
+        fits = x.shape[3] == y.shape[3] and taps.out_row_size <= taps.in_row_size
         return Lowered(
             "depthwise_conv2d",
             {
@@ -88,10 +91,13 @@ class DepthwiseConv2D(Op):
                 "kernel": weights.shape[1:3],
                 "stride_w": self.stride[1],
                 "dilation_w": self.dilation[1],
-                "pad_rows": sliding.row_taps(x, y).padded,
+                "pad_rows": taps.padded,
                 "pad_left": self.pads.left,
+                "by_channel": by_channel,
                 **output_numbers(operands, self.activation),
             },
             output_tables(operands, y.shape[3]),
-            taps=sliding.row_taps(x, y),
+            taps=taps,
+            by_channel=by_channel,
+            over_row=by_channel and fits and self.pads.left < weights.shape[2],
         )

@@ -139,6 +139,7 @@ class _Assembly:
     def _rows(self, segment: Segment, flow: Flow) -> Iterator[Buffer]:
         stores = {store.tensor: store for store in segment.stores}
         shift = segment.end - len(flow.workers)  # a feed shares the first node's step
+        release = _release(flow, stores)
         for position, worker in enumerate(flow.workers):
             if (store := stores.get(worker.output.name)) is None:
                 continue
@@ -148,7 +149,7 @@ class _Assembly:
                 yield Buffer(f"{store.tensor}.ring", (), ring, segment.first, segment.end - 1)
             if store.fresh:
                 start = max(segment.first, position + shift)
-                last = max(start, flow.last_reader[position] + shift)
+                last = max(start, release[position] + shift)
                 yield Buffer(f"{store.tensor}.fresh", (), size, start, last)
 
     def _layer_overlaps(self) -> Iterator[_Overlap]:
@@ -189,6 +190,17 @@ class _Assembly:
                     if name in passing and work.output.name in fresh:
                         names = f"{name}.fresh", f"{work.output.name}.fresh"
                         yield _Overlap(*names, step, step, distance)
+
+
+def _release(flow: Flow, stores: Mapping[str, RowStore]) -> list[int]:
+    """Return per position the last one that needs its newest row where it was made."""
+    found = list(flow.last_reader)
+    place = {worker.output.name: i for i, worker in enumerate(flow.workers)}
+    for store in stores.values():
+        if store.host:
+            host = place[store.host]
+            found[host] = max(found[host], flow.last_reader[place[store.tensor]])
+    return found
 
 
 def _problem(needed: Sequence[Buffer], overlaps: Sequence[_Overlap]) -> Problem:

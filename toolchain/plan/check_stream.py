@@ -35,7 +35,9 @@ class StreamCheck:
         self.position = {worker.output.name: i for i, worker in enumerate(self.workers)}
         self._check_stores()
         both = (self.position[s.tensor] for s in stage.stores if s.ring and s.fresh)
-        self.stream = Stream(self.workers, frozenset(both))
+        place = self.position
+        guests = {place[s.tensor]: place[s.host] for s in stage.stores if s.host}
+        self.stream = Stream(self.workers, frozenset(both), guests)
 
     def run(self) -> None:
         """Execute the stream to its end.
@@ -73,16 +75,27 @@ class StreamCheck:
 
     def _check_stores(self) -> None:
         for store in self.stage.stores:
-            legal = store.ring >= 0 and store.fresh in (0, 1) and store.ring + store.fresh > 0
+            rows = store.ring + store.fresh
+            legal = store.ring >= 0 and store.fresh in (0, 1) and (rows > 0) != bool(store.host)
             if not legal or store.tensor not in self.position:
                 raise wrong("no rows of this are made here, or none are kept", f'"{store.tensor}"')
             worker = self.workers[self.position[store.tensor]]
             if isinstance(worker, RowWork) and worker.folds:
                 raise wrong("a fold makes its output whole", f'"{store.tensor}"')
+            if store.host:
+                self._check_guest(store, worker)
         for position, worker in enumerate(self.workers):
             for need in worker.needs:
                 if self.position.get(need.tensor, -1) >= position:
                     raise wrong(f'reads "{need.tensor}" before it is made', worker.output.name)
+
+    def _check_guest(self, store: RowStore, worker: Worker) -> None:
+        host = self.stores.get(store.host)
+        reads = [need.tensor for need in worker.needs]
+        if host is None or not host.ring or reads != [store.host]:
+            raise wrong(f'cannot lie on the ring of "{store.host}"', f'"{store.tensor}"')
+        if row_bytes(worker.output) > row_bytes(self.graph.tensors[store.host]):
+            raise wrong(f'is longer than a row of "{store.host}"', f'"{store.tensor}"')
 
     def _make(self, worker: Worker, row: int) -> None:
         if isinstance(worker, RowWork) and worker.folds:
@@ -114,7 +127,9 @@ class StreamCheck:
                 for need in work.needs
                 for source in range(need.low[row], need.high[row])
             )
-            yield Moment(reads, (result,), reads)
+            over = work.special.over_row
+            keeps = tuple(read for read in reads if not over or read.low != result.low)
+            yield Moment(reads, (result,), keeps)
             return
         sources = tuple(self._row(tensors[n.tensor], n.low[row]) for n in work.needs)
         windows = work.node.op.windows(work.row_operands)
@@ -132,11 +147,20 @@ class StreamCheck:
         store = self.stores.get(tensor.name)
         if store is None:
             return self.shadow.span(tensor).part(row, row + 1, row_count(tensor))
+        if store.host:
+            return self._guest(tensor, store, row)
         kept = self.stream.kept[self.position[tensor.name]]
         if store.ring and (not store.fresh or row < kept):
             return self._ring(tensor, store, row)
         slot = self.shadow.slot(f"{tensor.name}.fresh", row_bytes(tensor), tensor.dtype.itemsize)
         return Span(f"{tensor.name}[{row}]", slot.offset, slot.offset + row_bytes(tensor))
+
+    def _guest(self, tensor: Tensor, store: RowStore, row: int) -> Span:
+        """Return the place of the first row of the window that ``row`` is made from."""
+        host, worker = self.graph.tensors[store.host], self.workers[self.position[tensor.name]]
+        assert isinstance(worker, RowWork), "a feed is no guest"
+        place = self._ring(host, self.stores[store.host], worker.first_row(row))
+        return Span(f"{tensor.name}[{row}]", place.low, place.low + row_bytes(tensor))
 
     def _ring(self, tensor: Tensor, store: RowStore, row: int) -> Span:
         size = row_bytes(tensor)

@@ -202,11 +202,14 @@ def _stores(flow: Flow, inside: set[str], spare: int) -> tuple[RowStore, ...]:
     """Choose where rows are kept; moving a row costs work, so it is done only to save memory."""
     found: dict[str, RowStore] = {}
     moved: list[tuple[int, str, int]] = []
-    for worker, storage in zip(flow.workers, flow.storage, strict=True):
+    for position, (worker, storage) in enumerate(zip(flow.workers, flow.storage, strict=True)):
         name, size = worker.output.name, row_bytes(worker.output)
         if name not in inside:
             continue
-        if storage.separable and not storage.kept:
+        if _is_guest(flow, position):
+            host = flow.workers[storage.host].output.name
+            found[name] = RowStore(name, 0, 0, host)
+        elif storage.separable and not storage.kept:
             found[name] = RowStore(name, 0, 1)
         elif storage.separable and storage.kept < storage.total:
             found[name] = RowStore(name, storage.kept, 1)
@@ -218,6 +221,20 @@ def _stores(flow: Flow, inside: set[str], spare: int) -> tuple[RowStore, ...]:
             spare -= cost
             found[name] = RowStore(name, total, 0)
     return tuple(found.values())
+
+
+def _is_guest(flow: Flow, position: int) -> bool:
+    """Tell whether rows are better off as guests than with a slot of their own.
+
+    A guest keeps the newest row of its host where it was made until the guest has been read.
+    """
+    storage, reader = flow.storage[position], flow.last_reader[position]
+    if storage.host < 0 or not storage.separable or reader < 0:
+        return False
+    if not flow.storage[storage.host].separable:
+        return True
+    host, own, read = (row_bytes(flow.workers[p].output) for p in (storage.host, position, reader))
+    return max(host, host + read) < max(host + own, own + read)
 
 
 class _Starts:
@@ -262,9 +279,20 @@ class _Starts:
         if not storage.separable:
             self.rings += storage.total * size
             return
+        if _is_guest(self.flow, position):
+            host = storage.host
+            if self.flow.storage[host].separable:
+                self._occupy(self.flow.last_reader[host] + 1, position, self._row(host))
+            return
         self.rings += storage.kept * size
         self.moving += worker.rows * size // 4 if storage.kept else 0
-        start = position + self._in_place(worker)
+        self._occupy(position + self._in_place(worker), position, size)
+
+    def _row(self, position: int) -> int:
+        return row_bytes(self.workers[position].output)
+
+    def _occupy(self, start: int, position: int, size: int) -> None:
+        """Count a row from ``start`` to the last reader of what ``position`` makes."""
         for p in range(start, self.flow.last_reader[position] + 1):
             self.fresh[p] += size
 

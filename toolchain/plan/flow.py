@@ -17,11 +17,13 @@ class Storage:
         total: rows of a ring that also takes the newest row.
         kept: rows of a ring if the newest row has a slot of its own; 0 if no row is kept.
         separable: whether such a slot is free again before any worker behind the last reader runs.
+        host: the position on whose ring the rows may be guests (`RowStore.host`), -1 for none.
     """
 
     total: int
     kept: int
     separable: bool
+    host: int = -1
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class _Run:
         self.total, self.kept = [1] * count, [0] * count
         self.separable = [True] * count
         self.fresh: set[int] = set()
+        self.hosts = [self._host(i) for i in range(count)]
+        self.ahead = [(0, 0)] * count
         inside = {worker.output.name for worker in self.workers}
         self.outside: dict[str, list[tuple[int, tuple[int, ...]]]] = {}
         for i, worker in enumerate(self.workers):
@@ -87,7 +91,8 @@ class _Run:
                 self._make(event)
             else:
                 self._keep(event)
-        storage = tuple(map(Storage, self.total, self.kept, self.separable))
+        hosts = (self._proven_host(i) for i in range(len(self.workers)))
+        storage = tuple(map(Storage, self.total, self.kept, self.separable, hosts))
         last = tuple(self.stream.last_reader(i) for i in range(len(self.workers)))
         return Flow(self.workers, storage, last, tuple(self.lows))
 
@@ -98,6 +103,7 @@ class _Run:
                 self.separable[other] = False
         alive = event.row + 1 - self._low(self.inner[p], event.row)
         self.total[p] = max(self.total[p], alive)
+        self._watch(p, event.row)
         for name, readers in self.outside.items():
             self.lows[p][name].append(self._low(readers, 1 << 30))
         self.fresh.add(p)
@@ -107,6 +113,32 @@ class _Run:
         alive = event.row + 1 - self._low(self.inner[p], event.row + 1)
         self.kept[p] = max(self.kept[p], alive)
         self.fresh.discard(p)
+
+    def _host(self, position: int) -> int:
+        """Return the position whose rows those of ``position`` may replace, -1 for none."""
+        worker, sources = self.workers[position], self.stream.sources[position]
+        if not isinstance(worker, RowWork) or not worker.special.over_row or len(sources) != 1:
+            return -1
+        host = sources[0][0]
+        return host if self.stream.readers[host] == (position,) else -1
+
+    def _watch(self, position: int, row: int) -> None:
+        """Note how far the rows of the host are ahead of the one that a guest replaces."""
+        worker, host = self.workers[position], self.hosts[position]
+        if isinstance(worker, RowWork) and host >= 0:
+            first, far = worker.first_row(row), self.ahead[position]
+            kept, made = self.stream.kept[host] - first, self.stream.made[host] - first
+            self.ahead[position] = max(far[0], kept), max(far[1], made)
+
+    def _proven_host(self, position: int) -> int:
+        """Return the host if its ring never holds another row where a guest lies."""
+        host = self.hosts[position]
+        if host < 0 or not self.separable[position] or self.kept[position]:
+            return -1
+        if self.separable[host] and not self.kept[host]:
+            return -1  # the host needs no ring
+        kept, made = self.ahead[position]
+        return host if kept <= self.kept[host] and made <= self.total[host] else -1
 
     def _low(self, readers: list[tuple[int, tuple[int, ...]]], limit: int) -> int:
         """Return the first row that any reader still needs, at most ``limit``."""

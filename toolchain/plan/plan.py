@@ -39,15 +39,21 @@ class RowStore:
     when those that read it at once have done so; else it is made in the ring. Row ``r`` of the
     ring lies at ``r % ring`` rows from the start of the slot ``"<tensor>.ring"``.
 
+    A row that is read at once may instead be a guest of the ring it is made from: it takes the
+    place of the first row of its window, and the host's newest row moves to the ring only when the
+    guest has been read.
+
     Attributes:
         tensor: the tensor's name.
         ring: rows of the ring, 0 for none.
         fresh: 1 if the newest row has a slot of its own, else 0.
+        host: the tensor on whose ring the rows lie, one at a time; empty for none.
     """
 
     tensor: str
     ring: int
     fresh: int
+    host: str = ""
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,11 @@ class RowWork:
         """Tell whether the kernel sees single rows, not a map through pointers."""
         return self.row_operands != self.operands
 
+    def first_row(self, row: int) -> int:
+        """Return the first input row of the window of ``row``; negative in the padding."""
+        taps = self.special.taps
+        return row if taps is None else row * taps.stride - taps.pad
+
     @property
     def rows(self) -> int:
         """Return the number of rows to make, or to take if the node folds."""

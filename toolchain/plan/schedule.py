@@ -2,13 +2,13 @@
 
 Rule: the last node (in the stage's order) that has the rows it needs makes its next row. Before a
 node, or one ahead of it, makes another row, its fresh row is moved to its ring; if the last reader
-of a fresh row has just run, the row is moved at once. So rows live as short as they can, and a
-few counters are all the state that the generated code needs.
+of a fresh row has just run (and that of a guest in its ring), the row is moved at once. So rows
+live as short as they can, and a few counters are all the state that the generated code needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from toolchain.ir.tensor import Tensor
@@ -57,6 +57,7 @@ class Stream:
     Args:
         workers: feed and nodes, in order.
         stored: positions whose output has both a ring and a fresh row.
+        guests: for positions whose rows lie on another's ring, the position of that host.
 
     Attributes:
         sources: per position, the positions it reads from with the rows needed by each output row.
@@ -65,8 +66,14 @@ class Stream:
         kept: rows moved to the ring so far, per position.
     """
 
-    def __init__(self, workers: Sequence[Worker], stored: frozenset[int]) -> None:
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        stored: frozenset[int],
+        guests: Mapping[int, int] | None = None,
+    ) -> None:
         self.workers, self.stored = workers, stored
+        self.guest = {host: guest for guest, host in (guests or {}).items()}
         position = {worker.output.name: i for i, worker in enumerate(workers)}
         self.sources = tuple(
             tuple((position[n.tensor], n) for n in worker.needs if n.tensor in position)
@@ -83,6 +90,17 @@ class Stream:
         """Return the last position that reads what ``position`` makes, -1 for none."""
         return self.readers[position][-1] if self.readers[position] else -1
 
+    def release(self, position: int) -> int:
+        """Return the last position that needs the newest row of ``position`` where it was made."""
+        guest = self.guest.get(position, position)
+        return max(self.last_reader(position), self.last_reader(guest))
+
+    def released(self, position: int) -> list[int]:
+        """Return the positions whose newest row may move once ``position`` has made a row."""
+        near = {source for source, _ in self.sources[position]}
+        near |= {host for host, guest in self.guest.items() if guest in near}
+        return [source for source in sorted(near) if self.release(source) == position]
+
     def events(self) -> Iterator[Make | Keep]:
         """Run to the end; every event is yielded before the counters change."""
         position = len(self.workers) - 1
@@ -98,8 +116,8 @@ class Stream:
     def _make(self, position: int) -> Iterator[Make | Keep]:
         yield Make(position, self.made[position])
         self.made[position] += 1
-        for source in dict.fromkeys(source for source, _ in self.sources[position]):
-            if self.last_reader(source) == position and self._pending(source):
+        for source in self.released(position):
+            if self._pending(source):
                 yield from self._keep(source)
 
     def _keep(self, position: int) -> Iterator[Keep]:

@@ -91,26 +91,57 @@ void net_run(void)
 static void depthwise_conv2d_0(const int8_t *const *rows, const int8_t *weights, const int32_t *bias,
                        const int32_t *multiplier, const int8_t *shift, int8_t *y)
 {
-    for (int column = 0; column < 6; column++) {
-        const int left = column * 1 - 1;
-        for (int out = 0; out < 4; out++) {
-            const int8_t *q = weights + out;
-            int32_t acc = bias[out];
-            for (int ky = 0; ky < 3; ky++, q += 12) {
-                if (!rows[ky]) {
-                    continue;
-                }
-                for (int kx = 0; kx < 3; kx++) {
-                    const int in_x = left + kx;
-                    if (in_x < 0 || in_x >= 6) {
-                        continue;
-                    }
-                    const int32_t p = rows[ky][in_x * 4 + out] - (-3);
-                    acc += p * q[kx * 4];
-                }
+    const int8_t *some = rows[0];
+    for (int ky = 1; !some; ky++) {
+        some = rows[ky];
+    }
+    for (int out = 0; out < 4; out++, y++) {
+        const int8_t *x[3], *q = weights + out;
+        int32_t w[9];
+        for (int ky = 0; ky < 3; ky++) {
+            x[ky] = (rows[ky] ? rows[ky] : some) + out;
+            for (int kx = 0; kx < 3; kx++, q += 4) {
+                w[ky * 3 + kx] = !rows[ky] ? 0 : *q;
             }
-            const int32_t scaled = tsr_requant(acc, multiplier[out], shift[out]) + (5);
-            *y++ = (int8_t)tsr_clamp(scaled, -128, 127);
+        }
+        const int32_t start = bias[out];
+        int32_t a0 = start, a1 = start, a2 = start;
+        {
+            int32_t p;
+            p = x[0][0] - (-3);
+            a0 += p * w[0 + 1];
+            a1 += p * w[0 + 0];
+            p = x[1][0] - (-3);
+            a0 += p * w[3 + 1];
+            a1 += p * w[3 + 0];
+            p = x[2][0] - (-3);
+            a0 += p * w[6 + 1];
+            a1 += p * w[6 + 0];
+}
+        int at = 4;
+        int8_t *to = y;
+        for (int column = 0; column < 6; column++, to += 4) {
+if (at < 24) {
+                int32_t p;
+                p = x[0][at] - (-3);
+                a0 += p * w[0 + 2];
+                a1 += p * w[0 + 1];
+                a2 += p * w[0 + 0];
+                p = x[1][at] - (-3);
+                a0 += p * w[3 + 2];
+                a1 += p * w[3 + 1];
+                a2 += p * w[3 + 0];
+                p = x[2][at] - (-3);
+                a0 += p * w[6 + 2];
+                a1 += p * w[6 + 1];
+                a2 += p * w[6 + 0];
+}
+            at += 4;
+            const int32_t scaled = tsr_requant(a0, multiplier[out], shift[out]) + (5);
+            *to = (int8_t)tsr_clamp(scaled, -128, 127);
+            a0 = a1;
+            a1 = a2;
+            a2 = start;
         }
     }
 }
