@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from codegen.stream import CStream, Feeding, StreamLowering
 from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.ir.tensor import Array, DType, Tensor
@@ -88,6 +90,16 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """A state: where it lies, and its first value, one byte throughout or a table in flash."""
+
+    offset: int
+    size: int
+    fill: int | None
+    table: str
+
+
+@dataclass(frozen=True)
 class CModel:
     """Everything ``model.c`` is made of: ``calls`` in the order of the plan's steps."""
 
@@ -99,6 +111,7 @@ class CModel:
     stages: tuple[Call | CStream, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    states: tuple[Memory, ...] = ()
 
     @property
     def feed(self) -> Feeding | None:
@@ -128,6 +141,7 @@ class _Builder:
 
     def build(self) -> CModel:
         stages = tuple(stage for stage in map(self._stage, self.plan.stages) if stage is not None)
+        states = tuple(self._memory(number) for number in range(len(self.graph.states)))
         return CModel(
             self.graph,
             self.plan,
@@ -137,7 +151,16 @@ class _Builder:
             stages,
             tuple(self._port(tensor) for tensor in self.graph.input_tensors),
             tuple(self._port(tensor) for tensor in self.graph.output_tensors),
+            states,
         )
+
+    def _memory(self, number: int) -> Memory:
+        state = self.graph.states[number]
+        slot, content = self.slots[state.read], np.ascontiguousarray(state.initial).view(np.uint8)
+        if (content == content.flat[0]).all():
+            return Memory(slot.offset, state.initial.nbytes, int(content.flat[0]), "")
+        table = self._table(f"{number:02d}", "state", state.initial)
+        return Memory(slot.offset, state.initial.nbytes, None, table)
 
     def _stage(self, stage: Stage) -> Call | CStream | None:
         nodes = {node.name: node for node in self.graph.nodes}

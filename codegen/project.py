@@ -97,6 +97,7 @@ def project_files(
         files |= board_files(target, stack_bytes)
     values = {"name": name, "p": prefix, "board": board, "environments": environments}
     ports = {"inputs": graph.input_tensors, "outputs": graph.output_tensors}
+    ports["states"] = tuple(graph.tensors[state.read] for state in graph.states)
     files |= {
         "src/main.c": render("project/main.c.j2", **values, **ports),
         "platformio.ini": render("project/platformio.ini.j2", **values),

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain import ops
-from toolchain.ir import Array, DType, Graph, Node, Operands, Quant, Tensor, constant, verify
+from toolchain.ir import Array, DType, Graph, Node, Operands, Quant, State, Tensor, constant, verify
 from toolchain.numerics import Activation
 from toolchain.ops import Op
 from toolchain.ops.spatial import NO_PADS, Pads, Sliding, same_pads
@@ -43,6 +43,16 @@ class Builder:
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         self.inputs: list[str] = []
+        self.states: list[State] = []
+
+    def state(self, shape: tuple[int, ...], quant: Quant | None) -> Tensor:
+        """Add an int8 state; `remember` gives it its next value."""
+        return self._keep(Tensor(f"state{len(self.tensors)}", shape, DType.INT8, quant))
+
+    def remember(self, state: Tensor, value: Tensor) -> None:
+        """Let ``value`` be the state's next one."""
+        initial = self.rng.integers(-128, 128, state.shape, dtype=np.int8)
+        self.states.append(State(state.name, self.alike(ops.Assign(), state, value).name, initial))
 
     def input(self, shape: tuple[int, ...], dtype: DType = DType.INT8) -> Tensor:
         """Add a graph input; integer inputs get a random quantisation."""
@@ -133,7 +143,8 @@ class Builder:
     def graph(self, *outputs: Tensor) -> Graph:
         """Return the verified graph with these outputs."""
         names = tuple(tensor.name for tensor in outputs)
-        graph = Graph(self.name, tuple(self.nodes), self.tensors, tuple(self.inputs), names)
+        parts = tuple(self.nodes), self.tensors, tuple(self.inputs), names, tuple(self.states)
+        graph = Graph(self.name, *parts)
         return verify(graph.with_nodes(graph.nodes))
 
     def _weighted(self, op: Op, x: Tensor, shape: tuple[int, ...], axis: int | None) -> Tensor:

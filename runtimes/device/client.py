@@ -13,6 +13,7 @@ import numpy as np
 
 from runtimes.device.frames import PAYLOAD, Frame, Receiver
 from toolchain.errors import DeviceError
+from toolchain.ir.graph import Graph
 from toolchain.ir.tensor import Array, Tensor
 
 VERSION = 1
@@ -81,8 +82,7 @@ class Client:
 
     Args:
         link: how bytes travel.
-        inputs: the graph's input tensors.
-        outputs: its output tensors.
+        graph: the network that the firmware runs.
         where: names the device in errors.
         patience: seconds an inference may take.
     """
@@ -90,13 +90,13 @@ class Client:
     def __init__(
         self,
         link: Link,
-        inputs: Sequence[Tensor],
-        outputs: Sequence[Tensor],
+        graph: Graph,
         where: str,
         patience: float = 60.0,
     ) -> None:
         self._link, self._where, self._patience = link, where, patience
-        self._inputs, self._outputs = tuple(inputs), tuple(outputs)
+        self._inputs, self._outputs = graph.input_tensors, graph.output_tensors
+        self._stateful = bool(graph.states)
         self._receiver, self._sequence = Receiver(), 0
         self._frames: list[Frame] = []
         self._layers = 0
@@ -148,6 +148,8 @@ class Client:
             try:
                 reply = self._once("R", check, "re", self._patience)
             except _NoAnswerError:
+                if self._stateful:  # it may have run: another try would be a step too many
+                    break
                 continue
             if reply.kind == "r":
                 ticks, stack = struct.unpack("<II", reply.payload)

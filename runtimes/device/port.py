@@ -105,7 +105,7 @@ class Device:
 
     def __init__(self, port: str, graph: Graph, plan_hash: str, patience: float = 60.0) -> None:
         self._link = SerialLink(port)
-        self._client = Client(self._link, graph.input_tensors, graph.output_tensors, port, patience)
+        self._client = Client(self._link, graph, port, patience)
         try:
             self.info = self._client.connect(plan_hash)
         except BaseException:

@@ -79,7 +79,7 @@ class Emulator:
         self.machine.start()
         where = f"emulated {board.id}"
         link = MachineLink(self.machine)
-        self._client = Client(link, graph.input_tensors, graph.output_tensors, where)
+        self._client = Client(link, graph, where)
         self.info = self._client.connect(plan_hash)
         self._names = layer_names(self.machine.image, prefix, self.info.layers)
         self.machine.watch(prefix, self._names)

@@ -78,7 +78,7 @@ class QemuEmulator:
         )  # fmt: skip
         self._scale = Fraction(10**9, _NANOSECONDS * console_of(board).clock_hz)
         link, where = PipeLink(self._process), f"QEMU {board.emulation.qemu}"
-        self._client = Client(link, graph.input_tensors, graph.output_tensors, where)
+        self._client = Client(link, graph, where)
         try:
             self.info = self._client.connect(plan_hash)
             self._names = layer_names(read_image(firmware.elf), prefix, self.info.layers)

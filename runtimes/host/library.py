@@ -118,4 +118,6 @@ def build_host(
 ) -> HostModel:
     """Compile the ``files`` emitted from ``graph`` in ``folder`` and load them."""
     library = compile_host(files, folder)
+    if graph.states:
+        getattr(library, f"{prefix}_init")()
     return HostModel(library, prefix, graph.input_tensors, graph.output_tensors)

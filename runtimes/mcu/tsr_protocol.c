@@ -112,6 +112,9 @@ static void refuse(frame *f, tsr_refusal why)
 
 static void answer_info(const tsr_application *app, frame *f)
 {
+    if (app->reset) {
+        app->reset();
+    }
     begin(f, 'i', f->bytes[1]);
     put(f, TSR_PROTOCOL_VERSION, 1);
     put(f, app->input_count, 1);

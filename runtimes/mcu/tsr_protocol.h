@@ -8,7 +8,7 @@
  * A reply repeats the request's sequence number; all numbers are little endian.
  *
  *     request  payload                                  reply
- *     'I'      -                                        'i' version 1, inputs 1, outputs 1,
+ *     'I'      - (states are reset)                     'i' version 1, inputs 1, outputs 1,
  *                                                           layers 2, clock 4, stack 4, hash
  *     'W'      port 1, offset 4, data                   none: the run checks all inputs at once
  *     'R'      CRC-32 of all inputs in order 4          'r' ticks 4, stack bytes used 4
@@ -43,6 +43,7 @@ typedef struct {
     uint16_t layer_count;
     uint32_t *layer_ticks; /* layer_count values, set to zero before each run */
     void (*run)(void);
+    void (*reset)(void); /* null if the network has no states; called when a host says hello */
 } tsr_application;
 
 /* Continue a CRC-32 (start with 0) over more bytes. */

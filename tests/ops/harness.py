@@ -11,7 +11,7 @@ import numpy as np
 from codegen.emit import emit
 from tests.ops.targets import build_targets
 from tests.ops.unity import unite
-from toolchain.ir import Array, Graph, Node, Operands, Tensor, run, verify
+from toolchain.ir import Array, Graph, Node, Operands, Session, Tensor, verify
 from toolchain.kernels import Isa
 from toolchain.ops import Op
 from toolchain.plan import plan_layers
@@ -74,9 +74,12 @@ def assert_c_equals_reference(
     targets = build_targets(files, folder, host=isa is Isa.PORTABLE)
     for seed, (name, graph) in enumerate(graphs.items()):
         rng = np.random.default_rng(seed)
+        session = Session(graph)
+        for target in targets:
+            target.start(name)
         for _ in range(2):
             inputs = [random_values(tensor, rng) for tensor in graph.input_tensors]
-            expected = run(graph, inputs)
+            expected = session.run(inputs)
             for target in targets:
                 got = target.run(name, graph, inputs)
                 message = f"{target.name}, seed {seed}: {graph.nodes}"

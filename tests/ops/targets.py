@@ -26,6 +26,8 @@ class Target(Protocol):
 
     name: str
 
+    def start(self, prefix: str) -> None: ...
+
     def run(self, prefix: str, graph: Graph, inputs: Sequence[Array]) -> list[Array]: ...
 
 
@@ -34,6 +36,9 @@ class HostTarget:
 
     def __init__(self, files: Mapping[str, str], folder: Path) -> None:
         self._library = compile_host(files, folder)
+
+    def start(self, prefix: str) -> None:
+        getattr(self._library, f"{prefix}_init")()
 
     def run(self, prefix: str, graph: Graph, inputs: Sequence[Array]) -> list[Array]:
         model = HostModel(self._library, prefix, graph.input_tensors, graph.output_tensors)
@@ -53,6 +58,9 @@ class EmulatedTarget:
         names = [*needed, UNIT]
         self.machine = Machine(link(names, board, folder, extra=_FLAGS), board)
         self.machine.start()
+
+    def start(self, prefix: str) -> None:
+        self.machine.call(f"{prefix}_init")
 
     def run(self, prefix: str, graph: Graph, inputs: Sequence[Array]) -> list[Array]:
         for index, value in enumerate(inputs):

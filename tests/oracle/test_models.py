@@ -13,7 +13,7 @@ from tests.ops.harness import random_values
 from tests.oracle.runtimes import Micro, Reference
 from toolchain.errors import ModelError
 from toolchain.importers import ModelWarning, import_model
-from toolchain.ir import run
+from toolchain.ir import Session
 from toolchain.passes import simplify
 
 INPUTS = 20
@@ -33,11 +33,12 @@ INT8 = [
     "tinyengine/ptq_mnist_lenet-300-100",
     "tinyengine/vww",
 ]
+STATEFUL = ["micro_wake_word/hey_jarvis", "micro_wake_word/okay_nabu", "micro_wake_word/vad"]
+STEPS = 60  # of a sequence, in which states live on
 LARGE_INT8 = ["mcunet_gap/mcunet-512kb-2mb_imagenet", "tflm/mobilenet_v2_quantized_1x3x224x224"]
 UINT8 = ["coral/mobilenet_v1_0.25_128_quant"]
 LARGE_UINT8 = ["coral/mobilenet_v2_1.0_224_quant"]
 REFUSED = {
-    "micro_wake_word/hey_jarvis": "E210",
     "mlonmcu/MNIST_model_quantized": "E202",
     "mlonmcu/lstm2": "E202",
     "mlonmcu/text_class": "E210",
@@ -62,16 +63,17 @@ def slow(names: list[str]) -> list[object]:
     return [pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
-def assert_equal(path: Path, oracle: Micro | Reference) -> None:
+def assert_equal(path: Path, oracle: Micro | Reference, cases: int = INPUTS) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)
         imported = import_model(path)
     graph = simplify(imported, check=True)
     rng = np.random.default_rng(0)
-    for case in range(INPUTS):
+    session = Session(graph)
+    for case in range(cases):
         inputs = [random_values(tensor, rng) for tensor in graph.input_tensors]
         expected = oracle.run(inputs, len(graph.outputs))
-        for index, (want, got) in enumerate(zip(expected, run(graph, inputs), strict=True)):
+        for index, (want, got) in enumerate(zip(expected, session.run(inputs), strict=True)):
             np.testing.assert_array_equal(got, want, err_msg=f"case {case}, output {index}")
 
 
@@ -79,6 +81,12 @@ def assert_equal(path: Path, oracle: Micro | Reference) -> None:
 def test_int8_networks_equal_tflite_micro(name: str) -> None:
     path = model(name)
     assert_equal(path, Micro(path.read_bytes()))
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_sequences_of_stateful_networks_equal_tflite_micro(name: str) -> None:
+    path = model(name)
+    assert_equal(path, Micro(path.read_bytes()), STEPS)
 
 
 @pytest.mark.parametrize("name", [*slow(UINT8), *slow(LARGE_UINT8)])

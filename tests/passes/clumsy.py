@@ -119,6 +119,20 @@ def _arg_max(b: Builder, x: Tensor) -> Tensor:
     return index
 
 
+def sliding_graph(rng: np.random.Generator) -> Graph:
+    """Return a random network over windows in time, as converters write them."""
+    b = Builder(rng, "sliding")
+    x = b.input((1, int(rng.integers(1, 3)), 5, 3))
+    for _ in range(int(rng.integers(1, 4))):
+        kept = int(rng.integers(1, 5))
+        state = b.state((1, kept, *x.shape[2:]), x.quant)
+        window = b.alike(ops.Concat(1), state, x)
+        begin = (0, window.shape[1] - kept, 0, 0)
+        b.remember(state, b.alike(ops.StridedSlice(begin, window.shape, (1, 1, 1, 1)), window))
+        x = b.conv2d(window, 4, (min(2, window.shape[1]), 1))
+    return b.graph(x)
+
+
 HEADS = (_means, _flat_channels_first, _arg_max)
 
 

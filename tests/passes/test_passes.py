@@ -10,9 +10,9 @@ import pytest
 
 from tests.graphs import Builder, random_graph
 from tests.ops.harness import random_values
-from tests.passes.clumsy import NCHW_TO_NHWC, NHWC_TO_NCHW, clumsy_graph
+from tests.passes.clumsy import NCHW_TO_NHWC, NHWC_TO_NCHW, clumsy_graph, sliding_graph
 from toolchain import ops
-from toolchain.ir import DType, Graph, Quant, run, verify
+from toolchain.ir import DType, Graph, Quant, Session, run, verify
 from toolchain.numerics import Activation
 from toolchain.ops.spatial import Pads
 from toolchain.passes import PIPELINE, channels_last_inputs, drop_float_edges, simplify
@@ -26,9 +26,10 @@ def assert_same(before: Graph, after: Graph, seed: int) -> None:
     assert [t.shape for t in after.input_tensors] == [t.shape for t in before.input_tensors]
     assert after.outputs == before.outputs
     rng = np.random.default_rng(seed)
-    for _ in range(2):
+    one, other = Session(before), Session(after)
+    for _ in range(4 if before.states else 2):
         inputs = [random_values(tensor, rng) for tensor in before.input_tensors]
-        for expected, got in zip(run(before, inputs), run(after, inputs), strict=True):
+        for expected, got in zip(one.run(inputs), other.run(inputs), strict=True):
             np.testing.assert_array_equal(got, expected)
 
 
@@ -40,14 +41,15 @@ def operators(graph: Graph) -> Counter[str]:
 def test_a_pass_keeps_every_byte(rewrite: Pass) -> None:
     changed = 0
     for seed in SEEDS:
-        before = clumsy_graph(np.random.default_rng(seed))
+        make = clumsy_graph if seed % 4 else sliding_graph
+        before = make(np.random.default_rng(seed))
         after = rewrite(before)
         changed += operators(before) != operators(after)
         assert_same(before, after, seed)
     assert changed > 0
 
 
-@pytest.mark.parametrize("make", [clumsy_graph, random_graph])
+@pytest.mark.parametrize("make", [clumsy_graph, random_graph, sliding_graph])
 def test_the_pipeline_keeps_every_byte_and_is_stable(
     make: Callable[[np.random.Generator], Graph],
 ) -> None:

@@ -111,7 +111,7 @@ def test_a_silent_board_is_lost(network: Network) -> None:
             del seconds
             return b""
 
-    client = Client(Silent(), network.graph.input_tensors, (), "nowhere")
+    client = Client(Silent(), network.graph, "nowhere")
     with pytest.raises(DeviceError, match="does not answer") as error:
         client.connect("00")
     assert error.value.code == "E504"
@@ -141,7 +141,7 @@ class NoisyLink(MachineLink):
 
 def test_the_protocol_outlives_noise(network: Network, emulator: Emulator) -> None:
     link = NoisyLink(emulator, 1)
-    client = Client(link, network.graph.input_tensors, network.graph.output_tensors, "noise")
+    client = Client(link, network.graph, "noise")
     client.connect(network.plan.hash)
     for seed in range(40):
         inputs = network.inputs(seed)

@@ -60,10 +60,11 @@ def compare(
 def interpret(
     project: Project, cases: Sequence[Sequence[Array]], reporter: Reporter
 ) -> list[list[Array]]:
-    """Return the interpreter's outputs of all cases."""
-    from toolchain.ir import run
+    """Return the interpreter's outputs of all cases, one sequence if the network has states."""
+    from toolchain.ir import Session
 
-    return [run(project.graph, case) for case in progress(reporter, "interpreter", cases)]
+    session = Session(project.graph)
+    return [session.run(case) for case in progress(reporter, "interpreter", cases)]
 
 
 def on_host(

@@ -109,14 +109,19 @@ class _Walk:
         return start + 4, count
 
 
-def check(data: bytes, root: Table) -> None:
+def check(data: bytes, root: Table, position: int | None = None) -> None:
     """Check every part of ``data`` that ``root`` describes.
+
+    Args:
+        data: the file.
+        root: what is there.
+        position: where it begins; by default where the file says its root is.
 
     Raises:
         ModelError: E204 if a part lies outside the file.
     """
     walk = _Walk(data)
-    pending = [(root, walk.follow(0, "the file"))]
+    pending = [(root, walk.follow(0, "the file") if position is None else position)]
     while pending:
         table, position = pending.pop()
         if (table.name, position) not in walk.seen:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolchain.errors import ModelError
-from toolchain.importers.flatbuffer import corrupt
 from toolchain.importers.tflite_checks import (
     check_integer,
     check_ports,
@@ -23,12 +22,14 @@ from toolchain.importers.tflite_checks import (
     refuse_quantised,
     refuse_unsupported,
 )
-from toolchain.importers.tflite_file import integers, open_model, text
-from toolchain.importers.tflite_layer import Layer, Reader, operands
+from toolchain.importers.tflite_file import integers, open_model, operators
+from toolchain.importers.tflite_layer import Layer, Reader
+from toolchain.importers.tflite_layer import operands as kept_operands
 from toolchain.importers.tflite_legacy import legacy_ports
 from toolchain.importers.tflite_options import READERS
 from toolchain.importers.tflite_tensors import Tensors
 from toolchain.importers.tflite_types import ModelWarning
+from toolchain.importers.tflite_variables import Variables
 from toolchain.ir import Graph, Node, Operands, Tensor, verify
 from toolchain.ops import Op
 from toolchain.passes import simplify_float
@@ -89,6 +90,13 @@ def import_float_tflite(data: bytes, name: str) -> Graph:
         ModelError: as `import_tflite`; E213 for a file whose activations are integers.
     """
     graph, _ = _read(data, name, _REAL)
+    if graph.states:
+        raise ModelError(
+            "E210",
+            f'"{graph.states[0].read}" lives on between inferences: float files with state are not '
+            "supported",
+            hints=["convert the model to full int8 first"],
+        )
     return verify_float(simplify_float(graph))
 
 
@@ -96,11 +104,16 @@ def _read(data: bytes, name: str, kind: _Kind) -> tuple[Graph, Tensors]:
     model = open_model(data)
     subgraph = model.Subgraphs(0)
     tensors = Tensors(model, subgraph, data)
-    found = list(_live(list(_operators(model, subgraph)), integers(subgraph.OutputsAsNumpy())))
+    live = _live(list(operators(model, subgraph)), integers(subgraph.OutputsAsNumpy()))
+    variables = Variables(model, data, tensors)
+    found = variables.take(live)
     refuse_unsupported(found, tensors)
     refuse_dynamic(subgraph, tensors)
     layers = [_layer(*one, tensors) for one in _without_halves(found, tensors)]
-    graph = _graph(name, list(_nodes(layers, kind)), layers, *_ports(subgraph, tensors))
+    nodes = _nodes(layers, kind)
+    numbered = [*zip((layer.index for layer in layers), nodes, strict=True), *variables.nodes]
+    ordered = [node for _, node in sorted(numbered, key=lambda one: one[0])]
+    graph = _graph(name, ordered, layers, variables, *_ports(subgraph, tensors))
     _warn(name, tensors.oddities)
     return graph, tensors
 
@@ -149,18 +162,20 @@ def _graph(
     name: str,
     nodes: Sequence[Node],
     layers: Sequence[Layer],
+    variables: Variables,
     inputs: Sequence[Tensor],
     outputs: Sequence[Tensor],
 ) -> Graph:
-    everything = [*inputs, *outputs]
+    everything = [*inputs, *outputs, *variables.tensors]
     for layer in layers:
         everything += [t for t in (*layer.inputs, *layer.outputs) if t is not None]
     graph = Graph(
         name,
-        tuple(nodes),
+        (*nodes, *variables.updates()),
         {tensor.name: tensor for tensor in everything},
         tuple(tensor.name for tensor in inputs),
         tuple(tensor.name for tensor in outputs),
+        variables.states(),
     )
     return graph.with_nodes(graph.nodes)
 
@@ -169,22 +184,6 @@ def _warn(name: str, oddities: Sequence[str]) -> None:
     if oddities:
         more = f" (and {len(oddities) - 1} more)" if len(oddities) > 1 else ""
         warnings.warn(f"{name}: {oddities[0]}{more}", ModelWarning, stacklevel=3)
-
-
-def _operators(model: Any, subgraph: Any) -> Iterator[tuple[str, Any]]:
-    """Yield name and accessor of every operator, in the file's order."""
-    import tflite
-
-    names = {n: name for name, n in vars(tflite.BuiltinOperator).items() if isinstance(n, int)}
-    for index in range(subgraph.OperatorsLength()):
-        raw = subgraph.Operators(index)
-        if not 0 <= raw.OpcodeIndex() < model.OperatorCodesLength():
-            raise corrupt(f"operator {index} has no operator code")
-        code = model.OperatorCodes(raw.OpcodeIndex())
-        # Codes that fit 8 bits stand in the deprecated field of old files.
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        name = names.get(number, f"builtin {number}")
-        yield (f'CUSTOM "{text(code.CustomCode())}"' if name == "CUSTOM" else name), raw
 
 
 def _layer(index: int, code: str, raw: Any, tensors: Tensors) -> Layer:
@@ -234,7 +233,7 @@ def _nodes(layers: Sequence[Layer], kind: _Kind) -> Iterator[Node]:
 
 def _node(layer: Layer, kind: _Kind) -> Node:
     reader = READERS[layer.code]
-    kept = operands(reader, layer)
+    kept = kept_operands(reader, layer)
     op = reader.read(layer)
     kind.check(layer, reader, op, kept)
     return Node(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from toolchain.errors import ModelError
@@ -57,6 +58,22 @@ def open_model(data: bytes) -> Any:
     if model.SubgraphsLength() == 0:
         raise corrupt("it holds no graph")
     return model
+
+
+def operators(model: Any, subgraph: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and accessor of every operator, in the file's order."""
+    import tflite
+
+    names = {n: name for name, n in vars(tflite.BuiltinOperator).items() if isinstance(n, int)}
+    for index in range(subgraph.OperatorsLength()):
+        raw = subgraph.Operators(index)
+        if not 0 <= raw.OpcodeIndex() < model.OperatorCodesLength():
+            raise corrupt(f"operator {index} has no operator code")
+        code = model.OperatorCodes(raw.OpcodeIndex())
+        # Codes that fit 8 bits stand in the deprecated field of old files.
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        name = names.get(number, f"builtin {number}")
+        yield (f'CUSTOM "{text(code.CustomCode())}"' if name == "CUSTOM" else name), raw
 
 
 def integers(vector: Any) -> tuple[int, ...]:

@@ -81,7 +81,7 @@ class Tensors:
 
     def _read(self, index: int) -> Tensor:
         raw = self._subgraph.Tensors(index)
-        name = self._unique(text(raw.Name()) or f"tensor_{index}", index)
+        name = self.unique(text(raw.Name()) or f"tensor_{index}", index)
         where = f'tensor "{name}"'
         shape = _shape(raw, where)
         type_name = self._type_names.get(raw.Type(), f"number {raw.Type()}")
@@ -101,7 +101,8 @@ class Tensors:
             return signed(tensor)
         return tensor
 
-    def _unique(self, name: str, index: int) -> str:
+    def unique(self, name: str, index: int = 0) -> str:
+        """Return ``name``, or a name like it if a tensor carries it already; it is then taken."""
         if name in self._names:
             name = f"{name}_{index}"
         while name in self._names:

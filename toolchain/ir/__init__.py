@@ -1,7 +1,7 @@
 """The typed intermediate representation: immutable graphs, their checker and interpreter."""
 
-from toolchain.ir.graph import Graph, Node, Operands
-from toolchain.ir.interpret import run, trace
+from toolchain.ir.graph import Graph, Node, Operands, State
+from toolchain.ir.interpret import Session, run, trace
 from toolchain.ir.tensor import Array, DType, Quant, Tensor, constant
 from toolchain.ir.verify import verify
 
@@ -12,6 +12,8 @@ __all__ = [
     "Node",
     "Operands",
     "Quant",
+    "Session",
+    "State",
     "Tensor",
     "constant",
     "run",

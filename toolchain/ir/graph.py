@@ -11,7 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from toolchain.ir.tensor import Tensor
+from toolchain.ir.tensor import Array, Tensor
 
 if TYPE_CHECKING:
     from toolchain.ops.base import Op
@@ -65,6 +65,22 @@ class Operands:
 
 
 @dataclass(frozen=True, eq=False)
+class State:
+    """Memory that lives on from one inference to the next.
+
+    Attributes:
+        read: the tensor that holds its value when an inference begins; no node makes it.
+        write: the tensor that holds the value for the next inference. The node that makes it
+            updates ``read`` in place (`Lowered.homes`), so both are one buffer.
+        initial: the value before the first inference, of the tensors' shape and dtype.
+    """
+
+    read: str
+    write: str
+    initial: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Graph:
     """A network: nodes in an executable order, all tensors by name.
 
@@ -74,6 +90,7 @@ class Graph:
         tensors: every tensor that a node, an input or an output names.
         inputs: names of the tensors the caller provides.
         outputs: names of the tensors the caller receives.
+        states: memory that lives on between inferences.
     """
 
     name: str
@@ -81,6 +98,7 @@ class Graph:
     tensors: Mapping[str, Tensor]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    states: tuple[State, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
@@ -118,6 +136,16 @@ class Graph:
         return tuple(self.tensors[name] for name in self.outputs)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Return the tensors that are there before the first node: inputs and states."""
+        return (*self.inputs, *(state.read for state in self.states))
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """Return the tensors that are needed behind the last node: outputs and states."""
+        return (*self.outputs, *(state.write for state in self.states))
+
+    @property
     def macs(self) -> int:
         """Return the multiply-accumulates of one inference, each output computed once."""
         return sum(node.op.macs(self.operands(node)) for node in self.nodes)
@@ -132,7 +160,7 @@ class Graph:
         """Return the graph with other nodes and added or replaced tensors; drops unused ones."""
         kept = tuple(nodes)
         known = {**self.tensors, **{tensor.name: tensor for tensor in tensors}}
-        used = {*self.inputs, *self.outputs}
+        used = {*self.sources, *self.sinks}
         for node in kept:
             used.update(name for name in (*node.inputs, *node.outputs) if name is not None)
         return replace(self, nodes=kept, tensors={n: t for n, t in known.items() if n in used})

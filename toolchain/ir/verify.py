@@ -15,15 +15,15 @@ def verify(graph: Graph) -> Graph:
     """Check ``graph`` and return it unchanged.
 
     Checked: every name resolves, every tensor is made once and before it is read, the graph's
-    outputs are made, shapes are positive and sane, quantisation is finite, and every operator
-    accepts its operands and infers the declared output shapes and types.
+    outputs are made, states are updated, shapes are positive and sane, quantisation is finite, and
+    every operator accepts its operands and infers the declared output shapes and types.
 
     Raises:
         ModelError: E205, with node and tensor.
     """
     for tensor in graph.tensors.values():
         _check_tensor(tensor)
-    ready = {*graph.inputs, *(n for n, t in graph.tensors.items() if t.is_constant)}
+    ready = {*graph.sources, *(n for n, t in graph.tensors.items() if t.is_constant)}
     names: set[str] = set()
     for node in graph.nodes:
         if node.name in names:
@@ -32,10 +32,24 @@ def verify(graph: Graph) -> Graph:
         _check_edges(graph, node, ready)
         _check_types(graph, node)
         ready.update(node.outputs)
-    for name in (*graph.inputs, *graph.outputs):
+    for name in (*graph.sources, *graph.sinks):
         if name not in graph.tensors or name not in ready:
             raise ModelError("E205", f'graph input or output "{name}" is never made')
+    _check_states(graph)
     return graph
+
+
+def _check_states(graph: Graph) -> None:
+    for state in graph.states:
+        types = {
+            (tensor.shape, tensor.dtype.numpy)
+            for tensor in (graph.tensors[state.read], graph.tensors[state.write])
+        }
+        if types != {(state.initial.shape, state.initial.dtype)}:
+            raise ModelError("E205", "a state changes its type", where=f'tensor "{state.read}"')
+        updating = graph.producers.get(state.write)
+        if updating is None or state.read not in updating.inputs:
+            raise ModelError("E205", "a state is not updated", where=f'tensor "{state.read}"')
 
 
 def _check_edges(graph: Graph, node: Node, ready: set[str]) -> None:

@@ -2,6 +2,7 @@
 
 from toolchain.ops.add import Add
 from toolchain.ops.arg_max import ArgMax
+from toolchain.ops.assign import Assign
 from toolchain.ops.average_pool2d import AveragePool2D
 from toolchain.ops.base import Lowered, Op, TensorType
 from toolchain.ops.concat import Concat
@@ -25,6 +26,7 @@ from toolchain.ops.relu import Relu
 from toolchain.ops.reshape import Reshape
 from toolchain.ops.resize_bilinear import ResizeBilinear
 from toolchain.ops.resize_nearest import ResizeNearest
+from toolchain.ops.shift import Shift
 from toolchain.ops.softmax import Softmax
 from toolchain.ops.split import Split
 from toolchain.ops.strided_slice import StridedSlice
@@ -37,6 +39,7 @@ from toolchain.ops.unpack import Unpack
 __all__ = [
     "Add",
     "ArgMax",
+    "Assign",
     "AveragePool2D",
     "Concat",
     "Conv2D",
@@ -61,6 +64,7 @@ __all__ = [
     "Reshape",
     "ResizeBilinear",
     "ResizeNearest",
+    "Shift",
     "Softmax",
     "Split",
     "StridedSlice",

@@ -93,6 +93,8 @@ class Lowered:
         by_channel: whether the portable row kernel makes a row channel by channel, and a channel
             from left to right, reading a column before it writes it (it is then in order by rows).
         over_row: whether it may write the row over one that it is made from (`Specialised`).
+        homes: outputs that every kernel updates in the buffer of an input, by number: how states
+            change.
     """
 
     kernel: str
@@ -103,6 +105,7 @@ class Lowered:
     taps: RowTaps | None = None
     by_channel: bool = False
     over_row: bool = False
+    homes: Mapping[int, int] = field(default_factory=dict)
 
 
 class Op(ABC):

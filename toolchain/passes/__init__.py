@@ -13,6 +13,7 @@ from toolchain.passes.affine_weights import fold_affine_weights
 from toolchain.passes.annotations import spread_annotations
 from toolchain.passes.constants import fold_constants
 from toolchain.passes.dead_code import remove_dead_code
+from toolchain.passes.delay_lines import fuse_delay_lines
 from toolchain.passes.edges import channels_last_inputs, drop_float_edges
 from toolchain.passes.identities import remove_identities, transposes_to_views
 from toolchain.passes.padding import fold_padding
@@ -33,6 +34,7 @@ PIPELINE: tuple[Pass, ...] = (
     fuse_activations,
     remove_identities,
     fold_constants,
+    fuse_delay_lines,
     remove_dead_code,
 )
 

@@ -56,7 +56,7 @@ def _clamped(graph: Graph, producer: Node, node: Node, activation: Activation) -
     """Return the producer's operator with the activation of ``node``, if that is exact."""
     op, inner = producer.op, producer.outputs[0]
     x, y = graph.operands(node).input(0), graph.operands(node).output
-    shared = len(graph.consumers[inner]) != 1 or inner in graph.outputs
+    shared = len(graph.consumers[inner]) != 1 or inner in graph.sinks
     if not isinstance(op, _Clamped) or x.quant != y.quant or shared:
         return None
     both = _intersection(op.activation, activation)

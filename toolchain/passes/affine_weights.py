@@ -63,7 +63,7 @@ def _is_alone(graph: Graph, producer: Node) -> bool:
     """Tell whether one node reads the producer's plain sum."""
     name = producer.outputs[0]
     plain = getattr(producer.op, "activation", None) is Activation.NONE
-    read_once = len(graph.consumers[name]) == 1 and name not in graph.outputs
+    read_once = len(graph.consumers[name]) == 1 and name not in graph.sinks
     return plain and read_once and graph.tensors[name].quant is None
 
 

@@ -37,7 +37,7 @@ def fold_constants(graph: Graph) -> Graph:
 
 def _foldable(graph: Graph, node: Node, known: dict[str, Tensor]) -> bool:
     inputs = [known.get(name) for name in node.inputs if name is not None]
-    is_output = bool(set(node.outputs) & set(graph.outputs))
+    is_output = bool(set(node.outputs) & set(graph.sinks))
     if isinstance(node.op, _SLIDING) or is_output or not inputs or None in inputs:
         return False
     before = sum(tensor.nbytes for tensor in inputs if tensor is not None)

@@ -6,8 +6,8 @@ from toolchain.ir import Graph
 
 
 def remove_dead_code(graph: Graph) -> Graph:
-    """Return the graph without nodes whose outputs nobody reads; inputs of the graph stay."""
-    needed = set(graph.outputs)
+    """Return the graph without nodes whose outputs nobody reads; inputs and states stay."""
+    needed = set(graph.sinks)
     kept = []
     for node in reversed(graph.nodes):
         if needed.intersection(node.outputs):

@@ -20,12 +20,12 @@ def drop_float_edges(graph: Graph) -> Graph:
         if source is None:
             continue
         if isinstance(node.op, Quantize) and source in graph.inputs:
-            alone = len(graph.consumers[source]) == 1 and source not in graph.outputs
+            alone = len(graph.consumers[source]) == 1 and source not in graph.sinks
             if graph.tensors[source].dtype is DType.FLOAT32 and alone:
                 renamed[source] = target
                 dropped.add(node.name)
         elif isinstance(node.op, Dequantize) and target in graph.outputs:
-            taken = {*graph.inputs, *graph.outputs, *renamed.values()}
+            taken = {*graph.sources, *graph.sinks, *renamed.values()}
             if not graph.consumers[target] and source not in taken:
                 renamed[target] = source
                 dropped.add(node.name)
@@ -42,8 +42,8 @@ def channels_last_inputs(graph: Graph) -> Graph:
     for node in graph.nodes:
         source = node.inputs[0]
         if isinstance(node.op, Transpose) and source in graph.inputs:
-            alone = len(graph.consumers[source]) == 1 and source not in graph.outputs
-            if alone and node.outputs[0] not in graph.outputs:
+            alone = len(graph.consumers[source]) == 1 and source not in graph.sinks
+            if alone and node.outputs[0] not in graph.sinks:
                 renamed[source] = node.outputs[0]
                 dropped.add(node.name)
     return _renamed(graph, renamed, dropped)

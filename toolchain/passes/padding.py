@@ -19,7 +19,7 @@ def fold_padding(graph: Graph) -> Graph:
     """
     rewriter = Rewriter(graph)
     for node in graph.nodes:
-        if not isinstance(node.op, Pad) or set(node.outputs) & set(graph.outputs):
+        if not isinstance(node.op, Pad) or set(node.outputs) & set(graph.sinks):
             continue
         readers = graph.consumers[node.outputs[0]]
         padded = [_padded(graph, node, node.op, reader) for reader in readers]

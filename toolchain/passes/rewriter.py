@@ -16,7 +16,7 @@ class Rewriter:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._outputs = set(graph.outputs)
+        self._outputs = set(graph.sinks)
         self._replaced: dict[str, Node | None] = {}
         self._aliases: dict[str, str] = {}
         self._added: list[Tensor] = []

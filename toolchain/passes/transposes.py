@@ -63,7 +63,7 @@ class _Sinking:
                 for name in node.inputs:
                     self._emit(name)
                 self.nodes.append(node)
-        for name in self.graph.outputs:
+        for name in self.graph.sinks:
             self._emit(name)
         return self.graph.with_nodes(self.nodes, self.tensors.values())
 

@@ -15,7 +15,7 @@ from toolchain.kernels import Isa, Specialised
 from toolchain.ops.base import Lowered
 from toolchain.plan.check_stream import StreamCheck
 from toolchain.plan.lowering import lower, specialise
-from toolchain.plan.moments import moments
+from toolchain.plan.moments import Moment, Span, moments
 from toolchain.plan.plan import LayerStage, Plan, StreamStage, graph_hash, stage_nodes
 from toolchain.plan.shadow import Shadow, wrong
 
@@ -46,6 +46,8 @@ class _Check:
         for tensor in self.graph.input_tensors:
             if tensor.name != self._feed():
                 self.shadow.write(self.shadow.span(tensor))
+        for state in self.graph.states:
+            self.shadow.write(self._lasting(state.read))
         nodes = {node.name: node for node in self.graph.nodes}
         for stage in self.plan.stages:
             taken = [nodes.pop(name, None) for name in stage_nodes(stage)]
@@ -61,6 +63,20 @@ class _Check:
             raise wrong("the plan leaves out this node", f'node "{next(iter(nodes))}"')
         for tensor in self.graph.output_tensors:
             self.shadow.read(self.shadow.span(tensor), "the caller")
+        for state in self.graph.states:
+            span = self.shadow.span(self.graph.tensors[state.write])
+            if span.low != self._lasting(state.read).low:
+                raise wrong("is not written where it is read", f'state "{state.read}"')
+            self.shadow.read(span, "the next inference")
+
+    def _lasting(self, name: str) -> Span:
+        """Return where a state lies, in a slot that nothing else uses at any time."""
+        tensor = self.graph.tensors[name]
+        slot = self.shadow.slot(name, tensor.nbytes, tensor.dtype.itemsize)
+        lasts = slot.first == 0 and slot.last >= sum(len(stage_nodes(s)) for s in self.plan.stages)
+        if not lasts:
+            raise wrong(f"lives from {slot.first} to {slot.last} only", f'state "{name}"')
+        return self.shadow.span(tensor)
 
     def _feed(self) -> str:
         """Return the input that the caller hands over row by row, if any."""
@@ -83,6 +99,9 @@ class _Check:
             self._view(operands)
             return
         special = self._kernel(node, kernel, lowered)
+        if lowered.homes:
+            self._update(node, lowered)
+            return
         done = moments(
             operands,
             node.op.windows(operands),
@@ -95,6 +114,20 @@ class _Check:
         self.shadow.perform(done, scratch, reader)
         for tensor in operands.outputs:
             self.shadow.read(self.shadow.span(tensor), reader)
+
+    def _update(self, node: Node, lowered: Lowered) -> None:
+        """Execute a node that updates states where they lie."""
+        operands, reader = self.graph.operands(node), f'node "{node.name}"'
+        sources = tuple(self.shadow.span(tensor) for tensor in operands.activations)
+        results = tuple(self.shadow.span(tensor) for tensor in operands.outputs)
+        updated = {operands.input(i).name for i in lowered.homes.values()}
+        for output, source in lowered.homes.items():
+            if results[output].low != self.shadow.span(operands.input(source)).low:
+                raise wrong(f'"{results[output].value}" is not where it is updated', reader)
+        kept = tuple(span for span in sources if span.value not in updated)
+        self.shadow.perform([Moment(sources, results, kept)], (), reader)
+        for span in results:
+            self.shadow.read(span, reader)
 
     def _kernel(self, node: Node, name: str, lowered: Lowered) -> Specialised:
         try:

@@ -112,8 +112,8 @@ class Cuts:
         ]
 
     def _values(self) -> list[_Value]:
-        made = dict.fromkeys(self.graph.inputs, -1)
-        last = dict.fromkeys(self.graph.inputs, -1)
+        made = dict.fromkeys(self.graph.sources, -1)
+        last = dict.fromkeys(self.graph.sources, -1)
         for step, node in enumerate(self.order):
             for name in node.inputs:
                 if name in self.root:
@@ -121,7 +121,7 @@ class Cuts:
             for name in node.outputs:
                 made.setdefault(self.root[name], step)
                 last.setdefault(self.root[name], step)
-        for name in self.graph.outputs:
+        for name in self.graph.sinks:
             last[self.root[name]] = len(self.order)
         sizes = self.graph.tensors
         return [_Value(name, sizes[name].nbytes, made[name], last[name]) for name in made]
@@ -129,7 +129,7 @@ class Cuts:
     def _can_feed(self) -> bool:
         name = self.graph.inputs[0]
         first = self.rows[0]
-        single = len(self.graph.inputs) == 1 and name not in self.graph.outputs
+        single = len(self.graph.inputs) == 1 and name not in self.graph.sinks
         return single and first is not None and any(n.tensor == name for n in first.needs)
 
     def _edges(self) -> list[Edge]:

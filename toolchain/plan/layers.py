@@ -8,7 +8,7 @@ from toolchain.ir.graph import Graph, Node
 from toolchain.kernels import Isa
 from toolchain.plan.assemble import Segment, assemble
 from toolchain.plan.lifetimes import Work, prepare, share_places
-from toolchain.plan.order import leaner_order
+from toolchain.plan.order import leaner_order, update_early
 from toolchain.plan.plan import Plan
 
 
@@ -22,8 +22,9 @@ def plan_layers(graph: Graph, isa: Isa = Isa.PORTABLE) -> Plan:
         isa: instruction set the kernels are chosen for.
     """
     work = prepare(graph, isa)
-    plan = plan_order(graph, isa, work, graph.nodes)
-    orders = [graph.nodes]
+    file_order = update_early(graph, work, graph.nodes)
+    plan = plan_order(graph, isa, work, file_order)
+    orders = [file_order]
     if (order := leaner_order(graph, work, plan.arena_bytes)) is not None:
         orders.append(order)
     shared = share_places(graph, work)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.kernels import Isa
@@ -22,7 +22,7 @@ class Work:
         scratch_bytes: working memory of the kernel.
         overlaps: for inputs that the output may run over, the least distance in bytes.
         in_place: whether the output may lie exactly on the only input.
-        shares: whether the output lives in the first input's buffer, as a view always does.
+        homes: outputs that live in the buffer of an input, by number: a view's in its source's.
     """
 
     node: Node
@@ -31,7 +31,7 @@ class Work:
     scratch_bytes: int
     overlaps: Mapping[str, int]
     in_place: bool = False
-    shares: bool = False
+    homes: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class Buffer:
     last: int
 
 
+_VIEW = {0: 0}
+
+
 def prepare(graph: Graph, isa: Isa) -> dict[str, Work]:
     """Choose the first kernel of `candidates` for each node and ask it for its needs."""
     return {node.name: _work(graph, node, isa) for node in graph.nodes}
@@ -62,20 +65,21 @@ def _work(graph: Graph, node: Node, isa: Isa) -> Work:
     operands = graph.operands(node)
     lowered = lower(node.op, operands)
     if not lowered.kernel:
-        return Work(node, operands, "", 0, {}, shares=True)
+        return Work(node, operands, "", 0, {}, homes=_VIEW)
     kernel, special = specialise(lowered, kernels(lowered, isa)[0].name)
     overlaps = distances(node.op.windows(operands), operands) if special.in_order else {}
     scratch, in_place = special.scratch_bytes, special.in_place
-    return Work(node, operands, kernel.name, scratch, overlaps, in_place=in_place)
+    homes = lowered.homes
+    return Work(node, operands, kernel.name, scratch, overlaps, in_place=in_place, homes=homes)
 
 
 def share_places(graph: Graph, work: Mapping[str, Work]) -> dict[str, Work]:
     """Return ``work`` with every output on its input where the kernel allows it.
 
-    The input must die there: no other node reads it, nor the caller, and it is no view.
+    The input must die there: no other node reads it, nor the caller, and it is no view or state.
     """
     return {
-        name: replace(done, shares=True) if done.in_place and _dies(graph, work, done) else done
+        name: replace(done, homes=_VIEW) if done.in_place and _dies(graph, work, done) else done
         for name, done in work.items()
     }
 
@@ -83,16 +87,18 @@ def share_places(graph: Graph, work: Mapping[str, Work]) -> dict[str, Work]:
 def _dies(graph: Graph, work: Mapping[str, Work], done: Work) -> bool:
     (name,) = (tensor.name for tensor in done.operands.activations)
     maker = graph.producers.get(name)
-    view = maker is not None and not work[maker.name].kernel
-    return not view and name not in graph.outputs and len(graph.consumers[name]) == 1
+    states = (state.read for state in graph.states)
+    shared = maker is not None and bool(work[maker.name].homes)
+    return not shared and name not in {*graph.sinks, *states} and len(graph.consumers[name]) == 1
 
 
 def roots(graph: Graph, work: Mapping[str, Work]) -> dict[str, str]:
     """Return for each activation the tensor whose buffer it lives in, mostly itself."""
-    found = {name: name for name in graph.inputs}
+    found = {name: name for name in graph.sources}
     for node in graph.nodes:
-        source = node.inputs[0] if work[node.name].shares else None
-        for name in node.outputs:
+        homes = work[node.name].homes
+        for number, name in enumerate(node.outputs):
+            source = node.inputs[homes[number]] if number in homes else None
             found[name] = found.get(source, source) if source is not None else name
     return found
 
@@ -102,7 +108,8 @@ def buffers(
 ) -> list[Buffer]:
     """Return the buffers of whole tensors when ``order`` is executed.
 
-    Inputs live from the first step; outputs live up to a step of their own behind the last.
+    Inputs live from the first step; outputs live up to a step of their own behind the last; states
+    live in all steps, so that nothing else ever uses their bytes.
 
     Args:
         graph: the graph.
@@ -111,7 +118,7 @@ def buffers(
         spans: per step, first and last step of its stage, in all of which its tensors live.
     """
     root = roots(graph, work)
-    first, last = dict.fromkeys(graph.inputs, 0), dict.fromkeys(graph.inputs, 0)
+    first, last = dict.fromkeys(graph.sources, 0), dict.fromkeys(graph.sources, 0)
     for node, (start, end) in zip(order, spans, strict=True):
         for name in node.inputs:
             if name in root:
@@ -119,7 +126,7 @@ def buffers(
         for name in node.outputs:
             first.setdefault(root[name], start)
             last[root[name]] = end
-    for name in graph.outputs:
+    for name in graph.sinks:
         last[root[name]] = len(order)
     members: dict[str, list[str]] = {name: [] for name in first}
     for name, owner in root.items():

@@ -10,7 +10,7 @@ from toolchain.plan.assemble import assemble
 from toolchain.plan.cuts import Cuts
 from toolchain.plan.layers import plan_layers
 from toolchain.plan.lifetimes import prepare
-from toolchain.plan.order import branches_first
+from toolchain.plan.order import branches_first, update_early
 from toolchain.plan.plan import Plan, stage_nodes
 
 _POINTS = 12  # at most so many points of a front
@@ -67,7 +67,7 @@ def pareto(graph: Graph, board: Board | None = None, *, fed: bool = False) -> tu
     order = [nodes[name] for stage in layers.stages for name in stage_nodes(stage)]
     work = prepare(graph, isa)
     plans: list[Plan] = []
-    for way in dict.fromkeys((tuple(order), branches_first(graph))):
+    for way in dict.fromkeys((tuple(order), update_early(graph, work, branches_first(graph)))):
         cuts = Cuts(graph, isa, work, way, fed=fed)
         for limit in _limits(cuts):
             segments = cuts.segments(cuts.path(limit), limit)

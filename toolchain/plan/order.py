@@ -10,7 +10,7 @@ Source: minimax form of the ordering problem of Ahn et al., "Ordering chaos" (ML
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.plan.lifetimes import Work, roots
@@ -29,18 +29,52 @@ def leaner_order(graph: Graph, work: Mapping[str, Work], limit: int) -> tuple[No
     return _Search(graph, work, limit).run()
 
 
+def update_early(graph: Graph, work: Mapping[str, Work], order: Sequence[Node]) -> tuple[Node, ...]:
+    """Return ``order`` with every state updated as early as all who read it before allow."""
+    if not graph.states:
+        return tuple(order)
+    updates = {graph.producers[state.write].name for state in graph.states}
+    needs = _needs(graph, work)
+    waiting = sorted(order, key=lambda node: node.name not in updates)
+    early: list[Node] = []
+    done: set[str] = set()
+    while waiting:
+        node = next(node for node in waiting if needs[node.name] <= done)
+        waiting.remove(node)
+        early.append(node)
+        done.add(node.name)
+    return tuple(early)
+
+
+def _needs(graph: Graph, work: Mapping[str, Work]) -> dict[str, set[str]]:
+    """Return for each node those that must be done before it.
+
+    They are those that make its inputs and, if it updates a state, all who read that before.
+    """
+    found: dict[str, set[str]] = {}
+    for node in graph.nodes:
+        makers = (graph.producers.get(name) for name in node.inputs if name is not None)
+        found[node.name] = {maker.name for maker in makers if maker is not None}
+    for state in graph.states:
+        update = graph.producers[state.write]
+        old = {state.read}
+        for node in graph.nodes:
+            if node is not update and old.intersection(node.inputs):
+                found[update.name].add(node.name)
+                homes = work[node.name].homes.items()
+                old.update(node.outputs[o] for o, i in homes if node.inputs[i] in old)
+    return found
+
+
 class _Search:
     def __init__(self, graph: Graph, work: Mapping[str, Work], limit: int) -> None:
         self.graph, self.work, self.limit = graph, work, limit
         self.root = roots(graph, work)
         number = {node.name: i for i, node in enumerate(graph.nodes)}
-        self.needs = [self._mask(node, number) for node in graph.nodes]
+        needs = _needs(graph, work)
+        self.needs = [sum(1 << number[n] for n in needs[node.name]) for node in graph.nodes]
         self.readers = self._readers(number)
         self.sizes = {name: graph.tensors[name].nbytes for name in set(self.root.values())}
-
-    def _mask(self, node: Node, number: Mapping[str, int]) -> int:
-        made = (self.graph.producers.get(name) for name in node.inputs if name is not None)
-        return sum({1 << number[n.name] for n in made if n is not None})
 
     def _readers(self, number: Mapping[str, int]) -> dict[str, int]:
         """Return for each buffer the set of nodes that read it; outputs are never done with."""
@@ -48,13 +82,13 @@ class _Search:
         for name, owner in self.root.items():
             for node in self.graph.consumers[name]:
                 readers[owner] |= 1 << number[node.name]
-            if name in self.graph.outputs:
+            if name in self.graph.sinks:
                 readers[owner] |= 1 << len(number)
         return readers
 
     def run(self) -> tuple[Node, ...] | None:
         full = (1 << len(self.graph.nodes)) - 1
-        start = frozenset(self.root[name] for name in self.graph.inputs)
+        start = frozenset(self.root[name] for name in self.graph.sources)
         queue: list[tuple[int, int, int, frozenset[str], tuple[int, ...]]] = []
         heapq.heappush(queue, (0, 0, 0, start, ()))
         seen: set[int] = set()

@@ -172,4 +172,6 @@ def graph_hash(graph: Graph) -> str:
     for node in graph.nodes:
         digest.update(repr((node.name, node.op, node.inputs, node.outputs)).encode())
     digest.update(repr((graph.inputs, graph.outputs)).encode())
+    for state in graph.states:
+        digest.update(repr((state.read, state.write)).encode() + state.initial.tobytes())
     return digest.hexdigest()
