@@ -12,11 +12,11 @@ from tests.graphs import random_graph
 from tests.ops.harness import random_values
 from tests.oracle.legacy import export_legacy
 from tests.oracle.runtimes import Micro, Reference, RefusedError
-from tests.passes.clumsy import clumsy_graph
+from tests.passes.clumsy import clumsy_graph, sliding_graph
 from toolchain.errors import ModelError
 from toolchain.exporters.tflite import export_tflite
 from toolchain.importers.tflite import import_tflite
-from toolchain.ir import Array, Graph, Node, run
+from toolchain.ir import Array, Graph, Node, Session, run
 
 Make = Callable[[np.random.Generator], Graph]
 CASES = 40
@@ -96,20 +96,23 @@ def test_an_operator_equals_the_runtime(operator: str, oracle: type[Micro | Refe
     assert compared >= CASES // 4
 
 
-@pytest.mark.parametrize("make", [random_graph, clumsy_graph])
+@pytest.mark.parametrize("make", [random_graph, clumsy_graph, sliding_graph])
 def test_networks_equal_tflite_micro(make: Make) -> None:
     compared = 0
     for seed in range(2 * CASES):
         rng = np.random.default_rng(seed)
         graph = make(rng)
-        inputs = [random_values(tensor, rng) for tensor in graph.input_tensors]
         try:
-            expected = Micro(export_tflite(graph)).run(inputs, len(graph.outputs))
+            oracle = Micro(export_tflite(graph))
         except RefusedError:
             continue  # RELU_N1_TO_1 is not among its kernels
         compared += 1
-        for want, got in zip(expected, run(graph, inputs), strict=True):
-            np.testing.assert_array_equal(got, want, err_msg=f"seed {seed}")
+        session = Session(graph)
+        for _ in range(4 if graph.states else 1):
+            inputs = [random_values(tensor, rng) for tensor in graph.input_tensors]
+            expected = oracle.run(inputs, len(graph.outputs))
+            for want, got in zip(expected, session.run(inputs), strict=True):
+                np.testing.assert_array_equal(got, want, err_msg=f"seed {seed}")
     assert compared >= CASES
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from toolchain.exporters import tflite_math, tflite_moves, tflite_spatial
+from toolchain.exporters import tflite_math, tflite_moves, tflite_spatial, tflite_states
 from toolchain.exporters.tflite_layer import Draft, Layer, Writer
 from toolchain.exporters.tflite_math import plain
-from toolchain.exporters.tflite_writer import write
-from toolchain.ir import Graph
+from toolchain.exporters.tflite_writer import Handle, Subgraph, write
+from toolchain.ir import Graph, Tensor
 from toolchain.ops import (
     Add,
     ArgMax,
+    Assign,
     AveragePool2D,
     Concat,
     Conv2D,
@@ -35,6 +36,7 @@ from toolchain.ops import (
     Reshape,
     ResizeBilinear,
     ResizeNearest,
+    Shift,
     Softmax,
     Split,
     StridedSlice,
@@ -48,6 +50,7 @@ from toolchain.ops import (
 WRITERS: Mapping[type[Op], Writer] = {
     Add: tflite_math.add,
     ArgMax: tflite_math.arg_max,
+    Assign: tflite_states.assign,
     AveragePool2D: tflite_spatial.average_pool2d,
     Concat: tflite_moves.concat,
     Conv2D: tflite_spatial.conv2d,
@@ -70,6 +73,7 @@ WRITERS: Mapping[type[Op], Writer] = {
     Reshape: tflite_moves.reshape,
     ResizeBilinear: tflite_moves.resize_bilinear,
     ResizeNearest: tflite_moves.resize_nearest,
+    Shift: tflite_states.shift,
     Softmax: tflite_math.softmax,
     Split: tflite_moves.split,
     StridedSlice: tflite_moves.strided_slice,
@@ -85,7 +89,8 @@ def export_tflite(graph: Graph) -> bytes:
     """Return ``graph`` as a ``.tflite`` file.
 
     Explicit padding that is neither "same" nor "valid" becomes a PAD node. Biases without
-    quantisation are given the scale ``s_x * s_w`` that runtimes demand.
+    quantisation are given the scale ``s_x * s_w`` that runtimes demand. States become resource
+    variables.
 
     Args:
         graph: a verified graph.
@@ -93,7 +98,9 @@ def export_tflite(graph: Graph) -> bytes:
     Raises:
         ModelError: E211 if a node means something that the format cannot express.
     """
+    graph = tflite_states.spell_out_delay_lines(graph)
     draft = Draft(graph)
+    tflite_states.declare_states(draft, graph)
     for node in graph.nodes:
         layer = Layer(node, graph.operands(node), draft)
         write_record = WRITERS.get(type(node.op))
@@ -104,4 +111,6 @@ def export_tflite(graph: Graph) -> bytes:
     for record in draft.records:
         used.update(name for name in (*record.inputs, *record.outputs) if name is not None)
     kept = [tensor for name, tensor in draft.tensors.items() if name in used]
-    return write(kept, draft.records, graph.inputs, graph.outputs)
+    tensors: list[Tensor | Handle] = [*kept, *draft.handles.values()]
+    main = Subgraph("main", tensors, draft.records, graph.inputs, graph.outputs)
+    return write([main, *tflite_states.initialisation(graph)])

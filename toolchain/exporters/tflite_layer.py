@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolchain.errors import ModelError
-from toolchain.exporters.tflite_writer import Record
+from toolchain.exporters.tflite_writer import Handle, Record
 from toolchain.importers.tflite_types import ACTIVATIONS
 from toolchain.ir import Array, Graph, Node, Operands, Tensor, constant
 from toolchain.numerics import Activation
@@ -21,11 +21,20 @@ _SomeOp = TypeVar("_SomeOp", bound=Op)
 
 
 class Draft:
-    """The file as it grows: the graph's tensors, added constants, operator records."""
+    """The file as it grows.
+
+    Attributes:
+        tensors: the graph's, and added constants.
+        records: the operators.
+        handles: the variable of each state, by the tensor that is written to it.
+        read: the tensors that nodes or the caller read.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.tensors: dict[str, Tensor] = dict(graph.tensors)
         self.records: list[Record] = []
+        self.handles: dict[str, Handle] = {}
+        self.read = {*graph.outputs, *(name for name, who in graph.consumers.items() if who)}
 
     def add(self, tensor: Tensor) -> str:
         """Add a tensor, renamed if its name is taken; returns its name."""
@@ -61,7 +70,7 @@ class Layer:
         code: str,
         version: int,
         options: str = "",
-        fields: Mapping[str, int | float] | None = None,
+        fields: Mapping[str, int | float | str] | None = None,
         inputs: Sequence[str | None] | None = None,
     ) -> Record:
         """Return the node's record; its inputs are the node's own unless given.

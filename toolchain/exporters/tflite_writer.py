@@ -35,59 +35,82 @@ class Record:
     inputs: tuple[str | None, ...]
     outputs: tuple[str, ...]
     options: str = ""
-    fields: Mapping[str, int | float] = field(default_factory=dict)
+    fields: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
-def write(
-    tensors: Sequence[Tensor],
-    records: Sequence[Record],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-) -> bytes:
-    """Return the file with one subgraph."""
-    return _Writer(tensors).model(records, inputs, outputs)
+@dataclass(frozen=True)
+class Handle:
+    """A tensor that stands for a variable of the file."""
+
+    name: str
+    variable: str
+
+
+@dataclass(frozen=True)
+class Subgraph:
+    """A graph of the file: its tensors, operators, and names of inputs and outputs."""
+
+    name: str
+    tensors: Sequence[Tensor | Handle]
+    records: Sequence[Record]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+def write(subgraphs: Sequence[Subgraph]) -> bytes:
+    """Return the file; the first subgraph is the network."""
+    return _Writer().model(subgraphs)
 
 
 class _Writer:
     """Children before parents, as flatbuffers are built; every method returns an offset."""
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
+    def __init__(self) -> None:
         import flatbuffers
         import tflite
 
         self.schema: Any = tflite
         self.builder: Any = flatbuffers.Builder(1024)
-        self.tensors = tensors
-        self.index = {tensor.name: number for number, tensor in enumerate(tensors)}
 
-    def model(
-        self, records: Sequence[Record], inputs: Sequence[str], outputs: Sequence[str]
-    ) -> bytes:
+    def model(self, subgraphs: Sequence[Subgraph]) -> bytes:
+        records = [record for subgraph in subgraphs for record in subgraph.records]
         codes = list(dict.fromkeys((record.code, record.version) for record in records))
-        constants = [tensor for tensor in self.tensors if tensor.data is not None]
         # Buffer 0 is empty by convention: tensors without data refer to it.
-        buffers = [self.table("Buffer")] + [self.buffer(tensor.values) for tensor in constants]
-        places = {tensor.name: number for number, tensor in enumerate(constants, start=1)}
-        graph = self.table(
-            "SubGraph",
-            Tensors=self.offsets([self.tensor(t, places.get(t.name, 0)) for t in self.tensors]),
-            Inputs=self.indices(inputs),
-            Outputs=self.indices(outputs),
-            Operators=self.offsets(
-                [self.operator(r, codes.index((r.code, r.version))) for r in records]
-            ),
-            Name=self.builder.CreateString("main"),
-        )
+        buffers = [self.table("Buffer")]
+        graphs = [self.subgraph(subgraph, codes, buffers) for subgraph in subgraphs]
         root = self.table(
             "Model",
             Version=SCHEMA_VERSION,
             OperatorCodes=self.offsets([self.operator_code(*code) for code in codes]),
-            Subgraphs=self.offsets([graph]),
+            Subgraphs=self.offsets(graphs),
             Description=self.builder.CreateString("tessera"),
             Buffers=self.offsets(buffers),
         )
         self.builder.Finish(root, IDENTIFIER)
         return bytes(self.builder.Output())
+
+    def subgraph(
+        self, subgraph: Subgraph, codes: Sequence[tuple[str, int]], buffers: list[int]
+    ) -> int:
+        """Write a subgraph; the buffers of its constants are added to ``buffers``."""
+        index = {tensor.name: number for number, tensor in enumerate(subgraph.tensors)}
+        places: dict[str, int] = {}
+        for tensor in subgraph.tensors:
+            if isinstance(tensor, Tensor) and tensor.data is not None:
+                places[tensor.name] = len(buffers)
+                buffers.append(self.buffer(tensor.data))
+        tensors = [self.tensor(t, places.get(t.name, 0)) for t in subgraph.tensors]
+        operators = [
+            self.operator(r, codes.index((r.code, r.version)), index) for r in subgraph.records
+        ]
+        return self.table(
+            "SubGraph",
+            Tensors=self.offsets(tensors),
+            Inputs=self.indices(subgraph.inputs, index),
+            Outputs=self.indices(subgraph.outputs, index),
+            Operators=self.offsets(operators),
+            Name=self.builder.CreateString(subgraph.name),
+        )
 
     def table(self, name: str, **fields: int | float) -> int:
         """Write a table of scalars and offsets made before."""
@@ -105,15 +128,18 @@ class _Writer:
     def vector(self, values: Iterable[float], dtype: npt.DTypeLike) -> int:
         return int(self.builder.CreateNumpyVector(np.array(list(values), dtype=dtype)))
 
-    def indices(self, names: Iterable[str | None]) -> int:
-        return self.vector((-1 if n is None else self.index[n] for n in names), np.int32)
+    def indices(self, names: Iterable[str | None], index: Mapping[str, int]) -> int:
+        return self.vector((-1 if n is None else index[n] for n in names), np.int32)
 
     def buffer(self, values: Array) -> int:
         data = np.ascontiguousarray(values).tobytes()
         self.builder.Prep(_ALIGNMENT, len(data))
         return self.table("Buffer", Data=self.builder.CreateByteVector(data))
 
-    def tensor(self, tensor: Tensor, buffer: int) -> int:
+    def tensor(self, tensor: Tensor | Handle, buffer: int) -> int:
+        if isinstance(tensor, Handle):
+            name = self.builder.CreateString(tensor.name)
+            return self.table("Tensor", Type=self.schema.TensorType.RESOURCE, Name=name)
         fields = {
             "Shape": self.vector(tensor.shape, np.int32),
             "Type": getattr(self.schema.TensorType, _TYPE_NAMES[tensor.dtype]),
@@ -142,14 +168,18 @@ class _Writer:
             BuiltinCode=number,
         )
 
-    def operator(self, record: Record, code: int) -> int:
+    def operator(self, record: Record, code: int, index: Mapping[str, int]) -> int:
         fields = {
             "OpcodeIndex": code,
-            "Inputs": self.indices(record.inputs),
-            "Outputs": self.indices(record.outputs),
+            "Inputs": self.indices(record.inputs, index),
+            "Outputs": self.indices(record.outputs, index),
         }
         if record.options:
             kind = getattr(self.schema.BuiltinOptions, record.options)
-            fields["BuiltinOptions"] = self.table(record.options, **record.fields)
+            options = {
+                key: self.builder.CreateString(value) if isinstance(value, str) else value
+                for key, value in record.fields.items()
+            }
+            fields["BuiltinOptions"] = self.table(record.options, **options)
             fields["BuiltinOptionsType"] = kind
         return self.table("Operator", **fields)

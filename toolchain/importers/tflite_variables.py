@@ -2,7 +2,8 @@
 
 Semantics: TensorFlow Lite Micro. A variable is known by container and name; CALL_ONCE runs another
 subgraph before the first inference, here one that may only give variables constant values; one
-that is never given a value is zero.
+that is never given a value is zero. Windows over time, which files join from
+a variable and new rows, become `Shift` later (`toolchain.passes.fuse_delay_lines`).
 """
 
 from __future__ import annotations
