@@ -9,24 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codegen.emit import emit
-from runtimes.host.library import HostModel, compile_host
 from tests.kernels.random_weighted import (
     random_conv,
     random_depthwise,
     random_fully_connected,
     random_pointwise,
 )
-from tests.ops.harness import CASES, assert_c_equals_reference, random_values
-from tests.ops.unity import unite
-from toolchain.ir import Graph, run
+from tests.kernels.sanitized import assert_portable_text_is_exact
+from tests.ops.harness import CASES, assert_c_equals_reference
+from toolchain.ir import Graph
 from toolchain.kernels import Isa, candidates
 from toolchain.kernels.depthwise_dsp import DepthwiseDsp
-from toolchain.plan import plan_layers
 
 Make = Callable[[np.random.Generator], Graph]
 MAKERS = [random_conv, random_pointwise, random_depthwise, random_fully_connected]
-SANITIZER = ("-O0", "-fsanitize=undefined", "-fno-sanitize=alignment")
 
 
 def variants(make: Make) -> Counter[tuple[object, ...]]:
@@ -62,14 +58,7 @@ def test_the_depthwise_kernel_for_single_rows_is_exact(
 def test_the_portable_text_is_exact_and_defined(
     make: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    graphs = {f"case{seed}": make(np.random.default_rng(seed)) for seed in range(CASES)}
-    files = unite({name: emit(g, plan_layers(g, Isa.DSP), name) for name, g in graphs.items()})
-    library = compile_host(files, tmp_path, SANITIZER)
-    for seed, (name, graph) in enumerate(graphs.items()):
-        rng = np.random.default_rng(seed)
-        inputs = [random_values(tensor, rng) for tensor in graph.input_tensors]
-        model = HostModel(library, name, graph.input_tensors, graph.output_tensors)
-        np.testing.assert_array_equal(model.run(inputs)[0], run(graph, inputs)[0], f"seed {seed}")
+    assert_portable_text_is_exact(make, Isa.DSP, tmp_path)
     assert "runtime error" not in capfd.readouterr().err
 
 

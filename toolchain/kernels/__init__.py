@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from toolchain.kernels.base import Helper, Isa, Kernel, Portable, Specialised
 from toolchain.kernels.conv_dsp import Conv1x1Dsp, Conv2dDsp
+from toolchain.kernels.conv_mve import Conv1x1Mve, Conv2dMve
 from toolchain.kernels.depthwise_dsp import DepthwiseDsp
 from toolchain.kernels.fully_connected_dsp import FullyConnectedDsp
+from toolchain.kernels.fully_connected_mve import FullyConnectedMve
 from toolchain.ops.base import Lowered
 
 # Faster kernels per operator, best first; every operator also has its portable kernel.
 _SPECIAL: tuple[Kernel, ...] = (
+    Conv1x1Mve(),
+    Conv2dMve(),
+    FullyConnectedMve(),
     Conv1x1Dsp(),
     Conv2dDsp(),
     DepthwiseDsp(),

@@ -115,7 +115,7 @@ class Conv2dDsp:
 
     def supports(self, lowered: Lowered) -> bool:
         """See `Kernel.supports`."""
-        return _filters(lowered) is not None and _packed(lowered) is not None
+        return plain_filters(lowered) is not None and _packed(lowered) is not None
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
@@ -161,7 +161,7 @@ class Conv1x1Dsp:
             and (taps.stride, n["stride_w"]) == (1, 1)
             and not Geometry.of(n).edges
             and integer(n, "in_c") % 4 == 0
-            and _filters(lowered) is not None
+            and plain_filters(lowered) is not None
             and _packed(lowered) is not None
         )
 
@@ -193,7 +193,7 @@ class Conv1x1Dsp:
         )
 
 
-def _filters(lowered: Lowered) -> Int64 | None:
+def plain_filters(lowered: Lowered) -> Int64 | None:
     """Return the filters as (N, KH * KW * C), ``None`` if this is no plain convolution.
 
     A depthwise convolution of a single channel is a convolution, too.
@@ -210,7 +210,7 @@ def _filters(lowered: Lowered) -> Int64 | None:
 
 
 def _packed(lowered: Lowered) -> Packed | None:
-    filters = _filters(lowered)
+    filters = plain_filters(lowered)
     assert filters is not None
     return pack(Geometry.of(lowered.numbers).arrange(filters), lowered.tables, lowered.numbers)
 

@@ -1,0 +1,32 @@
+"""The portable text of kernels for an instruction set, on this machine, under the sanitizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from codegen.emit import emit
+from runtimes.host.library import HostModel, compile_host
+from tests.ops.harness import CASES, random_values
+from tests.ops.unity import unite
+from toolchain.ir import Graph, run
+from toolchain.kernels import Isa
+from toolchain.plan import plan_layers
+
+SANITIZER = ("-O0", "-fsanitize=undefined", "-fno-sanitize=alignment")
+
+
+def assert_portable_text_is_exact(
+    make: Callable[[np.random.Generator], Graph], isa: Isa, folder: Path
+) -> None:
+    """Run random graphs; what the sanitizer finds is on the standard error output."""
+    graphs = {f"case{seed}": make(np.random.default_rng(seed)) for seed in range(CASES)}
+    files = unite({name: emit(g, plan_layers(g, isa), name) for name, g in graphs.items()})
+    library = compile_host(files, folder, SANITIZER)
+    for seed, (name, graph) in enumerate(graphs.items()):
+        rng = np.random.default_rng(seed)
+        inputs = [random_values(tensor, rng) for tensor in graph.input_tensors]
+        model = HostModel(library, name, graph.input_tensors, graph.output_tensors)
+        np.testing.assert_array_equal(model.run(inputs)[0], run(graph, inputs)[0], f"seed {seed}")
