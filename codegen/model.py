@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from codegen.stream import CStream, Feeding, StreamLowering
+from codegen.stream import Feeding
+from codegen.tiles import CStream, lower_stream
 from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.kernels import Specialised
 from toolchain.ops.base import Number, RowTaps
 from toolchain.plan.lowering import lower, specialise
 from toolchain.plan.plan import Plan, Slot, Stage, StreamStage
-from toolchain.plan.rows import named_row_work
+from toolchain.plan.rows import RowWork
+from toolchain.plan.tiles import Grid, Tile, Tiling
 
 C_TYPES = {
     DType.INT8: "int8_t",
@@ -119,6 +121,11 @@ class CModel:
         first = self.stages[0] if self.stages else None
         return first.feed if isinstance(first, CStream) else None
 
+    @property
+    def pull(self) -> bool:
+        """Tell whether the caller is asked for parts of the input."""
+        return any(stage.pull for stage in self.stages if isinstance(stage, CStream))
+
 
 def identifier(text: str) -> str:
     """Return ``text`` as a C identifier (may collide: callers add a number)."""
@@ -173,47 +180,48 @@ class _Builder:
         _, special = specialise(lower(node.op, operands), kernel)
         sources = tuple(self._address(tensor, const=True) for tensor in operands.activations)
         results = tuple(self._address(tensor, const=False) for tensor in operands.outputs)
-        return self._call(node, kernel, special, sources, results)
+        call = self._call(len(self.calls), node, operands, kernel, special)
+        self.calls.append(replace(call, sources=sources, results=results))
+        return self.calls[-1]
 
     def _stream(self, stage: StreamStage, nodes: Sequence[Node]) -> CStream:
-        name = f"stream_{len(self.calls):02d}"
-        works = []
-        for node, kernel in zip(nodes, stage.kernels, strict=True):
-            work = named_row_work(self.graph, node, kernel)
-            assert work is not None, "a checked plan"
-            works.append(work)
-        calls = [self._call(work.node, work.kernel, work.special, (), ()) for work in works]
+        first = len(self.calls)
+        inside = frozenset(store.tensor for store in stage.stores)
+        grid = Grid(stage.tile_rows, stage.tile_columns)
+        tiles = Tiling(self.graph, tuple(nodes), grid, inside, stage.feed).tiles(stage.kernels)
+        assert tiles is not None, "a checked plan"
+
+        def calls(tile: Tile) -> list[Call]:
+            return [self._row_call(first + i, work) for i, work in enumerate(tile.works)]
+
+        self.calls += calls(tiles[0])
         ctypes = {name: C_TYPES[tensor.dtype] for name, tensor in self.graph.tensors.items()}
-        feed = self.graph.tensors[stage.feed] if stage.feed else None
-        return StreamLowering(stage, works, feed, calls, self.named, ctypes).lower(name)
+        return lower_stream(
+            f"stream_{first:02d}", self.graph, stage, tiles, calls, self.named, ctypes
+        )
+
+    def _row_call(self, index: int, work: RowWork) -> Call:
+        return self._call(index, work.node, work.operands, work.kernel, work.special)
 
     def _call(
-        self,
-        node: Node,
-        kernel: str,
-        special: Specialised,
-        sources: tuple[str, ...],
-        results: tuple[str, ...],
+        self, index: int, node: Node, operands: Operands, kernel: str, special: Specialised
     ) -> Call:
-        operands = self.graph.operands(node)
-        label = f"{len(self.calls):02d}_{identifier(node.op.name)}"
+        label = f"{index:02d}_{identifier(node.op.name)}"
         extras = [self._table(label, name, data) for name, data in special.tables.items()]
         if special.scratch_bytes:
             extras.append(f"arena + {self.named[f'{node.name}.scratch'].offset}")
-        call = Call(
-            len(self.calls),
+        return Call(
+            index,
             node.name,
             label,
             node.op.macs(operands),
             self._function(kernel, special, operands),
-            sources,
+            (),
             tuple(extras),
-            results,
+            (),
             operands.outputs,
             special.taps,
         )
-        self.calls.append(call)
-        return call
 
     def _function(self, kernel: str, special: Specialised, operands: Operands) -> Function:
         ins = tuple(C_TYPES[tensor.dtype] for tensor in operands.activations)

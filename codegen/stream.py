@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from toolchain.ir.graph import Graph
 from toolchain.ir.tensor import Tensor
 from toolchain.plan.plan import Slot, StreamStage
-from toolchain.plan.rows import RowWork, row_bytes
-from toolchain.plan.schedule import Feed, Stream, Worker
+from toolchain.plan.rows import RowNeed, RowWork, row_bytes
+from toolchain.plan.schedule import Feed, Stream
+from toolchain.plan.tiles import Tile
 
 if TYPE_CHECKING:
     from codegen.model import Call
@@ -21,7 +23,7 @@ class Rows:
 
     Attributes:
         ctype: C type of the elements.
-        size: bytes of a row.
+        size: bytes from one row to the next.
         index: number of the tensor's counters ``made_<index>`` and ``kept_<index>``; empty for a
             map that was whole before the stream began.
         base: offset of the whole map or of the ring, ``None`` if there is only a fresh row.
@@ -29,6 +31,8 @@ class Rows:
         fresh: offset of the fresh row, ``None`` if there is none.
         stride: rows of the ring from one row to the next; more than 1 only for guests.
         shift: rows of the ring before row 0.
+        at: C parameter that says where in the whole map a tile begins, empty at its start.
+        column: bytes from the start of a row to where the node's input begins.
     """
 
     ctype: str
@@ -39,6 +43,8 @@ class Rows:
     fresh: int | None
     stride: int = 1
     shift: int = 0
+    at: str = ""
+    column: int = 0
 
     @property
     def moves(self) -> bool:
@@ -53,22 +59,26 @@ class Rows:
     def place(self, row: str) -> str:
         """Return the offset of ``row``, a C expression."""
         if self.base is None:
-            return str(self.fresh)
+            return self._in_row(str(self.fresh))
         if self.fresh is None:
-            return self._in_base(row)
-        return f"({row} < kept_{self.index} ? {self._in_base(row)} : {self.fresh})"
+            return self._in_row(self._in_base(row))
+        return self._in_row(f"({row} < kept_{self.index} ? {self._in_base(row)} : {self.fresh})")
 
     def in_ring(self, row: str) -> str:
         """Return the offset of ``row`` once it is in the ring."""
         return self._in_base(row)
 
     def _in_base(self, row: str) -> str:
+        base = f"{self.base} + {self.at}" if self.at else str(self.base)
         if self.ring == 1:
-            return str(self.base)
+            return base
         place = row if self.stride == 1 else f"{row} * {self.stride}"
         place = f"({place} + {self.shift})" if self.shift else place
         wrapped = f"{place} % {self.ring}" if self.ring else place
-        return f"{self.base} + {wrapped} * {self.size}"
+        return f"{base} + {wrapped} * {self.size}"
+
+    def _in_row(self, place: str) -> str:
+        return f"{place} + {self.column}" if self.column else place
 
     def pointer(self, row: str, *, const: bool) -> str:
         """Return the address of ``row``."""
@@ -85,11 +95,13 @@ class Step:
         output: where its rows go.
         rows: rows to make.
         ready: C conditions, all of which must hold before the next row can be made.
-        inputs: where each activation's rows lie.
+        input: where the first activation's rows lie.
+        down: the row of it at which the node's own input begins.
         sources: addresses of the input rows, for kernels without taps.
         moved: outputs of earlier nodes whose fresh row this node is the last to read.
         form: ``"rows"`` if the function sees the rows of a map through pointers, ``"single"`` if it
             sees single rows, ``"fold"`` if it takes a row and makes the whole output in the end.
+        turn: number of a fold's call, a C expression.
     """
 
     index: str
@@ -97,28 +109,38 @@ class Step:
     output: Rows
     rows: int
     ready: tuple[str, ...]
-    inputs: tuple[Rows, ...]
+    input: Rows
+    down: int
     sources: tuple[str, ...]
     moved: tuple[Rows, ...]
     form: str
+    turn: str
 
 
 @dataclass(frozen=True)
 class Feeding:
-    """The network's input, row by row: where the caller's rows go and how many there are."""
+    """The network's input, row by row: where the caller's rows go and how many there are.
+
+    Attributes:
+        output: where they go.
+        rows: number of rows.
+        columns: pixels of a row that are asked for.
+    """
 
     output: Rows
     rows: int
+    columns: int
 
 
 @dataclass(frozen=True)
-class CStream:
-    """A stage of rows."""
+class CTile:
+    """The rows of one tile; equal tiles are one C function.
 
-    kind: ClassVar[str] = "stream"
-    name: str
-    first: str
-    last: str
+    Attributes:
+        steps: the nodes.
+        feed: how the input comes row by row, ``None`` if it is whole.
+    """
+
     steps: tuple[Step, ...]
     feed: Feeding | None
 
@@ -132,105 +154,130 @@ class CStream:
         return (*(f"made_{rows.index}" for rows in outputs), *kept)
 
 
-class StreamLowering:
-    """Resolve a stream's rows into C expressions.
+class TileLowering:
+    """Resolve a tile's rows into C expressions.
 
     Args:
+        graph: the graph.
         stage: the stream.
-        works: its nodes.
-        feed: the network's input if the caller hands it over row by row.
-        calls: what each of them calls.
+        tile: one of its tiles.
+        calls: what each node calls.
         slots: all slots by tensor or name.
         ctypes: C type of each tensor, by name.
+        params: C parameters that place a tile, by tensor; calls before it for the output of a fold.
     """
 
     def __init__(
         self,
+        graph: Graph,
         stage: StreamStage,
-        works: Sequence[RowWork],
-        feed: Tensor | None,
+        tile: Tile,
         calls: Sequence[Call],
         slots: Mapping[str, Slot],
         ctypes: Mapping[str, str],
+        params: Mapping[str, str],
     ) -> None:
-        self.works, self.calls, self.slots, self.ctypes = works, calls, slots, ctypes
+        self.graph, self.tile, self.works, self.calls = graph, tile, tile.works, calls
+        self.slots, self.ctypes, self.params = slots, ctypes, params
         self.stores = {store.tensor: store for store in stage.stores}
         self.index = {
-            w.output.name: f"{call.index:02d}" for w, call in zip(works, calls, strict=True)
+            w.output.name: f"{call.index:02d}" for w, call in zip(self.works, calls, strict=True)
         }
-        self.makers = {work.output.name: work for work in works}
-        self.feed = feed
-        if feed is not None:
-            self.index[feed.name] = "input"
-        self.folds = {work.output.name: work.rows for work in works if work.folds}
-        workers: list[Worker] = [Feed(feed)] if feed is not None else []
-        workers += works
-        place = {worker.output.name: i for i, worker in enumerate(workers)}
+        self.made = {worker.output.name: worker.output for worker in tile.workers}
+        self.makers = {work.output.name: work for work in tile.works}
+        if stage.feed:
+            self.index[stage.feed] = "input"
+        self.folds = {work.output.name: work.rows for work in self.works if work.folds}
+        place = {worker.output.name: i for i, worker in enumerate(tile.workers)}
         guests = {place[s.tensor]: place[s.host] for s in stage.stores if s.host}
-        self.stream = Stream(workers, frozenset(), guests)
+        self.stream = Stream(tile.workers, frozenset(), guests)
 
-    def lower(self, name: str) -> CStream:
-        """Return the stream under a C name."""
+    def lower(self) -> CTile:
+        """Return the tile's rows."""
         steps = tuple(self._step(i) for i in range(len(self.works)))
-        fed = self.feed
-        feeding = None if fed is None else Feeding(self._rows(fed), fed.shape[1])
-        return CStream(name, self.works[0].node.name, self.works[-1].node.name, steps, feeding)
+        feeds = [worker.output for worker in self.tile.workers if isinstance(worker, Feed)]
+        feeding = [Feeding(self._rows(x), *x.shape[1:3]) for x in feeds]
+        return CTile(steps, feeding[0] if feeding else None)
 
     def _step(self, position: int) -> Step:
         work, call = self.works[position], self.calls[position]
-        operands = work.operands.activations
         index = self.index[work.output.name]
         outputs = [self._rows(tensor) for tensor in self._ends(position)]
+        sources = tuple(self._input(work, i) for i in range(len(work.needs)))
+        ready = (
+            self._ready(work, need, tensor)
+            for need, tensor in zip(work.needs, work.operands.activations, strict=True)
+            if need.tensor in self.index
+        )
         return Step(
             index,
             call,
             self._rows(work.output),
             work.rows,
-            tuple(dict.fromkeys(self._ready(work, t) for t in operands if t.name in self.index)),
-            tuple(self._rows(tensor) for tensor in operands),
-            tuple(self._source(tensor, index) for tensor in operands),
+            tuple(dict.fromkeys(ready)),
+            sources[0],
+            work.needs[0].low[0],
+            tuple(self._source(work, i, rows) for i, rows in enumerate(sources)),
             tuple(rows for rows in outputs if rows.moves),
             "fold" if work.folds else "single" if work.single else "rows",
+            self._turn(work),
         )
+
+    def _turn(self, work: RowWork) -> str:
+        made, before = f"made_{self.index[work.output.name]}", self.params.get(work.output.name)
+        return f"{before} + {made}" if work.folds and before else made
 
     def _ends(self, position: int) -> list[Tensor]:
         """Return the tensors whose newest row may move when ``position`` has made a row."""
         reader = position + len(self.stream.workers) - len(self.works)
         return [self.stream.workers[source].output for source in self.stream.released(reader)]
 
-    def _rows(self, tensor: Tensor) -> Rows:
-        ctype, size = self.ctypes[tensor.name], row_bytes(tensor)
-        index = self.index.get(tensor.name, "")
-        store = self.stores.get(tensor.name)
+    def _rows(self, part: Tensor) -> Rows:
+        """Return where the rows lie of a tensor of which the tile has a part."""
+        name, index = part.name, self.index.get(part.name, "")
+        ctype, store = self.ctypes[name], self.stores.get(name)
         if store is None:
-            return Rows(ctype, size, index, self.slots[tensor.name].offset, 0, None)
+            at = "" if name in self.folds else self.params.get(name, "")
+            pitch = row_bytes(self.graph.tensors[name])
+            return Rows(ctype, pitch, index, self.slots[name].offset, 0, None, at=at)
         if store.host:
-            return self._guest(self.makers[tensor.name], index)
-        ring = self.slots[f"{tensor.name}.ring"].offset if store.ring else None
-        fresh = self.slots[f"{tensor.name}.fresh"].offset if store.fresh else None
-        return Rows(ctype, size, index, ring, store.ring, fresh)
+            return self._guest(self.makers[name], index)
+        ring = self.slots[f"{name}.ring"].offset if store.ring else None
+        fresh = self.slots[f"{name}.fresh"].offset if store.fresh else None
+        return Rows(ctype, row_bytes(self.made[name]), index, ring, store.ring, fresh)
 
     def _guest(self, work: RowWork, index: str) -> Rows:
         """Return where the rows of ``work`` lie: one at a time on the ring it reads."""
         host, taps = self._rows(work.operands.input(0)), work.special.taps
         assert taps is not None, "a checked plan"
-        ctype, shift = self.ctypes[work.output.name], -taps.pad % host.ring
+        ctype, shift = self.ctypes[work.output.name], work.first_row(0) % host.ring
         return Rows(ctype, host.size, index, host.base, host.ring, None, taps.stride, shift)
 
-    def _ready(self, work: RowWork, tensor: Tensor) -> str:
+    def _input(self, work: RowWork, i: int) -> Rows:
+        """Return where the rows of one input lie, from the column at which the node begins."""
+        need, part = work.needs[i], work.operands.activations[i]
+        rows = self._rows(part)
+        pixel = row_bytes(part) // part.shape[2]
+        return replace(rows, column=need.column * pixel)
+
+    def _ready(self, work: RowWork, need: RowNeed, part: Tensor) -> str:
         """Return the condition under which the rows of one input are there."""
-        made, row = f"made_{self.index[tensor.name]}", f"made_{self.index[work.output.name]}"
-        if tensor.name in self.folds:
-            return f"{made} == {self.folds[tensor.name]}"
-        count, taps = tensor.shape[1], work.special.taps
+        made, row = f"made_{self.index[part.name]}", f"made_{self.index[work.output.name]}"
+        if part.name in self.folds:
+            return f"{made} == {self.folds[part.name]}"
+        count, taps = self.made[part.name].shape[1], work.special.taps
+        down = need.low[0]
         if work.single or taps is None:
-            return f"{made} > {row}" if count > 1 else f"{made} > 0"
-        ahead = (taps.count - 1) * taps.dilation + 1 - taps.pad
+            ahead = f"{row} + {down}" if down else row
+            return f"{made} > {ahead}" if part.shape[1] > 1 else f"{made} > {down}"
+        ahead_rows = (taps.count - 1) * taps.dilation + 1 - taps.pad + down
         scaled = row if taps.stride == 1 else f"{row} * {taps.stride}"
-        reached = f"{made} >= {scaled} {'-' if ahead < 0 else '+'} {abs(ahead)}"
-        clipped = (work.rows - 1) * taps.stride + ahead > count
+        reached = f"{made} >= {scaled} {'-' if ahead_rows < 0 else '+'} {abs(ahead_rows)}"
+        clipped = (work.rows - 1) * taps.stride + ahead_rows > count
         return f"({reached} || {made} == {count})" if clipped else reached
 
-    def _source(self, tensor: Tensor, index: str) -> str:
-        row = f"made_{index}" if tensor.shape[1] > 1 else "0"
-        return self._rows(tensor).pointer(row, const=True)
+    def _source(self, work: RowWork, i: int, rows: Rows) -> str:
+        need, part = work.needs[i], work.operands.activations[i]
+        down, made = need.low[0], f"made_{self.index[work.output.name]}"
+        row = f"({made} + {down})" if down else made
+        return rows.pointer(row if part.shape[1] > 1 else str(down), const=True)

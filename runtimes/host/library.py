@@ -17,6 +17,9 @@ from toolchain.errors import ToolError
 from toolchain.ir.graph import Graph
 from toolchain.ir.tensor import Array, Tensor
 
+_READER = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p
+)
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-Wconversion")
 
 
@@ -65,6 +68,9 @@ class HostModel:
         if hasattr(self.library, f"{self.prefix}_push_row"):
             self._push_rows(inputs[0])
             return [self._read(index, tensor) for index, tensor in enumerate(self.outputs)]
+        if hasattr(self.library, f"{self.prefix}_run_from"):
+            self._hand_over(inputs[0])
+            return [self._read(index, tensor) for index, tensor in enumerate(self.outputs)]
         for index, (tensor, value) in enumerate(zip(self.inputs, inputs, strict=True)):
             data = np.ascontiguousarray(value, dtype=tensor.dtype.numpy)
             ctypes.memmove(self._address("input", index), data.ctypes.data, tensor.nbytes)
@@ -78,6 +84,17 @@ class HostModel:
         for row in np.ascontiguousarray(value[0]):
             ctypes.memmove(place(), row.ctypes.data, row.nbytes)
             getattr(self.library, f"{self.prefix}_push_row")()
+
+    def _hand_over(self, value: Array) -> None:
+        """Hand over the parts of the input that the network asks for."""
+        image = np.ascontiguousarray(value[0], dtype=self.inputs[0].dtype.numpy)
+
+        def read(source: int, row: int, column: int, count: int, pixels: int) -> None:
+            del source
+            part = np.ascontiguousarray(image[row, column : column + count])
+            ctypes.memmove(pixels, part.ctypes.data, part.nbytes)
+
+        getattr(self.library, f"{self.prefix}_run_from")(_READER(read), None)
 
     def _address(self, kind: str, index: int) -> int:
         function = getattr(self.library, f"{self.prefix}_{kind}_{index}")

@@ -137,6 +137,19 @@ class Op(ABC):
     def windows(self, operands: Operands) -> tuple[Window, ...]:
         """Return one window per input that is not a constant, in order."""
 
+    def padded(self, rows: tuple[int, int] | None, columns: tuple[int, int] | None) -> Op | None:
+        """Return the same operator with other padding (before, after), ``None``: as it is.
+
+        What a tile of a map needs: it keeps the padding that lies at the map's border, elsewhere
+        real rows and columns take its place.
+
+        Returns:
+            ``None`` if the operator slides over no padded map, or depends on where in the map it
+            works.
+        """
+        del rows, columns
+        return None
+
     @abstractmethod
     def lower(self, operands: Operands) -> Lowered:
         """Return the numbers of the operator's C."""
@@ -144,8 +157,10 @@ class Op(ABC):
     def fold(self, operands: Operands) -> Lowered | None:
         """Return the numbers of a C function that takes the input row by row, if there is one.
 
-        It is called as ``name(row of x, scratch, number of the row, y)``, keeps what it needs in
-        scratch memory between the calls, and makes the whole output in the last.
+        It is called as ``name(row of x, scratch, number of the call, y)``, keeps what it needs in
+        scratch memory between the calls, and makes the whole output in the last. Its numbers
+        ``rows`` (calls) and ``width`` (columns of a row) may be replaced: the map then comes in
+        narrower rows, in any order that covers it.
         """
         del operands
         return None

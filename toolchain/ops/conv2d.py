@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -75,6 +75,10 @@ class Conv2D(Op):
     def windows(self, operands: Operands) -> tuple[Window, ...]:
         """See `Op.windows`."""
         return (self.sliding(operands).window(Whole(operands.input(0).shape[3])),)
+
+    def padded(self, rows: tuple[int, int] | None, columns: tuple[int, int] | None) -> Op | None:
+        """See `Op.padded`."""
+        return replace(self, pads=self.pads.replaced(rows, columns))
 
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""

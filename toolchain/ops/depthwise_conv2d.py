@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -73,6 +73,10 @@ class DepthwiseConv2D(Op):
         """See `Op.windows`."""
         in_c, out_c = operands.input(0).shape[3], operands.input(1).shape[3]
         return (self.sliding(operands).window(IDENTITY if in_c == out_c else Whole(in_c)),)
+
+    def padded(self, rows: tuple[int, int] | None, columns: tuple[int, int] | None) -> Op | None:
+        """See `Op.padded`."""
+        return replace(self, pads=self.pads.replaced(rows, columns))
 
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""

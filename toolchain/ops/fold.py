@@ -18,4 +18,5 @@ def lower_fold(x: Tensor, start: int, finish: Mapping[str, Number]) -> Lowered:
     """
     _, rows, width, channels = x.shape
     sizes = {"rows": rows, "width": width, "channels": channels, "start": start}
+    sizes["count"] = rows * width
     return Lowered("global_pool", {**sizes, **finish}, scratch_bytes=4 * channels)

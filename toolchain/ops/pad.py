@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -56,6 +56,14 @@ class Pad(Op):
         """See `Op.windows`."""
         del operands
         return (Window(tuple(Slide(pad=before) for before in self.before)),)
+
+    def padded(self, rows: tuple[int, int] | None, columns: tuple[int, int] | None) -> Op | None:
+        """See `Op.padded`: for NHWC maps."""
+        if len(self.before) != 4:
+            return None
+        pads = zip(self.before, self.after, strict=True)
+        merged = [new or old for new, old in zip((None, rows, columns, None), pads, strict=True)]
+        return replace(self, before=tuple(b for b, _ in merged), after=tuple(a for _, a in merged))
 
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""

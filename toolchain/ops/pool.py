@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import DType, Tensor
@@ -45,6 +45,10 @@ class Pool(Op):
         """See `Op.windows`."""
         del operands
         return (self.sliding.window(),)
+
+    def padded(self, rows: tuple[int, int] | None, columns: tuple[int, int] | None) -> Op | None:
+        """See `Op.padded`."""
+        return replace(self, pads=self.pads.replaced(rows, columns))
 
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""

@@ -21,6 +21,10 @@ class Pads(NamedTuple):
     left: int = 0
     right: int = 0
 
+    def replaced(self, rows: tuple[int, int] | None, columns: tuple[int, int] | None) -> Pads:
+        """Return these pads with other ones above and below, or left and right."""
+        return Pads(*(rows or self[:2]), *(columns or self[2:]))
+
 
 NO_PADS = Pads()
 

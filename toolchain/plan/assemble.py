@@ -20,39 +20,19 @@ from toolchain.plan.plan import (
     StreamStage,
     graph_hash,
 )
-from toolchain.plan.rows import RowWork, row_bytes
-from toolchain.plan.schedule import Feed
+from toolchain.plan.rows import row_bytes
+from toolchain.plan.streaming import Streaming
 
 WORD = 4
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Segment:
-    """Steps ``[first, end)`` of the order: one layer, or a stream.
-
-    Attributes:
-        first: first step.
-        end: step behind the last.
-        flow: how the stream runs, ``None`` for a layer.
-        stores: where the stream keeps the rows of tensors that are never whole.
-    """
+    """Steps ``[first, end)`` of the order: one layer, or a stream."""
 
     first: int
     end: int
-    flow: Flow | None = None
-    stores: tuple[RowStore, ...] = ()
-
-    @property
-    def works(self) -> tuple[RowWork, ...]:
-        """Return the stream's nodes."""
-        workers = self.flow.workers if self.flow else ()
-        return tuple(worker for worker in workers if isinstance(worker, RowWork))
-
-    @property
-    def feed(self) -> str:
-        """Return the network's input if the caller hands it over row by row, else nothing."""
-        workers = self.flow.workers if self.flow else ()
-        return next((worker.output.name for worker in workers if isinstance(worker, Feed)), "")
+    stream: Streaming | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +74,7 @@ class _Assembly:
         needed = [*self._maps(), *self._working()]
         overlaps = [*self._layer_overlaps(), *self._map_overlaps(), *self._row_overlaps()]
         layout = solve(_problem(needed, overlaps))
+        macs = sum(self._macs(segment) for segment in self.segments)
         return Plan(
             graph_hash(self.graph),
             self.isa.name.lower(),
@@ -101,21 +82,29 @@ class _Assembly:
             tuple(map(_slot, needed, layout.offsets)),
             layout.extent * WORD,
             layout.bound * WORD,
-            self.graph.macs,
-            recomputed_macs=0,
+            macs,
+            recomputed_macs=macs - self.graph.macs,
         )
 
     def _stage(self, segment: Segment) -> Stage:
-        if segment.flow is None:
+        stream = segment.stream
+        if stream is None:
             node = self.order[segment.first]
             return LayerStage(node.name, self.work[node.name].kernel)
-        works = segment.works
+        works = stream.works
         names, kernels = tuple(w.node.name for w in works), tuple(w.kernel for w in works)
-        return StreamStage(segment.feed, names, kernels, segment.stores)
+        return StreamStage(stream.feed, names, kernels, stream.stores, *stream.grid)
+
+    def _macs(self, segment: Segment) -> int:
+        if segment.stream is not None:
+            return sum(tile.macs for tile in segment.stream.tiles)
+        node = self.order[segment.first]
+        return node.op.macs(self.graph.operands(node))
 
     def _maps(self) -> list[Buffer]:
         """Return the buffers of tensors that are whole at some time."""
-        inside = {store.tensor for segment in self.segments for store in segment.stores}
+        streams = (segment.stream for segment in self.segments)
+        inside = {store.tensor for stream in streams if stream for store in stream.stores}
         spans = [(s.first, s.end - 1) for s in self.segments for _ in range(s.first, s.end)]
         found = buffers(self.graph, self.work, self.order, spans)
         return [buffer for buffer in found if buffer.name not in inside]
@@ -123,27 +112,28 @@ class _Assembly:
     def _working(self) -> Iterator[Buffer]:
         """Yield scratch memory, rings and fresh rows."""
         for segment in self.segments:
-            if segment.flow is None:
+            stream = segment.stream
+            if stream is None:
                 size = self.work[self.order[segment.first].name].scratch_bytes
                 yield from self._scratch(segment.first, size, segment.first, segment.first)
                 continue
-            for step, work in enumerate(segment.works, segment.first):
+            for index, work in enumerate(stream.works):
+                step = segment.first + index
                 span = (segment.first, segment.end - 1) if work.folds else (step, step)
-                yield from self._scratch(step, work.special.scratch_bytes, *span)
-            yield from self._rows(segment, segment.flow)
+                yield from self._scratch(step, stream.scratch(index), *span)
+            yield from self._rows(segment, stream)
 
     def _scratch(self, step: int, size: int, first: int, last: int) -> Iterator[Buffer]:
         if size:
             yield Buffer(f"{self.order[step].name}.scratch", (), size, first, last)
 
-    def _rows(self, segment: Segment, flow: Flow) -> Iterator[Buffer]:
-        stores = {store.tensor: store for store in segment.stores}
+    def _rows(self, segment: Segment, stream: Streaming) -> Iterator[Buffer]:
+        flow, stores = stream.flow, {store.tensor: store for store in stream.stores}
         shift = segment.end - len(flow.workers)  # a feed shares the first node's step
         release = _release(flow, stores)
-        for position, worker in enumerate(flow.workers):
-            if (store := stores.get(worker.output.name)) is None:
+        for position, size in enumerate(stream.row_sizes):
+            if (store := stores.get(flow.workers[position].output.name)) is None:
                 continue
-            size = row_bytes(worker.output)
             if store.ring:
                 ring = store.ring * size
                 yield Buffer(f"{store.tensor}.ring", (), ring, segment.first, segment.end - 1)
@@ -155,24 +145,28 @@ class _Assembly:
     def _layer_overlaps(self) -> Iterator[_Overlap]:
         for segment in self.segments:
             step, node = segment.first, self.order[segment.first]
-            if segment.flow is None:
+            if segment.stream is None:
                 for name, distance in self.work[node.name].overlaps.items():
                     upper, lower = self.root[name], self.root[node.outputs[0]]
                     yield _Overlap(upper, lower, step, step, distance)
 
     def _map_overlaps(self) -> Iterator[_Overlap]:
-        """Yield whole maps that a stream reads and that its whole outputs may run over."""
+        """Yield whole maps that a stream reads and that its whole outputs may run over.
+
+        Where there are several tiles, each reads the maps again.
+        """
         for segment in self.segments:
-            if segment.flow is None:
+            stream = segment.stream
+            if stream is None or len(stream.tiles) > 1:
                 continue
-            inside = {store.tensor for store in segment.stores}
-            for position, worker in enumerate(segment.flow.workers):
+            flow, inside = stream.flow, {store.tensor for store in stream.stores}
+            for position, worker in enumerate(flow.workers):
                 lower = worker.output
-                for name in segment.flow.lows[position]:
+                for name in flow.lows[position]:
                     upper = self.graph.tensors[name]
                     if lower.name in inside or upper.dtype != lower.dtype:
                         continue
-                    distance = segment.flow.distance(name, row_bytes(upper), position)
+                    distance = flow.distance(name, row_bytes(upper), position)
                     if distance < lower.nbytes:
                         steps = segment.first, segment.end - 1
                         yield _Overlap(self.root[name], lower.name, *steps, distance)
@@ -183,10 +177,13 @@ class _Assembly:
         With a ring behind it, the fresh row is newer than the one that the node reads.
         """
         for segment in self.segments:
-            fresh = {store.tensor for store in segment.stores if store.fresh}
-            passing = fresh - {store.tensor for store in segment.stores if store.ring}
-            for step, work in enumerate(segment.works, segment.first):
-                for name, distance in work.overlaps.items():
+            stream = segment.stream
+            if stream is None:
+                continue
+            fresh = {store.tensor for store in stream.stores if store.fresh}
+            passing = fresh - {store.tensor for store in stream.stores if store.ring}
+            for step, work in enumerate(stream.works, segment.first):
+                for name, distance in stream.passes(step - segment.first).items():
                     if name in passing and work.output.name in fresh:
                         names = f"{name}.fresh", f"{work.output.name}.fresh"
                         yield _Overlap(*names, step, step, distance)

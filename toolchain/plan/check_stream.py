@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.tensor import Tensor
 from toolchain.kernels import Isa
 from toolchain.plan.moments import Moment, Span, moments
 from toolchain.plan.plan import RowStore, StreamStage
-from toolchain.plan.rows import RowWork, named_row_work, row_bytes, row_count
+from toolchain.plan.rows import RowNeed, RowWork, row_bytes
 from toolchain.plan.schedule import Feed, Make, Stream, Worker
 from toolchain.plan.shadow import Shadow, wrong
+from toolchain.plan.tiles import Grid, Tile, Tiling
+
+_MAX_TILES = 4096
 
 
 class StreamCheck:
@@ -28,16 +32,10 @@ class StreamCheck:
     def __init__(
         self, graph: Graph, shadow: Shadow, stage: StreamStage, nodes: Sequence[Node], isa: Isa
     ) -> None:
-        self.graph, self.shadow, self.stage = graph, shadow, stage
-        self.start = shadow.step
-        self.stores = {store.tensor: store for store in stage.stores}
-        self.workers = self._workers(nodes, isa)
-        self.position = {worker.output.name: i for i, worker in enumerate(self.workers)}
-        self._check_stores()
-        both = (self.position[s.tensor] for s in stage.stores if s.ring and s.fresh)
-        place = self.position
-        guests = {place[s.tensor]: place[s.host] for s in stage.stores if s.host}
-        self.stream = Stream(self.workers, frozenset(both), guests)
+        self.graph, self.shadow, self.stage, self.nodes = graph, shadow, stage, nodes
+        self.tiles = self._tiles()
+        self._check_workers(self.tiles[0].works, isa)
+        self._check_stores(self.tiles[0].workers)
 
     def run(self) -> None:
         """Execute the stream to its end.
@@ -45,125 +43,184 @@ class StreamCheck:
         Raises:
             FitError: E303.
         """
-        for event in self.stream.events():
-            worker = self.workers[event.position]
-            shift = len(self.workers) - len(self.stage.nodes)
-            self.shadow.step = self.start + max(0, event.position - shift)
-            if isinstance(event, Make):
-                self._make(worker, event.row)
-            else:
-                self._keep(worker, event.row)
-        for worker, made in zip(self.workers, self.stream.made, strict=True):
-            if made != worker.rows:
-                raise wrong(f"the stream stops at row {made} of {worker.rows}", worker.output.name)
-        self.shadow.step = self.start + len(self.stage.nodes)
+        start = self.shadow.step
+        for index, tile in enumerate(self.tiles):
+            self.shadow.step = start
+            _TileCheck(self.graph, self.shadow, self.stage, tile, index).run()
+        self.shadow.step = start + len(self.stage.nodes)
 
-    def _workers(self, nodes: Sequence[Node], isa: Isa) -> list[Worker]:
-        if len(self.stage.kernels) != len(nodes):
-            raise wrong("a stream needs one kernel per node", f'node "{nodes[0].name}"')
-        workers: list[Worker] = []
-        if self.stage.feed:
-            workers.append(Feed(self.graph.tensors[self.stage.feed]))
-        for node, kernel in zip(nodes, self.stage.kernels, strict=True):
-            work = named_row_work(self.graph, node, kernel)
-            if work is None:
-                raise wrong(f'cannot run row by row with kernel "{kernel}"', f'node "{node.name}"')
+    def _tiles(self) -> tuple[Tile, ...]:
+        stage, where = self.stage, f'node "{self.nodes[0].name}"'
+        if len(stage.kernels) != len(self.nodes):
+            raise wrong("a stream needs one kernel per node", where)
+        grid = Grid(stage.tile_rows, stage.tile_columns)
+        if min(grid) < 1 or stage.tiles > _MAX_TILES:
+            raise wrong(f"{grid.rows} x {grid.columns} tiles are not possible", where)
+        inside = frozenset(store.tensor for store in stage.stores)
+        tiling = Tiling(self.graph, tuple(self.nodes), grid, inside, stage.feed)
+        tiles = tiling.tiles(stage.kernels)
+        if tiles is None:
+            names = ", ".join(f'"{kernel}"' for kernel in dict.fromkeys(stage.kernels))
+            raise wrong(f"cannot run row by row in such tiles with kernel {names}", where)
+        return tiles
+
+    def _check_workers(self, works: Sequence[RowWork], isa: Isa) -> None:
+        for work in works:
             if work.isa > isa:
-                raise wrong(f'kernel "{kernel}" does not run on it', f'node "{node.name}"')
-            workers.append(work)
-        return workers
+                where = f'node "{work.node.name}"'
+                raise wrong(f'kernel "{work.kernel}" does not run on it', where)
 
-    def _check_stores(self) -> None:
+    def _check_stores(self, workers: Sequence[Worker]) -> None:
+        positions = {worker.output.name: i for i, worker in enumerate(workers)}
         for store in self.stage.stores:
             rows = store.ring + store.fresh
             legal = store.ring >= 0 and store.fresh in (0, 1) and (rows > 0) != bool(store.host)
-            if not legal or store.tensor not in self.position:
+            if not legal or store.tensor not in positions:
                 raise wrong("no rows of this are made here, or none are kept", f'"{store.tensor}"')
-            worker = self.workers[self.position[store.tensor]]
+            worker = workers[positions[store.tensor]]
             if isinstance(worker, RowWork) and worker.folds:
                 raise wrong("a fold makes its output whole", f'"{store.tensor}"')
             if store.host:
                 self._check_guest(store, worker)
-        for position, worker in enumerate(self.workers):
+        for position, worker in enumerate(workers):
             for need in worker.needs:
-                if self.position.get(need.tensor, -1) >= position:
+                if positions.get(need.tensor, -1) >= position:
                     raise wrong(f'reads "{need.tensor}" before it is made', worker.output.name)
 
     def _check_guest(self, store: RowStore, worker: Worker) -> None:
-        host = self.stores.get(store.host)
+        host = next((s for s in self.stage.stores if s.tensor == store.host), None)
         reads = [need.tensor for need in worker.needs]
         if host is None or not host.ring or reads != [store.host]:
             raise wrong(f'cannot lie on the ring of "{store.host}"', f'"{store.tensor}"')
-        if row_bytes(worker.output) > row_bytes(self.graph.tensors[store.host]):
-            raise wrong(f'is longer than a row of "{store.host}"', f'"{store.tensor}"')
+        for tile in self.tiles:
+            sizes = {worker.output.name: row_bytes(worker.output) for worker in tile.workers}
+            if sizes[store.tensor] > sizes[store.host]:
+                raise wrong(f'is longer than a row of "{store.host}"', f'"{store.tensor}"')
+
+
+class _TileCheck:
+    """One tile of a stream; values carry its number, so that another tile's are strange to it."""
+
+    def __init__(
+        self, graph: Graph, shadow: Shadow, stage: StreamStage, tile: Tile, index: int
+    ) -> None:
+        self.graph, self.shadow, self.tile, self.start = graph, shadow, tile, shadow.step
+        self.shift = len(tile.workers) - len(stage.nodes)
+        self.suffix = f" of tile {index}" if stage.tiles > 1 else ""
+        self.stores = {store.tensor: store for store in stage.stores}
+        self.position = {worker.output.name: i for i, worker in enumerate(tile.workers)}
+        both = (self.position[s.tensor] for s in stage.stores if s.ring and s.fresh)
+        place = self.position
+        guests = {place[s.tensor]: place[s.host] for s in stage.stores if s.host}
+        self.stream = Stream(tile.workers, frozenset(both), guests)
+
+    def run(self) -> None:
+        for event in self.stream.events():
+            worker = self.tile.workers[event.position]
+            self.shadow.step = self.start + max(0, event.position - self.shift)
+            if isinstance(event, Make):
+                self._make(worker, event.row)
+            else:
+                self._keep(worker, event.row)
+        for worker, made in zip(self.tile.workers, self.stream.made, strict=True):
+            if made != worker.rows:
+                where = f"{worker.output.name}{self.suffix}"
+                raise wrong(f"the stream stops at row {made} of {worker.rows}", where)
 
     def _make(self, worker: Worker, row: int) -> None:
         if isinstance(worker, RowWork) and worker.folds:
             self._fold(worker, row)
             return
-        result = self._row(worker.output, row)
+        result = self._made(worker.output, row)
         if isinstance(worker, Feed):
             self.shadow.write(result)
             return
-        reader = f'row {row} of node "{worker.node.name}"'
+        reader = f'row {row}{self.suffix} of node "{worker.node.name}"'
         scratch = self.shadow.scratch(worker.node.name, worker.special.scratch_bytes)
         self.shadow.perform(self._moments(worker, row, result), scratch, reader)
         self.shadow.read(result, reader)
 
     def _fold(self, work: RowWork, row: int) -> None:
         """Add a row to the sums in scratch memory; the last call makes the whole output."""
-        reader = f'row {row} of node "{work.node.name}"'
-        x = self._row(work.operands.input(0), row)
+        reader = f'row {row}{self.suffix} of node "{work.node.name}"'
+        call = work.first_call + row
+        x = self._read(work.needs[0], work.row_operands.input(0), row)
         sums = self.shadow.scratch(work.node.name, work.special.scratch_bytes)
-        before = (x, *sums) if row else (x,)
-        result = (self.shadow.span(work.output),) if row + 1 == work.rows else ()
+        before = (x, *sums) if call else (x,)
+        result = (self.shadow.span(work.output),) if call + 1 == work.calls else ()
         self.shadow.perform([Moment(before, (*sums, *result), (x,))], (), reader)
 
     def _moments(self, work: RowWork, row: int, result: Span) -> Iterator[Moment]:
-        tensors = self.graph.tensors
+        pairs = list(zip(work.needs, work.operands.activations, strict=True))
         if work.special.taps is not None:
             reads = tuple(
-                self._row(tensors[need.tensor], source)
-                for need in work.needs
+                self._read(replace(need, low=(source,)), tensor, 0)
+                for need, tensor in pairs
                 for source in range(need.low[row], need.high[row])
             )
             over = work.special.over_row
             keeps = tuple(read for read in reads if not over or read.low != result.low)
             yield Moment(reads, (result,), keeps)
             return
-        sources = tuple(self._row(tensors[n.tensor], n.low[row]) for n in work.needs)
+        sources = tuple(self._read(need, tensor, row) for need, tensor in pairs)
         windows = work.node.op.windows(work.row_operands)
         in_order = work.special.in_order
         yield from moments(work.row_operands, windows, sources, (result,), in_order=in_order)
 
     def _keep(self, worker: Worker, row: int) -> None:
         tensor = worker.output
-        fresh = self._row(tensor, row)
+        fresh = self._made(tensor, row)
         ring = self._ring(tensor, self.stores[tensor.name], row)
         self.shadow.perform([Moment((fresh,), (ring,), ())], (), f'"{fresh.value}"')
 
-    def _row(self, tensor: Tensor, row: int) -> Span:
-        """Return where a row lies now."""
-        store = self.stores.get(tensor.name)
-        if store is None:
-            return self.shadow.span(tensor).part(row, row + 1, row_count(tensor))
+    def _read(self, need: RowNeed, part: Tensor, row: int) -> Span:
+        """Return the bytes of the first row that output ``row`` needs, as wide as ``part``."""
+        source, size = need.low[row], row_bytes(part)
+        if need.tensor not in self.stores:
+            box = self.tile.boxes[need.tensor]
+            return self._in_map(part, box.top + source, box.left + need.column)
+        stored = self._stored(self.tile.workers[self.position[need.tensor]].output, source)
+        low = stored.low + need.column * (size // part.shape[2])
+        return Span(stored.value, low, low + size)
+
+    def _made(self, part: Tensor, row: int) -> Span:
+        """Return the bytes of row ``row`` of what the tile makes."""
+        if part.name in self.stores:
+            return self._stored(part, row)
+        box = self.tile.boxes[part.name]
+        return self._in_map(part, box.top + row, box.left)
+
+    def _in_map(self, part: Tensor, row: int, column: int) -> Span:
+        """Return where a row of a part lies in its whole map."""
+        tensor, size = self.graph.tensors[part.name], row_bytes(part)
+        whole = self.shadow.span(tensor)
+        low = whole.low + row * row_bytes(tensor) + column * (size // part.shape[2])
+        return Span(whole.value, low, low + size)
+
+    def _stored(self, tensor: Tensor, row: int) -> Span:
+        """Return where a row lies now that is kept for a while only."""
+        store = self.stores[tensor.name]
         if store.host:
             return self._guest(tensor, store, row)
         kept = self.stream.kept[self.position[tensor.name]]
         if store.ring and (not store.fresh or row < kept):
             return self._ring(tensor, store, row)
         slot = self.shadow.slot(f"{tensor.name}.fresh", row_bytes(tensor), tensor.dtype.itemsize)
-        return Span(f"{tensor.name}[{row}]", slot.offset, slot.offset + row_bytes(tensor))
+        return Span(self._value(tensor, row), slot.offset, slot.offset + row_bytes(tensor))
 
     def _guest(self, tensor: Tensor, store: RowStore, row: int) -> Span:
         """Return the place of the first row of the window that ``row`` is made from."""
-        host, worker = self.graph.tensors[store.host], self.workers[self.position[tensor.name]]
+        worker = self.tile.workers[self.position[tensor.name]]
+        host = self.tile.workers[self.position[store.host]].output
         assert isinstance(worker, RowWork), "a feed is no guest"
         place = self._ring(host, self.stores[store.host], worker.first_row(row))
-        return Span(f"{tensor.name}[{row}]", place.low, place.low + row_bytes(tensor))
+        return Span(self._value(tensor, row), place.low, place.low + row_bytes(tensor))
 
     def _ring(self, tensor: Tensor, store: RowStore, row: int) -> Span:
         size = row_bytes(tensor)
         slot = self.shadow.slot(f"{tensor.name}.ring", size * store.ring, tensor.dtype.itemsize)
         low = slot.offset + row % store.ring * size
-        return Span(f"{tensor.name}[{row}]", low, low + size)
+        return Span(self._value(tensor, row), low, low + size)
+
+    def _value(self, tensor: Tensor, row: int) -> str:
+        return f"{tensor.name}[{row}]{self.suffix}"

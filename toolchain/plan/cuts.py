@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from toolchain.ir.graph import Graph, Node
 from toolchain.kernels import Isa
 from toolchain.plan.assemble import Segment
-from toolchain.plan.flow import Flow, run_flow
+from toolchain.plan.flow import run_flow
 from toolchain.plan.lifetimes import Work, roots
-from toolchain.plan.plan import RowStore
 from toolchain.plan.rows import RowWork, row_bytes, row_work
 from toolchain.plan.schedule import Feed, Worker
+from toolchain.plan.streaming import is_guest, stream
+from toolchain.plan.tiles import Grid, Tiling
 
 _ROW_COST = 60  # instructions of calling a row kernel and deciding whose turn it is
 
@@ -74,7 +75,7 @@ class Cuts:
         *,
         fed: bool = False,
     ) -> None:
-        self.graph, self.work, self.order = graph, work, order
+        self.graph, self.isa, self.work, self.order = graph, isa, work, order
         self.root = roots(graph, work)
         self.rows = [row_work(graph, node, isa) for node in order]
         self.values = self._values()
@@ -179,13 +180,11 @@ class Cuts:
         return workers
 
     def _stream(self, edge: Edge, limit: int) -> Segment:
-        steps = edge.end - edge.first
-        workers = self.run(edge.first)
-        shift = sum(isinstance(worker, Feed) for worker in workers)
-        flow = run_flow(workers[: steps + shift])
-        inside = {v.name for v in self.inner(edge.first, edge.end)}
-        stores = _stores(flow, inside, max(0, limit - edge.need))
-        return Segment(edge.first, edge.end, flow, stores)
+        nodes = tuple(self.order[edge.first : edge.end])
+        inside = frozenset(v.name for v in self.inner(edge.first, edge.end))
+        feed = self.graph.inputs[0] if self.fed and edge.first == 0 else ""
+        tiling = Tiling(self.graph, nodes, Grid(1, 1), inside, feed)
+        return Segment(edge.first, edge.end, stream(tiling, self.isa, max(0, limit - edge.need)))
 
     def inner(self, first: int, end: int) -> list[_Value]:
         """Return the tensors that a stream of steps ``[first, end)`` need not keep whole."""
@@ -198,45 +197,6 @@ class Cuts:
         return work is not None and work.folds
 
 
-def _stores(flow: Flow, inside: set[str], spare: int) -> tuple[RowStore, ...]:
-    """Choose where rows are kept; moving a row costs work, so it is done only to save memory."""
-    found: dict[str, RowStore] = {}
-    moved: list[tuple[int, str, int]] = []
-    for position, (worker, storage) in enumerate(zip(flow.workers, flow.storage, strict=True)):
-        name, size = worker.output.name, row_bytes(worker.output)
-        if name not in inside:
-            continue
-        if _is_guest(flow, position):
-            host = flow.workers[storage.host].output.name
-            found[name] = RowStore(name, 0, 0, host)
-        elif storage.separable and not storage.kept:
-            found[name] = RowStore(name, 0, 1)
-        elif storage.separable and storage.kept < storage.total:
-            found[name] = RowStore(name, storage.kept, 1)
-            moved.append((size * (storage.total - storage.kept), name, storage.total))
-        else:
-            found[name] = RowStore(name, storage.total, 0)
-    for cost, name, total in sorted(moved):
-        if cost <= spare:
-            spare -= cost
-            found[name] = RowStore(name, total, 0)
-    return tuple(found.values())
-
-
-def _is_guest(flow: Flow, position: int) -> bool:
-    """Tell whether rows are better off as guests than with a slot of their own.
-
-    A guest keeps the newest row of its host where it was made until the guest has been read.
-    """
-    storage, reader = flow.storage[position], flow.last_reader[position]
-    if storage.host < 0 or not storage.separable or reader < 0:
-        return False
-    if not flow.storage[storage.host].separable:
-        return True
-    host, own, read = (row_bytes(flow.workers[p].output) for p in (storage.host, position, reader))
-    return max(host, host + read) < max(host + own, own + read)
-
-
 class _Starts:
     """The streams that start at one step, longer and longer."""
 
@@ -246,6 +206,7 @@ class _Starts:
         self.shift = sum(isinstance(worker, Feed) for worker in self.workers)
         self.flow = run_flow(self.workers)
         self.values = {v.name: v for v in cuts.values}
+        self.sizes = tuple(row_bytes(worker.output) for worker in self.workers)
         self.rings = self.moving = 0
         self.fresh = [0] * len(self.workers)
 
@@ -279,17 +240,14 @@ class _Starts:
         if not storage.separable:
             self.rings += storage.total * size
             return
-        if _is_guest(self.flow, position):
+        if is_guest(self.flow, position, self.sizes):
             host = storage.host
             if self.flow.storage[host].separable:
-                self._occupy(self.flow.last_reader[host] + 1, position, self._row(host))
+                self._occupy(self.flow.last_reader[host] + 1, position, self.sizes[host])
             return
         self.rings += storage.kept * size
         self.moving += worker.rows * size // 4 if storage.kept else 0
         self._occupy(position + self._in_place(worker), position, size)
-
-    def _row(self, position: int) -> int:
-        return row_bytes(self.workers[position].output)
 
     def _occupy(self, start: int, position: int, size: int) -> None:
         """Count a row from ``start`` to the last reader of what ``position`` makes."""

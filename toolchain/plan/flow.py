@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toolchain.plan.rows import RowWork, row_bytes
 from toolchain.plan.schedule import Keep, Make, Stream, Worker
@@ -61,6 +61,21 @@ class Flow:
 def run_flow(workers: Sequence[Worker]) -> Flow:
     """Run the schedule of ``workers`` with a ring and a fresh row for each output."""
     return _Run(workers).flow()
+
+
+def merged(flows: Sequence[Flow]) -> Flow:
+    """Return a flow of the same nodes that needs the most that any of ``flows`` needs."""
+    storages = zip(*(flow.storage for flow in flows), strict=True)
+    storage = tuple(
+        Storage(
+            max(s.total for s in found),
+            max(s.kept for s in found),
+            all(s.separable for s in found),
+            found[0].host if len({s.host for s in found}) == 1 else -1,
+        )
+        for found in storages
+    )
+    return replace(flows[0], storage=storage)
 
 
 class _Run:

@@ -58,22 +58,35 @@ class RowStore:
 
 @dataclass(frozen=True)
 class StreamStage:
-    """Nodes through which a map flows row by row; every row is computed once.
+    """Nodes through which a map flows row by row, tile by tile.
 
     Again and again, the last node that has the rows it needs makes its next row
-    (`toolchain.plan.schedule`). Tensors without a store are whole maps with slots of their own.
+    (`toolchain.plan.schedule`). Tensors without a store are whole maps with slots of their own;
+    those that leave the stage are cut into a grid of tiles, made one after the other. In one tile
+    every row is computed once; where there are more, what their windows share is computed again
+    for each (`toolchain.plan.tiles`).
 
     Attributes:
-        feed: the network's input if the caller hands it over row by row, else empty.
+        feed: the network's input if the caller hands it over row by row, else empty. With more than
+            one tile the caller is asked for parts of rows, for some of them more than once.
         nodes: in the graph's order.
         kernels: the kernel of each node.
         stores: where rows of the tensors inside the stage are kept.
+        tile_rows: number of tiles along the rows.
+        tile_columns: number of tiles along the columns.
     """
 
     feed: str
     nodes: tuple[str, ...]
     kernels: tuple[str, ...]
     stores: tuple[RowStore, ...]
+    tile_rows: int = 1
+    tile_columns: int = 1
+
+    @property
+    def tiles(self) -> int:
+        """Return the number of tiles."""
+        return self.tile_rows * self.tile_columns
 
 
 Stage = LayerStage | StreamStage

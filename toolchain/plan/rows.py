@@ -13,6 +13,7 @@ from toolchain.errors import ModelError
 from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.ir.tensor import Tensor
 from toolchain.kernels import Isa, Kernel, Specialised
+from toolchain.kernels.base import integer
 from toolchain.ops.base import Lowered
 from toolchain.ops.window import IDENTITY, AxisMap
 from toolchain.plan.lowering import fold, kernels, lower, specialise
@@ -23,11 +24,19 @@ _ROWS = 1  # the axis of rows in NHWC
 
 @dataclass(frozen=True)
 class RowNeed:
-    """Which rows of one input each output row needs: ``[low[y], high[y])``, none decreasing."""
+    """Which rows of one input each output row needs: ``[low[y], high[y])``, none decreasing.
+
+    Attributes:
+        tensor: the input.
+        low: first row that is needed, by output row.
+        high: row behind the last.
+        column: the column of those rows at which the node's input begins.
+    """
 
     tensor: str
     low: tuple[int, ...]
     high: tuple[int, ...]
+    column: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +55,7 @@ class RowWork:
         overlaps: for inputs whose row the output row may overwrite, the least distance in bytes.
         folds: whether the node takes one input row per call and makes its whole output in the
             last (`Op.fold`); ``needs`` are then those of each call.
+        first_call: calls of a fold for tiles before this one.
     """
 
     node: Node
@@ -57,6 +67,7 @@ class RowWork:
     needs: tuple[RowNeed, ...]
     overlaps: dict[str, int]
     folds: bool
+    first_call: int = 0
 
     @property
     def output(self) -> Tensor:
@@ -78,6 +89,11 @@ class RowWork:
         """Return the number of rows to make, or to take if the node folds."""
         return row_count(self.operands.activations[0] if self.folds else self.operands.output)
 
+    @property
+    def calls(self) -> int:
+        """Return the calls of a fold in all tiles together."""
+        return integer(self.special.numbers, "rows")
+
 
 def row_count(tensor: Tensor) -> int:
     """Return the number of rows of an NHWC tensor."""
@@ -92,24 +108,26 @@ def row_bytes(tensor: Tensor) -> int:
 def row_work(graph: Graph, node: Node, isa: Isa) -> RowWork | None:
     """Return ``node`` ready to run row by row with its best such kernel, or ``None``."""
     operands = graph.operands(node)
+    names = row_kernels(node, operands, isa)
+    return named_row_work(node, operands, names[0]) if names else None
+
+
+def row_kernels(node: Node, operands: Operands, isa: Isa) -> list[str]:
+    """Return the kernels that make ``node`` row by row, best first."""
     if (folding := fold(node.op, operands)) is not None:
-        return _fold(node, operands, *specialise(folding, kernels(folding, isa)[0].name))
+        return [kernel.name for kernel in kernels(folding, isa)]
     found = _row_lowered(node, operands)
     if found is None:
-        return None
-    for candidate in kernels(found[1], isa):
-        kernel, special = specialise(found[1], candidate.name)
-        if _makes_rows(found[1], special):
-            return _work(node, operands, found[0], kernel, special)
-    return None
+        return []
+    able = ((k.name, specialise(found[1], k.name)[1]) for k in kernels(found[1], isa))
+    return [name for name, special in able if _makes_rows(found[1], special)]
 
 
-def named_row_work(graph: Graph, node: Node, name: str) -> RowWork | None:
+def named_row_work(node: Node, operands: Operands, name: str) -> RowWork | None:
     """Return ``node`` ready to run row by row with the kernel of that name, or ``None``."""
-    operands = graph.operands(node)
     folding = fold(node.op, operands)
     if folding is not None and folding.kernel == name:
-        return _fold(node, operands, *specialise(folding, name))
+        return fold_work(node, operands, folding)
     found = _row_lowered(node, operands)
     if found is None:
         return None
@@ -122,11 +140,13 @@ def named_row_work(graph: Graph, node: Node, name: str) -> RowWork | None:
     return _work(node, operands, found[0], kernel, special)
 
 
-def _fold(node: Node, operands: Operands, kernel: Kernel, special: Specialised) -> RowWork:
+def fold_work(node: Node, operands: Operands, folding: Lowered) -> RowWork:
+    """Return ``node`` ready to take its input row by row as the numbers of ``folding`` say."""
     x = operands.input(0)
     count = row_count(x)
     needs = (RowNeed(x.name, tuple(range(count)), tuple(range(1, count + 1))),)
     row_operands = Operands((_row(x),), operands.outputs)
+    kernel, special = specialise(folding, folding.kernel)
     return RowWork(
         node, operands, row_operands, kernel.name, kernel.isa, special, needs, {}, folds=True
     )
@@ -171,7 +191,7 @@ def _row_lowered(node: Node, operands: Operands) -> tuple[Operands, Lowered] | N
     """Return the operands and numbers of the kernel that makes one row."""
     if len(operands.outputs) != 1 or not operands.activations:
         return None
-    if not all(_is_map(tensor) for tensor in (*operands.activations, operands.output)):
+    if not all(is_map(tensor) for tensor in (*operands.activations, operands.output)):
         return None
     row_operands = _single_rows(node, operands)
     if row_operands is not None:
@@ -206,7 +226,8 @@ def _single_rows(node: Node, operands: Operands) -> Operands | None:
     return row_operands if made.shape == row_operands.output.shape else None
 
 
-def _is_map(tensor: Tensor) -> bool:
+def is_map(tensor: Tensor) -> bool:
+    """Tell whether this is a single NHWC map."""
     return len(tensor.shape) == 4 and tensor.shape[0] == 1
 
 

@@ -1,0 +1,133 @@
+"""Streaming: a run of nodes in tiles, what its schedule has shown, and where its rows are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+
+from toolchain.kernels import Isa
+from toolchain.plan.flow import Flow, merged, run_flow
+from toolchain.plan.plan import RowStore
+from toolchain.plan.rows import RowWork, row_bytes
+from toolchain.plan.schedule import Feed, Worker
+from toolchain.plan.tiles import Grid, Tile, Tiling
+
+
+@dataclass(frozen=True, eq=False)
+class Streaming:
+    """How a run of nodes streams.
+
+    Attributes:
+        grid: of the maps that leave it.
+        tiles: one or more.
+        flow: what the tiles need, the most of each.
+        stores: where rows of tensors that are never whole are kept.
+    """
+
+    grid: Grid
+    tiles: tuple[Tile, ...]
+    flow: Flow
+    stores: tuple[RowStore, ...]
+
+    @property
+    def works(self) -> tuple[RowWork, ...]:
+        """Return the nodes in the first tile."""
+        return self.tiles[0].works
+
+    @property
+    def feed(self) -> str:
+        """Return the network's input if the caller hands it over row by row, else nothing."""
+        feeds = (w.output.name for w in self.tiles[0].workers if isinstance(w, Feed))
+        return next(feeds, "")
+
+    @property
+    def row_sizes(self) -> tuple[int, ...]:
+        """Return the bytes of a row of what each worker makes, in the tile where it is longest."""
+        rows = zip(*(tile.workers for tile in self.tiles), strict=True)
+        return tuple(max(row_bytes(worker.output) for worker in workers) for workers in rows)
+
+    def scratch(self, index: int) -> int:
+        """Return the scratch memory of a node."""
+        return max(tile.works[index].special.scratch_bytes for tile in self.tiles)
+
+    def passes(self, index: int) -> dict[str, int]:
+        """Return the inputs whose row a node's output row may overwrite, with the distance."""
+        every = [tile.works[index].overlaps for tile in self.tiles]
+        names = set(every[0]).intersection(*every)
+        return {
+            name: max(overlaps[name] for overlaps in every) for name in every[0] if name in names
+        }
+
+
+def stream(tiling: Tiling, isa: Isa, spare: int) -> Streaming | None:
+    """Return how ``tiling`` streams, ``None`` if its nodes cannot run in such tiles.
+
+    Args:
+        tiling: nodes and grid.
+        isa: instruction set the kernels are chosen for.
+        spare: bytes that may be spent to save work: a row moved to its ring costs time.
+    """
+    kernels = tiling.kernels(isa)
+    tiles = tiling.tiles(kernels) if kernels else None
+    if tiles is None:
+        return None
+    flow = merged([run_flow(workers) for workers in _distinct(tiles)])
+    bare = Streaming(tiling.grid, tiles, flow, ())
+    return replace(bare, stores=_stores(bare, tiling.inside, spare))
+
+
+def _distinct(tiles: Sequence[Tile]) -> list[tuple[Worker, ...]]:
+    """Return the workers of tiles that differ in rows: the others run the same schedule."""
+    found = {tuple(_schedule(worker) for worker in tile.workers): tile for tile in tiles}
+    return [tile.workers for tile in found.values()]
+
+
+def _schedule(worker: Worker) -> Hashable:
+    """Return what the schedule, and where rows may lie, depend on."""
+    over = isinstance(worker, RowWork) and worker.special.over_row
+    return worker.rows, over, tuple((n.tensor, n.low, n.high) for n in worker.needs)
+
+
+def _stores(stream: Streaming, inside: frozenset[str], spare: int) -> tuple[RowStore, ...]:
+    """Choose where rows are kept; moving a row costs work, so it is done only to save memory."""
+    found: dict[str, RowStore] = {}
+    moved: list[tuple[int, str, int]] = []
+    flow = stream.flow
+    sizes = stream.row_sizes
+    for position, (worker, storage) in enumerate(zip(flow.workers, flow.storage, strict=True)):
+        name, size = worker.output.name, sizes[position]
+        if name not in inside:
+            continue
+        if is_guest(flow, position, sizes):
+            found[name] = RowStore(name, 0, 0, flow.workers[storage.host].output.name)
+        elif storage.separable and not storage.kept:
+            found[name] = RowStore(name, 0, 1)
+        elif storage.separable and storage.kept < storage.total:
+            found[name] = RowStore(name, storage.kept, 1)
+            moved.append((size * (storage.total - storage.kept), name, storage.total))
+        else:
+            found[name] = RowStore(name, storage.total, 0)
+    for cost, name, total in sorted(moved):
+        if cost <= spare:
+            spare -= cost
+            found[name] = RowStore(name, total, 0)
+    return tuple(found.values())
+
+
+def is_guest(flow: Flow, position: int, sizes: Sequence[int]) -> bool:
+    """Tell whether rows are better off as guests than with a slot of their own.
+
+    A guest keeps the newest row of its host where it was made until the guest has been read.
+
+    Args:
+        flow: what a run of the stream has shown.
+        position: of the worker that makes them.
+        sizes: bytes of a row, per position.
+    """
+    storage, reader = flow.storage[position], flow.last_reader[position]
+    if storage.host < 0 or not storage.separable or reader < 0:
+        return False
+    if not flow.storage[storage.host].separable:
+        return True
+    host, own, read = (sizes[p] for p in (storage.host, position, reader))
+    return max(host, host + read) < max(host + own, own + read)
