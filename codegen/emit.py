@@ -16,6 +16,9 @@ _HEADERS = {
     "_dsp": ("tsr_dsp.h", "tsr_lanes.h", "tsr_output.h"),
     "_mve": ("tsr_mve.h",),
     "softmax_float": ("tsr_exp_log.h",),
+    "_16": ("tsr_wide.h",),
+    "_16x8": ("tsr_wide.h",),
+    "_16x8_dsp": ("tsr_wide.h",),
 }
 
 

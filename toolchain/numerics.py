@@ -86,6 +86,26 @@ def requantize(acc: Array, multiplier: Array | int, shift: Array | int) -> Int64
     return rounding_shift_right(doubling_high_multiply(wrapped, multiplier), np.maximum(-shift, 0))
 
 
+def reduce_multiplier(multiplier: Array) -> Int64:
+    """Return 31-bit multipliers rounded to 15 bits, as sums of 64 bits are multiplied with."""
+    wide = np.asarray(multiplier, dtype=np.int64)
+    reduced: Int64 = np.minimum((wide + 2**15) >> 16, 2**15 - 1)
+    return reduced
+
+
+def requantize_wide(acc: Array, multiplier: Array | int, shift: Array | int) -> Int64:
+    """Multiply int64 accumulators by ``multiplier * 2**(shift - 31)``, rounded half up once.
+
+    The multiplier is cut to 15 bits, and the result to a 32-bit register. Specification: TFLite
+    Micro ``MultiplyByQuantizedMultiplier`` of 64-bit sums, which 16x8 kernels use.
+    """
+    total = 15 - np.asarray(shift, dtype=np.int64)
+    reduced = reduce_multiplier(np.asarray(multiplier))
+    product = np.asarray(acc, dtype=np.int64) * reduced + (np.int64(1) << (total - 1))
+    wrapped: Int64 = (((product >> total) + 2**31) & (2**32 - 1)) - 2**31
+    return wrapped
+
+
 def round_half_away(x: float) -> int:
     """Return ``x`` rounded to nearest, half away from zero (C's ``round``)."""
     return int(math.copysign(math.floor(abs(x) + 0.5), x))

@@ -103,4 +103,15 @@ static inline int8_t tsr_clamp8(int32_t x, int32_t low, int32_t high)
     return (int8_t)(high < INT8_MAX && narrow > high ? high : narrow);
 }
 
+/* x clamped to literals within int16: one instruction on Arm where they are its limits. */
+static inline int16_t tsr_clamp16(int32_t x, int32_t low, int32_t high)
+{
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+    if (low == INT16_MIN && high == INT16_MAX) {
+        return (int16_t)__builtin_arm_ssat(x, 16);
+    }
+#endif
+    return (int16_t)tsr_clamp(x, low, high);
+}
+
 #endif

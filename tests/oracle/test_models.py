@@ -47,7 +47,6 @@ REFUSED = {
     "onnx/ultraface/version-RFB-320_without_postprocessing": "E210",
     "tflm/keyword_scrambled_8bit": "E210",
     "tflm/trained_lstm_int8": "E210",
-    "tflm_seanet_int16/conv0": "E206",
 }
 
 

@@ -115,7 +115,7 @@ def _check_weights(layer: Layer, weights: Tensor, channels: int) -> None:
 
 
 def _is_bias(tensor: Tensor) -> bool:
-    return tensor.is_constant and tensor.dtype is DType.INT32
+    return tensor.is_constant and tensor.dtype in (DType.INT32, DType.INT64)
 
 
 def refuse_float(layers: Sequence[Layer], total: int) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from toolchain.ir.graph import Operands
-from toolchain.ir.tensor import Array
+from toolchain.ir.tensor import Array, DType
 from toolchain.numerics import clamp_range, saturate
 from toolchain.ops.base import Lowered
 from toolchain.ops.fold import lower_fold
@@ -51,7 +51,12 @@ class AveragePool2D(Pool):
     def fold(self, operands: Operands) -> Lowered | None:
         """See `Op.fold`: a window that is the whole map."""
         x, y = operands.input(0), operands.output
-        if x.shape[0] != 1 or self.kernel != x.shape[1:3] or self.pads != NO_PADS:
+        if (
+            x.dtype is not DType.INT8
+            or x.shape[0] != 1
+            or self.kernel != x.shape[1:3]
+            or self.pads != NO_PADS
+        ):
             return None
         low, high = clamp_range(self.activation, y)
         return lower_fold(x, 0, {"half_up": self.half_up, "y_min": low, "y_max": high})

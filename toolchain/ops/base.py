@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 
 from toolchain.errors import ModelError
 from toolchain.ir.graph import Operands
-from toolchain.ir.tensor import Array, DType
+from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.ops.window import Window
 
 Number = int | float | bool | str | tuple["Number", ...]
@@ -164,6 +164,16 @@ class Op(ABC):
         """
         del operands
         return None
+
+
+def require_integers(op: Op, *tensors: Tensor) -> DType:
+    """Return the one type of ``tensors``; raise E206 unless int8, or int16 with zero point 0."""
+    dtype = tensors[0].dtype
+    legal = dtype in (DType.INT8, DType.INT16) and all(x.dtype is dtype for x in tensors)
+    require(legal, op, "inputs must be int8, or all int16")
+    centred = dtype is DType.INT8 or all(x.quant is None or not x.zero_point for x in tensors)
+    require(centred, op, "int16 tensors must have zero point 0")
+    return dtype
 
 
 def require(condition: bool, op: Op, why: str) -> None:

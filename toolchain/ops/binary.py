@@ -11,7 +11,7 @@ import numpy as np
 from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.numerics import Int64
-from toolchain.ops.base import Lowered, Number, Op, TensorType, require
+from toolchain.ops.base import Lowered, Number, Op, TensorType, require, require_integers
 from toolchain.ops.unary import lower_table
 from toolchain.ops.window import Window, broadcast
 
@@ -42,8 +42,8 @@ class Binary(Op):
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:
         """See `Op.infer`."""
         a, b = operands.input(0), operands.input(1)
-        require(a.dtype == b.dtype == DType.INT8, self, "both inputs must be int8")
-        return (TensorType(self.broadcast_shape(a, b), DType.INT8),)
+        dtype = require_integers(self, a, b)
+        return (TensorType(self.broadcast_shape(a, b), dtype),)
 
     def broadcast_shape(self, a: Tensor, b: Tensor) -> tuple[int, ...]:
         """Return the shape of the output."""
@@ -64,10 +64,10 @@ class Binary(Op):
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`: with a constant of one value it is a function of the other input."""
         a, b = operands.input(0), operands.input(1)
-        if b.is_constant and b.size == 1 and operands.activations:
+        if b.is_constant and b.size == 1 and a.dtype is DType.INT8 and not a.is_constant:
             value = b.values.astype(np.int64).reshape(())
             return lower_table(a, lambda x: self.evaluate(operands, x, value))
-        if a.is_constant and a.size == 1 and operands.activations:
+        if a.is_constant and a.size == 1 and b.dtype is DType.INT8 and not b.is_constant:
             value = a.values.astype(np.int64).reshape(())
             return lower_table(b, lambda x: self.evaluate(operands, value, x))
         return self._lower_loops(operands)

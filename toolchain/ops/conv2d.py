@@ -9,11 +9,17 @@ from typing import ClassVar
 import numpy as np
 
 from toolchain.ir.graph import Operands
-from toolchain.ir.tensor import Array, DType
+from toolchain.ir.tensor import Array
 from toolchain.numerics import Activation
-from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.base import Lowered, Number, Op, TensorType, require
 from toolchain.ops.spatial import NO_PADS, Pads, Sliding
-from toolchain.ops.weighted import finish, output_numbers, output_tables, weight_zero_points
+from toolchain.ops.weighted import (
+    EITHER_BIAS,
+    finish,
+    require_weighted,
+    weight_zero_points,
+)
+from toolchain.ops.wide import output_stage
 from toolchain.ops.window import Whole, Window
 
 
@@ -38,18 +44,16 @@ class Conv2D(Op):
 
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:
         """See `Op.infer`."""
-        x, weights, bias = operands.input(0), operands.input(1), operands.optional(2)
+        x, weights = operands.input(0), operands.input(1)
         require(len(x.shape) == 4 and len(weights.shape) == 4, self, "x and weights need rank 4")
-        require(x.dtype == weights.dtype == DType.INT8, self, "x and weights must be int8")
-        require(weights.is_constant, self, "weights must be constant")
         out_c, in_c = weights.shape[0], weights.shape[3]
         require(x.shape[3] % in_c == 0, self, f"{x.shape[3]} channels do not divide by {in_c}")
         groups = x.shape[3] // in_c
         require(out_c % groups == 0, self, f"{out_c} filters do not divide into {groups} groups")
-        require(bias is None or bias.shape == (out_c,), self, "bias must be (out channels,)")
+        dtype = require_weighted(self, operands, out_c, EITHER_BIAS)
         out_h, out_w = self.sliding(operands).out_size(x.shape[1], x.shape[2])
         require(out_h > 0 and out_w > 0, self, "the kernel is larger than the padded map")
-        return (TensorType((x.shape[0], out_h, out_w, out_c), DType.INT8),)
+        return (TensorType((x.shape[0], out_h, out_w, out_c), dtype),)
 
     def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
         """See `Op.reference`."""
@@ -84,22 +88,19 @@ class Conv2D(Op):
         """See `Op.lower`."""
         x, weights, y = operands.input(0), operands.input(1), operands.output
         sliding = self.sliding(operands)
-        return Lowered(
-            "conv2d",
-            {
-                "in_w": x.shape[2],
-                "in_c": x.shape[3],
-                "out_w": y.shape[2],
-                "out_c": y.shape[3],
-                "kernel": weights.shape[1:3],
-                "group_c": weights.shape[3],
-                "groups": x.shape[3] // weights.shape[3],
-                "stride_w": self.stride[1],
-                "dilation_w": self.dilation[1],
-                "pad_rows": sliding.row_taps(x, y).padded,
-                "pad_left": self.pads.left,
-                **output_numbers(operands, self.activation),
-            },
-            output_tables(operands, y.shape[3]),
-            taps=sliding.row_taps(x, y),
-        )
+        geometry: dict[str, Number] = {
+            "in_w": x.shape[2],
+            "in_c": x.shape[3],
+            "out_w": y.shape[2],
+            "out_c": y.shape[3],
+            "kernel": weights.shape[1:3],
+            "group_c": weights.shape[3],
+            "groups": x.shape[3] // weights.shape[3],
+            "stride_w": self.stride[1],
+            "dilation_w": self.dilation[1],
+            "pad_rows": sliding.row_taps(x, y).padded,
+            "pad_left": self.pads.left,
+        }
+        filters = weights.values.reshape(y.shape[3], -1)
+        kernel, numbers, tables = output_stage("conv2d", operands, self.activation, filters)
+        return Lowered(kernel, {**geometry, **numbers}, tables, taps=sliding.row_taps(x, y))

@@ -11,9 +11,14 @@ import numpy as np
 from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array, DType
 from toolchain.numerics import Activation
-from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.base import Lowered, Number, Op, TensorType, require
 from toolchain.ops.spatial import NO_PADS, Pads, Sliding
-from toolchain.ops.weighted import finish, output_numbers, output_tables, weight_zero_points
+from toolchain.ops.weighted import (
+    finish,
+    require_weighted,
+    weight_zero_points,
+)
+from toolchain.ops.wide import output_stage
 from toolchain.ops.window import IDENTITY, Whole, Window
 
 
@@ -39,27 +44,25 @@ class DepthwiseConv2D(Op):
 
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:
         """See `Op.infer`."""
-        x, weights, bias = operands.input(0), operands.input(1), operands.optional(2)
+        x, weights = operands.input(0), operands.input(1)
         require(len(x.shape) == 4 and len(weights.shape) == 4, self, "x and weights need rank 4")
-        require(x.dtype == weights.dtype == DType.INT8, self, "x and weights must be int8")
-        require(weights.is_constant, self, "weights must be constant")
         in_c, out_c = x.shape[3], weights.shape[3]
         require(weights.shape[0] == 1, self, "weights must be (1, KH, KW, channels)")
         require(out_c % in_c == 0, self, f"{out_c} filters are no multiple of {in_c} channels")
-        require(bias is None or bias.shape == (out_c,), self, "bias must be (out channels,)")
+        dtype = require_weighted(self, operands, out_c)
         out_h, out_w = self.sliding(operands).out_size(x.shape[1], x.shape[2])
         require(out_h > 0 and out_w > 0, self, "the kernel is larger than the padded map")
-        return (TensorType((x.shape[0], out_h, out_w, out_c), DType.INT8),)
+        return (TensorType((x.shape[0], out_h, out_w, out_c), dtype),)
 
     def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
         """See `Op.reference`."""
         x, out_c = operands.input(0), operands.output.shape[3]
-        weights = operands.input(1).values[0].astype(np.int32) - weight_zero_points(
-            operands.input(1)
-        ).astype(np.int32)
-        centred = np.asarray(values[0], dtype=np.int32) - x.zero_point
+        kind = np.int64 if x.dtype is DType.INT16 else np.int32
+        zero = weight_zero_points(operands.input(1)).astype(kind)
+        weights = operands.input(1).values[0].astype(kind) - zero
+        centred = np.asarray(values[0], dtype=kind) - x.zero_point
         repeated = np.repeat(centred, out_c // x.shape[3], axis=3)
-        acc = np.zeros(operands.output.shape, np.int32)
+        acc = np.zeros(operands.output.shape, kind)
         for ky, kx, tap in self.sliding(operands).taps(repeated):
             acc += tap * weights[ky, kx]
         return (finish(acc, operands, self.activation, out_c),)
@@ -81,26 +84,30 @@ class DepthwiseConv2D(Op):
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""
         x, weights, y = operands.input(0), operands.input(1), operands.output
-        sliding = self.sliding(operands)
-        taps = sliding.row_taps(x, y)
+        taps = self.sliding(operands).row_taps(x, y)
+        geometry: dict[str, Number] = {
+            "in_w": x.shape[2],
+            "in_c": x.shape[3],
+            "multiplier": y.shape[3] // x.shape[3],
+            "out_w": y.shape[2],
+            "kernel": weights.shape[1:3],
+            "stride_w": self.stride[1],
+            "dilation_w": self.dilation[1],
+            "pad_rows": taps.padded,
+            "pad_left": self.pads.left,
+        }
+        filters = weights.values.reshape(-1, y.shape[3]).T
+        kernel, numbers, tables = output_stage(
+            "depthwise_conv2d", operands, self.activation, filters
+        )
+        if x.dtype is DType.INT16:
+            return Lowered(kernel, {**geometry, **numbers}, tables, taps=taps)
         by_channel = self.dilation[1] == 1 and taps.sees_rows
         fits = x.shape[3] == y.shape[3] and taps.out_row_size <= taps.in_row_size
         return Lowered(
-            "depthwise_conv2d",
-            {
-                "in_w": x.shape[2],
-                "in_c": x.shape[3],
-                "multiplier": y.shape[3] // x.shape[3],
-                "out_w": y.shape[2],
-                "kernel": weights.shape[1:3],
-                "stride_w": self.stride[1],
-                "dilation_w": self.dilation[1],
-                "pad_rows": taps.padded,
-                "pad_left": self.pads.left,
-                "by_channel": by_channel,
-                **output_numbers(operands, self.activation),
-            },
-            output_tables(operands, y.shape[3]),
+            kernel,
+            {**geometry, "by_channel": by_channel, **numbers},
+            tables,
             taps=taps,
             by_channel=by_channel,
             over_row=by_channel and fits and self.pads.left < weights.shape[2],

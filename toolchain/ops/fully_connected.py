@@ -15,17 +15,20 @@ from toolchain.numerics import (
     Int64,
     clamp_range,
     quantize_multipliers,
-    requantize,
     saturate,
 )
-from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.base import Lowered, Number, Op, TensorType, require
 from toolchain.ops.weighted import (
+    EITHER_BIAS,
     bias_values,
     float32_product,
     output_multipliers,
     output_numbers,
+    require_weighted,
+    rescale,
     weight_zero_points,
 )
+from toolchain.ops.wide import wide_stage
 from toolchain.ops.window import IDENTITY, Whole, Window, whole
 
 
@@ -44,17 +47,15 @@ class FullyConnected(Op):
 
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:
         """See `Op.infer`."""
-        x, weights, bias = operands.input(0), operands.input(1), operands.optional(2)
-        require(x.dtype == weights.dtype == DType.INT8, self, "x and weights must be int8")
-        require(weights.is_constant, self, "weights must be constant")
+        x, weights = operands.input(0), operands.input(1)
         require(len(weights.shape) == 2, self, "weights must be (outputs, inputs)")
         units, depth = weights.shape
         require(x.size % depth == 0, self, f"{x.size} inputs are no multiple of {depth}")
-        require(bias is None or bias.shape == (units,), self, "bias must be (outputs,)")
+        dtype = require_weighted(self, operands, units, EITHER_BIAS)
         if not self.keep_dims:
-            return (TensorType((x.size // depth, units), DType.INT8),)
+            return (TensorType((x.size // depth, units), dtype),)
         require(x.shape[-1:] == (depth,), self, f"the last axis of x must have {depth} elements")
-        return (TensorType((*x.shape[:-1], units), DType.INT8),)
+        return (TensorType((*x.shape[:-1], units), dtype),)
 
     def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
         """See `Op.reference`."""
@@ -64,7 +65,7 @@ class FullyConnected(Op):
         centred = np.asarray(values[0], dtype=np.float64).reshape(-1, depth) - x.zero_point
         matrix = weights.values.astype(np.float64) - weight_zero_points(weights).reshape(-1, 1)
         acc = (centred @ matrix.T).astype(np.int64) + bias_values(operands.optional(2), units)
-        scaled = requantize(acc, *_multipliers(operands)) + y.zero_point
+        scaled = rescale(acc, *_multipliers(operands), operands) + y.zero_point
         return (saturate(scaled, clamp_range(self.activation, y), y.dtype).reshape(y.shape),)
 
     def macs(self, operands: Operands) -> int:
@@ -81,18 +82,23 @@ class FullyConnected(Op):
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""
         units, depth = operands.input(1).shape
-        multiplier, shift = _multipliers(operands)
+        weights, scales = operands.input(1), _multipliers(operands)
+        multiplier, shift = scales
+        geometry: dict[str, Number] = {
+            "rows": operands.input(0).size // depth,
+            "depth": depth,
+            "units": units,
+            "per_channel": len(multiplier) > 1,
+        }
+        if operands.input(0).dtype is DType.INT16:
+            numbers, tables = wide_stage(operands, self.activation, weights.values, scales)
+            tables = {"weights": weights.values, **tables}
+            return Lowered("fully_connected_16x8", {**geometry, **numbers}, tables, in_order=True)
         return Lowered(
             "fully_connected",
+            {**geometry, **output_numbers(operands, self.activation)},
             {
-                "rows": operands.input(0).size // depth,
-                "depth": depth,
-                "units": units,
-                "per_channel": len(multiplier) > 1,
-                **output_numbers(operands, self.activation),
-            },
-            {
-                "weights": operands.input(1).values,
+                "weights": weights.values,
                 "bias": bias_values(operands.optional(2), units).astype(np.int32),
                 "multiplier": multiplier.astype(np.int32),
                 "shift": shift.astype(np.int8),

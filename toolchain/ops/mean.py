@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from toolchain.ir.graph import Operands
-from toolchain.ir.tensor import Array, DType
+from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.numerics import quantize_multiplier, requantize, saturate
-from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.base import Lowered, Op, TensorType, require, require_integers
 from toolchain.ops.fold import lower_fold
 from toolchain.ops.loops import Loop, merged, row_major
 from toolchain.ops.window import IDENTITY, Whole, Window, whole
@@ -33,7 +33,8 @@ class Mean(Op):
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:
         """See `Op.infer`."""
         x = operands.input(0)
-        require(x.dtype == DType.INT8, self, "x must be int8")
+        require_integers(self, x)
+        require(_exact(x, self._count(operands)), self, "so many elements leave a 32-bit sum")
         legal = list(self.axes) == sorted(set(self.axes) & set(range(len(x.shape))))
         require(legal, self, f"axes {list(self.axes)} of a tensor of rank {len(x.shape)}")
         kept = [1 if axis in self.axes else size for axis, size in enumerate(x.shape)]
@@ -71,13 +72,15 @@ class Mean(Op):
                 "multiplier": multiplier,
                 "shift": shift,
                 "y_zero": y.zero_point,
+                "y_min": y.dtype.limits[0],
+                "y_max": y.dtype.limits[1],
             },
         )
 
     def fold(self, operands: Operands) -> Lowered | None:
         """See `Op.fold`: the mean over all rows and columns."""
         x, y = operands.input(0), operands.output
-        if len(x.shape) != 4 or x.shape[0] != 1 or self.axes != (1, 2):
+        if len(x.shape) != 4 or x.shape[0] != 1 or self.axes != (1, 2) or x.dtype != DType.INT8:
             return None
         multiplier, shift = self._multiplier(operands)
         low, high = y.dtype.limits
@@ -94,3 +97,9 @@ class Mean(Op):
         multiplier, shift = quantize_multiplier(operands.input(0).scale / operands.output.scale)
         spare = min(count.bit_length() - 1, 32, 31 + shift)
         return (multiplier << spare) // count, shift - spare
+
+
+def _exact(x: Tensor, count: int) -> bool:
+    """Tell whether ``count`` centred elements of ``x`` can be summed in 32 bits."""
+    low, high = x.dtype.limits
+    return count * (high - low) < 2**31

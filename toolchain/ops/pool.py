@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from toolchain.ir.graph import Operands
-from toolchain.ir.tensor import DType, Tensor
+from toolchain.ir.tensor import Tensor
 from toolchain.numerics import Activation, clamp_range
-from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.base import Lowered, Op, TensorType, require, require_integers
 from toolchain.ops.spatial import NO_PADS, Pads, Sliding
 from toolchain.ops.window import Window
 
@@ -32,7 +32,8 @@ class Pool(Op):
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:
         """See `Op.infer`."""
         x = operands.input(0)
-        require(len(x.shape) == 4 and x.dtype == DType.INT8, self, "x must be int8 of rank 4")
+        require_integers(self, x)
+        require(len(x.shape) == 4, self, "x needs rank 4")
         require(_agree(x, operands.output), self, "input and output need one quantisation")
         (height, width), pads = self.kernel, self.pads
         inside = max(pads.top, pads.bottom) < height and max(pads.left, pads.right) < width

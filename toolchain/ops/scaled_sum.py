@@ -1,7 +1,8 @@
-"""ADD and SUB of int8: both inputs brought to one fine scale, summed, and scaled to the output.
+"""ADD and SUB: both inputs brought to one fine scale, summed, and scaled to the output.
 
 Specification: TensorFlow Lite 8-bit quantisation specification, ADD; TensorFlow Lite
-``reference_integer_ops::Add``. The common scale is ``2 * max(s_a, s_b)``, 20 bits finer for int8.
+``reference_integer_ops::Add``. The common scale is ``2 * max(s_a, s_b)``, 20
+bits finer for int8, 15 for int16.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from toolchain.ops.affine import Affine, fit_affine
 from toolchain.ops.base import Number, require
 from toolchain.ops.binary import Binary, Elementwise
 
-LEFT_SHIFT = {DType.INT8: 20}
+LEFT_SHIFT = {DType.INT8: 20, DType.INT16: 15}
 
 
 class SumNumbers(NamedTuple):
@@ -75,7 +76,7 @@ def linear_form(numbers: SumNumbers) -> Affine | None:
 
 @dataclass(frozen=True)
 class ScaledSum(Binary):
-    """Sum or difference of two int8 tensors of any scales, then a fused activation."""
+    """Sum or difference of two int8 or int16 tensors of any scales, then a fused activation."""
 
     sign: ClassVar[int]
     activation: Activation = Activation.NONE
@@ -113,7 +114,7 @@ class ScaledSum(Binary):
             for i, x in enumerate((operands.input(0), operands.input(1)))
             if x.is_constant and x.size < operands.output.size
         }
-        form = linear_form(numbers)
+        form = linear_form(numbers) if operands.output.dtype is DType.INT8 else None
         return _linear(numbers, form, repeated) if form else _two_stages(numbers, repeated)
 
 

@@ -9,11 +9,16 @@ from typing import ClassVar
 import numpy as np
 
 from toolchain.ir.graph import Operands
-from toolchain.ir.tensor import Array, DType
+from toolchain.ir.tensor import Array
 from toolchain.numerics import Activation
-from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.base import Lowered, Number, Op, TensorType, require
 from toolchain.ops.spatial import NO_PADS, Pads
-from toolchain.ops.weighted import finish, output_numbers, output_tables, weight_zero_points
+from toolchain.ops.weighted import (
+    finish,
+    require_weighted,
+    weight_zero_points,
+)
+from toolchain.ops.wide import output_stage
 from toolchain.ops.window import IDENTITY, Spread, Whole, Window
 
 
@@ -34,18 +39,16 @@ class TransposeConv(Op):
 
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:
         """See `Op.infer`."""
-        x, weights, bias = operands.input(0), operands.input(1), operands.optional(2)
+        x, weights = operands.input(0), operands.input(1)
         require(len(x.shape) == 4 and len(weights.shape) == 4, self, "x and weights need rank 4")
-        require(x.dtype == weights.dtype == DType.INT8, self, "x and weights must be int8")
-        require(weights.is_constant, self, "weights must be constant")
         out_c, kernel_h, kernel_w, in_c = weights.shape
         require(x.shape[3] == in_c, self, f"weights are for {in_c} channels, not {x.shape[3]}")
-        require(bias is None or bias.shape == (out_c,), self, "bias must be (out channels,)")
+        dtype = require_weighted(self, operands, out_c)
         require(min(self.pads.top, self.pads.left) >= 0, self, "top and left may not be negative")
         pads, (full_h, full_w) = self.pads, self._full(x.shape, (kernel_h, kernel_w))
         out_h, out_w = full_h - pads.top - pads.bottom, full_w - pads.left - pads.right
         require(out_h > 0 and out_w > 0, self, "the padding leaves no output")
-        return (TensorType((x.shape[0], out_h, out_w, out_c), DType.INT8),)
+        return (TensorType((x.shape[0], out_h, out_w, out_c), dtype),)
 
     def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
         """See `Op.reference`."""
@@ -82,23 +85,20 @@ class TransposeConv(Op):
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""
         x, weights, y = operands.input(0), operands.input(1), operands.output
-        return Lowered(
-            "transpose_conv",
-            {
-                "batch": x.shape[0],
-                "in_size": x.shape[1:3],
-                "in_c": x.shape[3],
-                "out_size": y.shape[1:3],
-                "out_c": y.shape[3],
-                "kernel": weights.shape[1:3],
-                "stride": self.stride,
-                "pad_top": self.pads.top,
-                "pad_left": self.pads.left,
-                **output_numbers(operands, self.activation),
-            },
-            output_tables(operands, y.shape[3]),
-            in_order=True,
-        )
+        geometry: dict[str, Number] = {
+            "batch": x.shape[0],
+            "in_size": x.shape[1:3],
+            "in_c": x.shape[3],
+            "out_size": y.shape[1:3],
+            "out_c": y.shape[3],
+            "kernel": weights.shape[1:3],
+            "stride": self.stride,
+            "pad_top": self.pads.top,
+            "pad_left": self.pads.left,
+        }
+        filters = weights.values.reshape(y.shape[3], -1)
+        kernel, numbers, tables = output_stage("transpose_conv", operands, self.activation, filters)
+        return Lowered(kernel, {**geometry, **numbers}, tables, in_order=True)
 
     def _full(self, in_shape: tuple[int, ...], kernel: tuple[int, int]) -> tuple[int, int]:
         """Return the rows and columns that the inputs reach, before anything is cut off."""

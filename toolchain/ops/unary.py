@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.numerics import Int64
-from toolchain.ops.base import Lowered, Op, TensorType, require
+from toolchain.ops.base import Lowered, Op, TensorType, require, require_integers
 from toolchain.ops.window import Window, broadcast
 
 EIGHT_BITS = (DType.INT8, DType.UINT8)
 
 
 class Unary(Op):
-    """An operator whose output element is a function of the input element at its place."""
+    """An operator whose output element is a function of the input element at its place.
+
+    Attributes:
+        types: element types that it takes.
+    """
+
+    types: ClassVar[tuple[DType, ...]] = (DType.INT8,)
 
     @abstractmethod
     def evaluate(self, operands: Operands, x: Int64) -> Array:
@@ -26,8 +33,10 @@ class Unary(Op):
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:
         """See `Op.infer`."""
         x = operands.input(0)
-        require(x.dtype == DType.INT8, self, "x must be int8")
-        return (TensorType(x.shape, DType.INT8),)
+        require(
+            x.dtype in self.types, self, f"x must be {' or '.join(t.value for t in self.types)}"
+        )
+        return (TensorType(x.shape, require_integers(self, x)),)
 
     def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
         """See `Op.reference`."""

@@ -1,20 +1,68 @@
-"""What convolutions and fully connected layers share: requantised sums of products."""
+"""What convolutions and fully connected layers share: requantised sums of products.
+
+With int8 activations sums have 32 bits, with int16 activations (16x8) 64 bits, unless the bias of a
+convolution has 32: then the sums have 32 bits as well and are requantised as those of int8.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from toolchain.ir.graph import Operands
-from toolchain.ir.tensor import Array, Tensor
+from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.numerics import (
     Activation,
     Int64,
     clamp_range,
     quantize_multipliers,
     requantize,
+    requantize_wide,
     saturate,
 )
-from toolchain.ops.base import Number
+from toolchain.ops.base import Number, Op, require
+
+EITHER_BIAS = (DType.INT64, DType.INT32)
+
+
+def require_weighted(
+    op: Op, operands: Operands, channels: int, biases: tuple[DType, ...] = (DType.INT64,)
+) -> DType:
+    """Return the output's type; raise E206 unless types, zero points and bias are legal.
+
+    Args:
+        op: the operator.
+        operands: the node's tensors.
+        channels: of the output.
+        biases: legal types of the bias beside int16 activations.
+    """
+    x, weights, bias = operands.input(0), operands.input(1), operands.optional(2)
+    require(weights.is_constant, op, "weights must be constant")
+    require(weights.dtype is DType.INT8, op, "weights must be int8")
+    require(x.dtype in (DType.INT8, DType.INT16), op, "x must be int8 or int16")
+    require(bias is None or bias.shape == (channels,), op, f"bias must be ({channels},)")
+    if x.dtype is DType.INT8:
+        require(bias is None or bias.dtype is not DType.INT64, op, "bias must be int32")
+        return x.dtype
+    require(bias is None or bias.dtype in biases, op, f"bias must be {biases[0].value}")
+    tensors = (x, weights, *operands.outputs)
+    zeros = (zero for t in tensors if t.quant for zero in t.quant.zero_points)
+    require(not any(zeros), op, "with int16 activations all zero points must be 0")
+    return x.dtype
+
+
+def sums_are_wide(operands: Operands) -> bool:
+    """Tell whether products are summed in 64 bits."""
+    bias = operands.optional(2)
+    narrow = bias is not None and bias.dtype is DType.INT32
+    return operands.input(0).dtype is DType.INT16 and not narrow
+
+
+def rescale(acc: Array, multiplier: Array, shift: Array, operands: Operands) -> Int64:
+    """Return accumulators with their bias, requantised."""
+    if sums_are_wide(operands):
+        return requantize_wide(acc, multiplier, shift)
+    wrapped = ((acc.astype(np.int64) + 2**31) & (2**32 - 1)) - 2**31
+    return requantize(wrapped, multiplier, shift)
 
 
 def output_multipliers(x: Tensor, weights: Tensor, y: Tensor, channels: int) -> tuple[Int64, Int64]:
@@ -54,7 +102,7 @@ def finish(acc: Array, operands: Operands, activation: Activation, channels: int
     x, weights, y = operands.input(0), operands.input(1), operands.output
     multiplier, shift = output_multipliers(x, weights, y, channels)
     summed = acc.astype(np.int64) + bias_values(operands.optional(2), channels)
-    scaled = requantize(summed, multiplier, shift) + y.zero_point
+    scaled = rescale(summed, multiplier, shift, operands) + y.zero_point
     return saturate(scaled, clamp_range(activation, y), y.dtype)
 
 
