@@ -15,6 +15,7 @@ SUPPORT = ("tsr_math.h", "tsr_fixed.h", "tsr_float.h")
 _HEADERS = {
     "_dsp": ("tsr_dsp.h", "tsr_lanes.h", "tsr_output.h"),
     "_mve": ("tsr_mve.h",),
+    "_runs": ("tsr_runs.h", "tsr_output.h"),
     "softmax_float": ("tsr_exp_log.h",),
     "_16": ("tsr_wide.h",),
     "_16x8": ("tsr_wide.h",),

@@ -11,12 +11,20 @@
 /* The high word of a * b. Armv6-M and Armv8-M Baseline have no such product: 16 bits by 16 there. */
 #if defined(__thumb__) && !defined(__thumb2__)
 
+/* The low half of x; GCC 12 would shift it up and down. */
+static inline int32_t tsr_low_half(int32_t x)
+{
+    int32_t low;
+    __asm__("uxth %0, %1" : "=l"(low) : "l"(x));
+    return low;
+}
+
 static inline int32_t tsr_mul_cut(int32_t a, int32_t b)
 {
     const int32_t a_high = a >> 16, b_high = b >> 16;
-    const uint32_t a_low = (uint32_t)a & 0xFFFFu, b_low = (uint32_t)b & 0xFFFFu;
-    const int32_t upper = a_high * (int32_t)b_low + (int32_t)(a_low * b_low >> 16);
-    const int32_t lower = (int32_t)a_low * b_high + (upper & 0xFFFF);
+    const int32_t a_low = tsr_low_half(a), b_low = tsr_low_half(b);
+    const int32_t upper = a_high * b_low + (int32_t)((uint32_t)a_low * (uint32_t)b_low >> 16);
+    const int32_t lower = a_low * b_high + tsr_low_half(upper);
     return a_high * b_high + (upper >> 16) + (lower >> 16);
 }
 

@@ -57,21 +57,23 @@ def assert_c_equals_reference(
     folder: Path,
     cases: int = CASES,
     isa: Isa = Isa.PORTABLE,
+    board_id: str = "emulator_m4_16m",
 ) -> None:
     """Make ``cases`` random graphs, run them in C; every byte must equal the interpreter's.
 
     All graphs are compiled together: for this machine (portable kernels only) and as one firmware
-    for an emulated Cortex-M4.
+    for an emulated Cortex-M.
 
     Args:
         make: returns a random graph; called with one generator per case, seeded by its number.
         folder: where the library and the firmware are built.
         cases: number of graphs.
         isa: instruction set the kernels are chosen for.
+        board_id: the emulated board.
     """
     graphs = {f"case{seed}": make(np.random.default_rng(seed)) for seed in range(cases)}
     files = unite({name: emit(g, plan_layers(g, isa), name) for name, g in graphs.items()})
-    targets = build_targets(files, folder, host=isa is Isa.PORTABLE)
+    targets = build_targets(files, folder, board_id, host=isa is Isa.PORTABLE)
     for seed, (name, graph) in enumerate(graphs.items()):
         rng = np.random.default_rng(seed)
         session = Session(graph)

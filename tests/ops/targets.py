@@ -48,9 +48,7 @@ class HostTarget:
 class EmulatedTarget:
     """One firmware with all networks; their functions are called without the protocol."""
 
-    def __init__(
-        self, files: Mapping[str, str], folder: Path, board_id: str = "emulator_m4_16m"
-    ) -> None:
+    def __init__(self, files: Mapping[str, str], folder: Path, board_id: str) -> None:
         board = load_board(board_id)
         self.name = f"emulated {board.core}"
         needed = {**support_files(), **board_files(board), "src/main.c": _MAIN}
@@ -75,10 +73,13 @@ class EmulatedTarget:
         return np.frombuffer(content, tensor.dtype.numpy).reshape(tensor.shape)
 
 
-def build_targets(files: Mapping[str, str], folder: Path, *, host: bool) -> list[Target]:
-    """Compile for the emulator and, with ``host``, for this machine, both at the same time."""
+def build_targets(
+    files: Mapping[str, str], folder: Path, board_id: str, *, host: bool
+) -> list[Target]:
+    """Compile for an emulated board and, with ``host``, for this machine, both at the same time."""
     with ThreadPoolExecutor(2) as pool:
-        jobs: list[Future[Target]] = [pool.submit(EmulatedTarget, files, folder / "emulator")]
+        emulated = pool.submit(EmulatedTarget, files, folder / "emulator", board_id)
+        jobs: list[Future[Target]] = [emulated]
         if host:
             jobs.append(pool.submit(HostTarget, files, folder / "host"))
         return [job.result() for job in jobs]

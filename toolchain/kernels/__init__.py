@@ -8,6 +8,7 @@ from toolchain.kernels.conv_mve import Conv1x1Mve, Conv2dMve
 from toolchain.kernels.depthwise_dsp import DepthwiseDsp
 from toolchain.kernels.fully_connected_dsp import FullyConnectedDsp
 from toolchain.kernels.fully_connected_mve import FullyConnectedMve
+from toolchain.kernels.runs import Conv2dRuns, FullyConnectedRuns
 from toolchain.ops.base import Lowered
 
 # Faster kernels per operator, best first; every operator also has its portable kernel.
@@ -20,6 +21,8 @@ _SPECIAL: tuple[Kernel, ...] = (
     DepthwiseDsp(),
     DepthwiseDsp("depthwise_row_dsp", scratch=0),
     FullyConnectedDsp(),
+    Conv2dRuns(),
+    FullyConnectedRuns(),
 )
 
 

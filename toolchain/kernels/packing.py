@@ -38,6 +38,20 @@ class Packed:
     output: OutputStage
 
 
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """Filters that are read one by one.
+
+    Attributes:
+        tables: ``weights``, int8 as they came; ``stage``, int32 of shape (N, 2), bias and
+            multiplier; but for ``lean``, ``extra``, int16 of shape (N,).
+        output: the formula of the output stage.
+    """
+
+    tables: Mapping[str, Array]
+    output: OutputStage
+
+
 def reachable(filters: Int64, bias: Int64, x_zero: int) -> tuple[Int64, Int64, Int64]:
     """Return the bias with the input's zero point folded in, and the accumulators' bounds.
 
@@ -74,6 +88,34 @@ def pack(
     if weights is None:
         return None
     return Packed(weights, _stage(start, output), output)
+
+
+def alone(
+    filters: Int64, tables: Mapping[str, Array], numbers: Mapping[str, Number]
+) -> Alone | None:
+    """Prepare filters of shape (N, K) to be read one by one; ``None`` if sums could overflow.
+
+    Args:
+        filters: in the order in which the kernel reads its inputs.
+        tables: ``bias``, ``multiplier`` and ``shift`` of the node.
+        numbers: the node's zero points, of the weights too, and output range.
+    """
+    zero = integer(numbers, "w_zero")
+    bias, low, high = reach = reachable(
+        filters - zero, tables["bias"].astype(np.int64), integer(numbers, "x_zero")
+    )
+    output = choose(filters_of(numbers, tables["multiplier"], tables["shift"], reach))
+    start, far = folded(bias, low, high, output)
+    # With a zero point, products and what is taken off for it are summed apart.
+    apart = filters.shape[1] << 15 if zero else 0
+    if far.max() + apart >= 2**31:
+        return None
+    live = np.where(output.constant[:, None], zero, filters).astype(np.int8)
+    if output.lean:
+        start = output.shared(start)
+    stage = np.stack([start, output.multiplier], 1).astype(np.int32)
+    extra = {} if output.lean else {"extra": output.extra.astype(np.int16)}
+    return Alone({"weights": live, "stage": stage, **extra}, output)
 
 
 def folded(bias: Int64, low: Int64, high: Int64, output: OutputStage) -> tuple[Int64, Int64]:

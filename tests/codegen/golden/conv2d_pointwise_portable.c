@@ -60,12 +60,11 @@ LAYER layer_00_conv2d(void)
             const int source = row * 2 + tap * 1 - 0;
             rows[tap] = x + source * 48;
         }
-        conv2d_0(rows,
-                 net_weights_00_conv2d,
-                 net_bias_00_conv2d,
-                 net_multiplier_00_conv2d,
-                 net_shift_00_conv2d,
-                 y);
+        conv2d_runs_0(rows,
+                      net_weights_00_conv2d,
+                      net_stage_00_conv2d,
+                      net_extra_00_conv2d,
+                      y);
         y += 12;
     }
 }
@@ -84,31 +83,39 @@ void net_run(void)
 #include <stdint.h>
 #include <string.h>
 
+#include "tsr_runs.h"
 #include "tsr_fixed.h"
 #include "tsr_float.h"
 #include "tsr_math.h"
 
-static void conv2d_0(const int8_t *const *rows, const int8_t *weights, const int32_t *bias,
-                       const int32_t *multiplier, const int8_t *shift, int8_t *y)
+static TSR_NOINLINE void filters_runs_0(const tsr_run *run, const tsr_run *end, const int8_t *weights, int depth,
+                         const int32_t *stage, const int16_t *extra, int filters, int8_t *y)
 {
-    for (int column = 0; column < 3; column++) {
-        const int left = column * 2 - 0;
-        for (int out = 0; out < 4; out++) {
-            const int8_t *w = weights + out * 8;
-            int32_t acc = bias[out];
-            for (int ky = 0; ky < 1; ky++) {
-                for (int kx = 0; kx < 1; kx++) {
-                    const int in_x = left + kx * 1;
-                    const int8_t *p = rows[ky] + in_x * 8;
-                    const int8_t *q = w + (ky * 1 + kx) * 8;
-                    for (int c = 0; c < 8; c++) {
-                        acc += (p[c] - (-3)) * q[c];
-                    }
-                }
-            }
-            const int32_t scaled = tsr_requant(acc, multiplier[out], shift[out]) + (-128);
-            *y++ = (int8_t)tsr_clamp(scaled, -128, 72);
+    while (filters > 0) {
+        const int count = filters < 4 ? 1 : 4;
+        int32_t sums[4];
+        for (int i = 0; i < count; i++) {
+            sums[i] = stage[2 * i];
         }
+        if (count == 4) {
+            tsr_dot_runs_4(run, end, weights, depth, sums);
+        } else {
+            sums[0] = tsr_dot_runs(run, end, weights, sums[0]);
+        }
+        for (int i = 0; i < count; i++) {
+            *y++ = (int8_t)tsr_clamp(tsr_requant(sums[i], stage[2 * i + 1], extra[i]) + (-128), -128, 72);
+        }
+        filters -= count, weights += count * depth, stage += 2 * count, extra += count;
+    }
+}
+
+static void conv2d_runs_0(const int8_t *const *rows, const int8_t *weights, const int32_t *stage,
+                       const int16_t *extra, int8_t *y)
+{
+    for (int column = 0; column < 3; column++, y += 4) {
+        tsr_run runs[1], *end = runs;
+        *end++ = (tsr_run){rows[0] + (column * 2) * 8, 8};
+        filters_runs_0(runs, end, weights, 8, stage, extra, 4, y);
     }
 }
 

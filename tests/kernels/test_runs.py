@@ -1,0 +1,66 @@
+"""The portable kernels that multiply runs of inputs, with Armv6-M's assembly, are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.kernels import random_weighted
+from tests.kernels.sanitized import assert_portable_text_is_exact
+from tests.ops import test_conv2d, test_fully_connected
+from tests.ops.harness import CASES, assert_c_equals_reference
+from toolchain.ir import Graph, Quant
+from toolchain.kernels import Isa, candidates
+
+BOARD = "emulator_m0plus_16m"
+# The last two also make groups and multipliers above 1.
+MAKERS: list[Callable[[np.random.Generator], Graph]] = [
+    random_weighted.random_conv,
+    random_weighted.random_pointwise,
+    random_weighted.random_fully_connected,
+    test_conv2d.random_conv,
+    test_fully_connected.random_fully_connected,
+]
+
+
+def any_layer(rng: np.random.Generator) -> Graph:
+    graph = MAKERS[int(rng.integers(len(MAKERS)))](rng)
+    return with_weight_zero_point(graph, rng) if rng.random() < 0.25 else graph
+
+
+def with_weight_zero_point(graph: Graph, rng: np.random.Generator) -> Graph:
+    """Return the layer with one scale and a zero point for all weights, as legacy files have."""
+    weights = graph.tensors["w"]
+    assert weights.quant is not None
+    quant = Quant.per_tensor(weights.quant.scales[0], int(rng.integers(-128, 128)))
+    return replace(graph, tensors={**graph.tensors, "w": replace(weights, quant=quant)})
+
+
+@pytest.mark.slow
+def test_the_emulated_core_is_exact(tmp_path: Path) -> None:
+    assert_c_equals_reference(any_layer, tmp_path, 2 * CASES, board_id=BOARD)
+
+
+@pytest.mark.slow
+def test_the_portable_text_is_exact_and_defined(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert_portable_text_is_exact(any_layer, Isa.PORTABLE, tmp_path)
+    assert "runtime error" not in capfd.readouterr().err
+
+
+def test_the_random_layers_reach_every_variant() -> None:
+    seen = set()
+    for seed in range(2 * CASES):
+        graph = any_layer(np.random.default_rng(seed))
+        lowered = graph.nodes[0].op.lower(graph.operands(graph.nodes[0]))
+        kernel = candidates(lowered, Isa.PORTABLE)[0]
+        for helper in kernel.specialise(lowered).helpers:
+            seen.add((kernel.name, helper.numbers["mode"], helper.numbers["w_zero"] != 0))
+    modes = ("lean", "linear", "signed", "general")
+    kernels = ("conv2d_runs", "fully_connected_runs")
+    assert seen == {(k, m, z) for k in kernels for m in modes for z in (False, True)}

@@ -1,0 +1,102 @@
+"""Convolution and fully connected layers in portable C: runs of inputs times four filters.
+
+A pixel's inputs are a short list of runs: itself, or the rows of its window, with padding read from
+a row of zero points. The list is made once and multiplied with all filters, four at a time, so that
+an input is loaded once for four products; nothing is copied and no scratch memory is needed. The
+input's zero point is folded into the bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.ir.tensor import Array
+from toolchain.kernels.base import Helper, Isa, Specialised
+from toolchain.kernels.conv_dsp import Geometry
+from toolchain.kernels.packing import Alone, alone
+from toolchain.ops.base import Lowered, Number
+
+
+@dataclass(frozen=True)
+class Conv2dRuns:
+    """Convolution of one group with any kernel, stride, dilation and padding, row by row."""
+
+    name: str = "conv2d_runs"
+    isa: Isa = Isa.PORTABLE
+
+    def supports(self, lowered: Lowered) -> bool:
+        """See `Kernel.supports`."""
+        return (
+            lowered.kernel == "conv2d"
+            and lowered.numbers["groups"] == 1
+            and lowered.taps is not None
+            and _packed(lowered) is not None
+        )
+
+    def specialise(self, lowered: Lowered) -> Specialised:
+        """See `Kernel.specialise`."""
+        packed, geometry = _packed(lowered), Geometry.of(lowered.numbers)
+        assert packed is not None
+        numbers: dict[str, Number] = {
+            **{k: lowered.numbers[k] for k in ("kernel", "in_w", "in_c", "out_w", "out_c")},
+            **{k: lowered.numbers[k] for k in ("stride_w", "dilation_w", "pad_left", "x_zero")},
+            "width": geometry.width,
+            "edges": geometry.edges,
+            "runs": _runs(geometry),
+            "extra": "extra" in packed.tables,
+        }
+        return Specialised(
+            numbers,
+            packed.tables,
+            in_order=True,
+            taps=lowered.taps,
+            helpers=(_filters(packed, lowered.numbers),),
+        )
+
+
+@dataclass(frozen=True)
+class FullyConnectedRuns:
+    """A fully connected layer: every row of inputs is one run."""
+
+    name: str = "fully_connected_runs"
+    isa: Isa = Isa.PORTABLE
+
+    def supports(self, lowered: Lowered) -> bool:
+        """See `Kernel.supports`."""
+        return lowered.kernel == "fully_connected" and _packed(lowered) is not None
+
+    def specialise(self, lowered: Lowered) -> Specialised:
+        """See `Kernel.specialise`."""
+        packed, n = _packed(lowered), lowered.numbers
+        assert packed is not None
+        numbers: dict[str, Number] = {
+            **{key: n[key] for key in ("rows", "depth", "units")},
+            "extra": "extra" in packed.tables,
+        }
+        helpers = (_filters(packed, n),)
+        return Specialised(numbers, packed.tables, in_order=True, helpers=helpers)
+
+
+def _runs(geometry: Geometry) -> int:
+    """Return how many runs a window may have: the map and what lies on both sides of it."""
+    if not geometry.edges or geometry.width == 1:
+        return geometry.segments
+    last = (geometry.out_w - 1) * geometry.stride_w - geometry.pad_left
+    sides = (geometry.pad_left > 0) + (last + geometry.width > geometry.in_w)
+    # A window that is no wider than the map sticks out on one side at most.
+    return geometry.segments * (1 + min(sides, 1 if geometry.width <= geometry.in_w else 2))
+
+
+def _filters(packed: Alone, numbers: Mapping[str, Number]) -> Helper:
+    return Helper("filters_runs", {"w_zero": numbers["w_zero"], **packed.output.numbers})
+
+
+def _packed(lowered: Lowered) -> Alone | None:
+    weights: Array = lowered.tables["weights"]
+    if weights.dtype != np.int8:
+        return None
+    filters = weights.astype(np.int64).reshape(len(weights), -1)
+    return alone(filters, lowered.tables, lowered.numbers)
