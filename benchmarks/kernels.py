@@ -1,9 +1,10 @@
-"""Count what the kernels cost on an emulated Cortex-M4F: whole networks, then single layers.
+"""Count what the kernels cost on an emulated Cortex-M: whole networks, then single layers.
 
-    python -m benchmarks.kernels [FOLDER_OR_FILE...] [--no-shapes]
+    python -m benchmarks.kernels [FOLDER_OR_FILE...] [--no-shapes] [--board emulator_m0plus_16m]
 
 Instructions are exact counts of one inference with the plain layer plan, not cycles. Networks that
-TFLite Micro with CMSIS-NN has been measured on show that figure, our bar and our aim beside it.
+TFLite Micro has been measured on (with CMSIS-NN; for boards with portable kernels its reference
+kernels) show that figure, our bar and our aim beside it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.models import models
-from boards import load_board
+from boards import Board, load_board
 from codegen.project import project_files
 from runtimes.emulator.emulator import Emulator
 from runtimes.toolchains import build_firmware
@@ -45,6 +46,13 @@ KNOWN = {
     "detection": (77_709_666, 34_000_000, 27_000_000),
     "mcunetv2_large": (865_297_078, 320_000_000, 270_000_000),
 }
+# The same of TFLite Micro's reference kernels, on a Cortex-M4, for boards with portable kernels.
+PORTABLE = {
+    "vww_96_int8": (100_250_302, 50_125_151, 40_000_000),
+    "pretrainedResnet_quant": (107_403_991, 53_701_995, 50_000_000),
+    "kws_ref_model": (43_039_675, 21_519_837, 15_000_000),
+    "ad01_int8": (1_952_187, 976_093, 950_000),
+}
 NETWORKS = "{:<28} {:>10} {:>13} {:>6} {:>13} {:>12} {:>12} {:>7} {:>7} {:>5}"
 SHAPES = "{:<34} {:<22} {:>10} {:>11} {:>6} {:>7} {:>5}"
 
@@ -60,9 +68,9 @@ class Count:
     kernel: str
 
 
-def count(graph: Graph) -> Count:
+def count(graph: Graph, board: Board) -> Count:
     """Run a graph's plain layer plan on a random input."""
-    board, plan = load_board(BOARD), plan_layers(graph, Isa.DSP)
+    plan = plan_layers(graph, Isa[board.isa.upper()])
     files = project_files(graph, plan, board, name="model")
     (case,) = random_cases(graph.input_tensors, 1, seed=1)
     with tempfile.TemporaryDirectory() as folder:
@@ -114,28 +122,29 @@ def shapes() -> Iterator[tuple[str, Graph]]:
         )
 
 
-def print_networks(paths: list[Path]) -> None:
+def print_networks(paths: list[Path], board: Board) -> None:
     """Print one row per model file."""
-    head = ("network", "MACs", "instructions", "/MAC", "CMSIS-NN", "bar", "aim", "code", "arena")
+    head = ("network", "MACs", "instructions", "/MAC", "TFLM", "bar", "aim", "code", "arena")
     print(NETWORKS.format(*head, "wrong"))
+    bars = PORTABLE if board.isa == "portable" else KNOWN
     for path in models(paths):
         try:
             graph = load_graph(path, Reporter(quiet=True, json=True))
-            done = count(graph)
+            done = count(graph, board)
         except TesseraError as error:
             print(f"{path.stem:<28} error[{error.code}]: {error.what}", flush=True)
             continue
-        known = [f"{value:,}" for value in KNOWN.get(path.stem, ())] or ["-"] * 3
+        known = [f"{value:,}" for value in bars.get(path.stem, ())] or ["-"] * 3
         each = f"{done.instructions / max(1, graph.macs):.2f}"
         total, sizes = f"{done.instructions:,}", (done.code_bytes, done.arena_bytes, done.wrong)
         print(NETWORKS.format(path.stem, graph.macs, total, each, *known, *sizes), flush=True)
 
 
-def print_shapes() -> None:
+def print_shapes(board: Board) -> None:
     """Print one row per layer shape."""
     print(SHAPES.format("layer", "kernel", "MACs", "instructions", "/MAC", "arena", "wrong"))
     for name, graph in shapes():
-        done = count(graph)
+        done = count(graph, board)
         each = f"{done.instructions / graph.macs:.3f}"
         numbers = (graph.macs, f"{done.instructions:,}", each, done.arena_bytes, done.wrong)
         print(SHAPES.format(name, done.kernel, *numbers), flush=True)
@@ -146,11 +155,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--no-shapes", action="store_true")
+    parser.add_argument("--board", default=BOARD)
     options = parser.parse_args()
+    board = load_board(options.board)
     if options.paths:
-        print_networks(options.paths)
+        print_networks(options.paths, board)
     if not options.no_shapes:
-        print_shapes()
+        print_shapes(board)
 
 
 if __name__ == "__main__":

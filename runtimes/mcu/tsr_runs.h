@@ -15,11 +15,9 @@ typedef struct {
     int32_t size;
 } tsr_run;
 
-/* Columns `left` to `left + width` of a row as runs; columns that are not among its `columns`, and
- * all of a null row, are read from `outside`, which holds the zero point `width` times. A column has
- * `channels` inputs. Returns the end of the list. */
-static TSR_NOINLINE tsr_run *tsr_window_runs(tsr_run *run, const int8_t *row, int left, int width, int columns,
-                                 int channels, const int8_t *outside)
+/* As tsr_window_runs, for a window that leaves the map. */
+static TSR_NOINLINE tsr_run *tsr_border_runs(tsr_run *run, const int8_t *row, int left, int width,
+                                 int columns, int channels, const int8_t *outside)
 {
     const int start = !row || left >= columns ? width : left < 0 ? -left : 0;
     const int before = start < width ? start : width;
@@ -34,6 +32,19 @@ static TSR_NOINLINE tsr_run *tsr_window_runs(tsr_run *run, const int8_t *row, in
         *run++ = (tsr_run){outside, (width - end) * channels};
     }
     return run;
+}
+
+/* Columns `left` to `left + width` of a row as runs; columns that are not among its `columns`, and
+ * all of a null row, are read from `outside`, which holds the zero point `width` times. A column has
+ * `channels` inputs. Returns the end of the list. */
+TSR_INLINE tsr_run *tsr_window_runs(tsr_run *run, const int8_t *row, int left, int width,
+                                    int columns, int channels, const int8_t *outside)
+{
+    if (!row || left < 0 || left > columns - width) {
+        return tsr_border_runs(run, row, left, width, columns, channels, outside);
+    }
+    *run = (tsr_run){row + left * channels, width * channels};
+    return run + 1;
 }
 
 /* The sum of all inputs. */
