@@ -10,17 +10,24 @@ from codegen.render import render
 STACK_BYTES = 2048
 SUPPORT = (
     "startup.c",
+    "tsr_frame.c",
+    "tsr_frame.h",
     "tsr_libc.c",
     "tsr_port.c",
     "tsr_port.h",
     "tsr_protocol.c",
     "tsr_protocol.h",
 )
+FEED = ("tsr_feed.c", "tsr_feed.h")
 
 
-def support_files() -> dict[str, str]:
-    """Return the C that every firmware shares: ``{path: text}`` below ``src``."""
-    return {f"src/{name}": support(name) for name in SUPPORT}
+def support_files(*, fed: bool = False) -> dict[str, str]:
+    """Return the C that firmware shares, ``{path: text}`` below ``src``.
+
+    Args:
+        fed: whether the network takes its input row by row.
+    """
+    return {f"src/{name}": support(name) for name in (*SUPPORT, *(FEED if fed else ()))}
 
 
 def linker_script(board: Board) -> str:

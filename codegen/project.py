@@ -92,10 +92,11 @@ def project_files(
     if not board.core.startswith("cortex-m"):
         return library
     environments = _environments(graph, plan, board, stack_bytes)
-    files = {**library, **support_files(), **_platform(environments)}
+    feed = graph.tensors[plan.feed] if plan.feed else None
+    files = {**library, **support_files(fed=feed is not None), **_platform(environments)}
     for target in {e.target.id: e.target for e in environments}.values():
         files |= board_files(target, stack_bytes)
-    values = {"name": name, "p": prefix, "board": board, "environments": environments}
+    values = {"name": name, "p": prefix, "board": board, "environments": environments, "feed": feed}
     ports = {"inputs": graph.input_tensors, "outputs": graph.output_tensors}
     ports["states"] = tuple(graph.tensors[state.read] for state in graph.states)
     files |= {
@@ -107,6 +108,10 @@ def project_files(
         "README.md": render("project/README.md.j2", **values, **_summary(graph, plan)),
         ".gitignore": ".pio/\n",
     }
+    if feed is not None:
+        for extension in ("c", "h"):
+            text = render(f"project/camera.{extension}.j2", ctype=C_TYPES[feed.dtype], **values)
+            files[f"src/{prefix}_camera.{extension}"] = text
     return files
 
 

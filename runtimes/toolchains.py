@@ -29,6 +29,8 @@ from runtimes.cache import cache_folder
 from runtimes.host.library import WARNINGS, write_files
 from toolchain.errors import FitError, ToolError, UsageError
 
+ARENA = "arena_words"  # how the C of a network names its arena
+
 
 @dataclass(frozen=True)
 class Toolchain:
@@ -60,6 +62,7 @@ class Firmware:
         sections: bytes of each section that takes memory.
         flash_bytes: code, constants and initial values.
         ram_bytes: variables, arena and the reserved stack.
+        arena_bytes: arenas of the networks among them, as the linker placed them.
     """
 
     elf: Path
@@ -67,6 +70,7 @@ class Firmware:
     sections: Mapping[str, int]
     flash_bytes: int
     ram_bytes: int
+    arena_bytes: int
 
 
 def gcc() -> Toolchain | None:
@@ -164,14 +168,17 @@ def measure(elf: Path, board: Board) -> Firmware:
     from elftools.elf.elffile import ELFFile
 
     with elf.open("rb") as stream:
-        allocated = [s for s in ELFFile(stream).iter_sections() if s["sh_flags"] & 2]
+        file = ELFFile(stream)
+        allocated = [s for s in file.iter_sections() if s["sh_flags"] & 2]
+        symbols = list(file.get_section_by_name(".symtab").iter_symbols())
+    arena = sum(int(s["st_size"]) for s in symbols if s.name.startswith(ARENA))
     sizes = {s.name: int(s["sh_size"]) for s in allocated if s["sh_size"]}
     start, end = board.ram.start, board.ram.end
     in_ram = {s.name for s in allocated if start <= s["sh_addr"] < end}
     stored = sum(size for name, size in sizes.items() if name not in in_ram)
     initial = sizes.get(".data", 0)
     ram = sum(size for name, size in sizes.items() if name in in_ram)
-    return Firmware(elf, board, sizes, stored + initial, ram)
+    return Firmware(elf, board, sizes, stored + initial, ram, arena)
 
 
 def _failure(message: str, board: Board) -> ToolError | FitError:

@@ -16,10 +16,12 @@ from toolchain.errors import DeviceError
 from toolchain.ir.graph import Graph
 from toolchain.ir.tensor import Array, Tensor
 
-VERSION = 1
+VERSION = 2
 _TRIES = 3
 _QUICK = 5.0  # seconds for any answer but an inference
 _DATA = PAYLOAD - 5
+_ROWS = PAYLOAD - 4
+_INFO = struct.Struct("<BBBHIII")
 _INPUTS_DAMAGED = 3
 
 
@@ -46,6 +48,7 @@ class DeviceInfo:
         layers: number of layers.
         clock_hz: frequency of its tick counter's CPU.
         stack_bytes: bytes reserved for the stack.
+        row_bytes: bytes of a row of the only input if it is pushed row by row, else 0.
     """
 
     plan_hash: str
@@ -54,6 +57,7 @@ class DeviceInfo:
     layers: int
     clock_hz: int
     stack_bytes: int
+    row_bytes: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +103,7 @@ class Client:
         self._stateful = bool(graph.states)
         self._receiver, self._sequence = Receiver(), 0
         self._frames: list[Frame] = []
-        self._layers = 0
+        self._layers, self._fed = 0, False
 
     def connect(self, plan_hash: str) -> DeviceInfo:
         """Ask the firmware who it is.
@@ -112,8 +116,9 @@ class Client:
                 not answer.
         """
         payload = self._ask("I", b"", "i").payload
-        version, inputs, outputs, layers, clock, stack = struct.unpack_from("<BBBHII", payload)
-        found = payload[13:].decode("ascii", "replace")
+        payload = payload.ljust(_INFO.size, b"\0")
+        version, inputs, outputs, layers, clock, stack, row = _INFO.unpack_from(payload)
+        found = payload[_INFO.size :].decode("ascii", "replace")
         if version != VERSION or not found or not plan_hash.startswith(found):
             raise DeviceError(
                 "E503",
@@ -122,8 +127,8 @@ class Client:
                 numbers={"device": found, "project": plan_hash[:16], "protocol": version},
                 hints=["tessera flash DIR"],
             )
-        self._layers = layers
-        return DeviceInfo(found, inputs, outputs, layers, clock, stack)
+        self._layers, self._fed = layers, row > 0
+        return DeviceInfo(found, inputs, outputs, layers, clock, stack, row)
 
     def run(self, inputs: Sequence[Array]) -> DeviceRun:
         """Run one inference.
@@ -131,7 +136,7 @@ class Client:
         Raises:
             DeviceError: E504 if the device does not answer any more.
         """
-        ticks, stack = self._infer(inputs)
+        ticks, stack = self._push(inputs) if self._fed else self._infer(inputs)
         layers = self._layer_ticks()
         outputs = [self._output(index, tensor) for index, tensor in enumerate(self._outputs)]
         return DeviceRun(outputs, ticks, layers, stack)
@@ -156,6 +161,26 @@ class Client:
                 return ticks, stack
             if reply.payload[0] != _INPUTS_DAMAGED:
                 break
+        raise self._lost()
+
+    def _push(self, inputs: Sequence[Array]) -> tuple[int, int]:
+        """Hand over the only input in pieces; the device takes each row when it is complete."""
+        ((tensor, value),) = zip(self._inputs, inputs, strict=True)
+        content = np.ascontiguousarray(value, dtype=tensor.dtype.numpy).tobytes()
+        check = struct.pack("<I", zlib.crc32(content))
+        for _ in range(_TRIES):
+            taken = 0
+            while taken < len(content):
+                piece = struct.pack("<I", taken) + content[taken : taken + _ROWS]
+                reply = self._ask("P", piece, "pe", self._patience)
+                now = int.from_bytes(reply.payload[:4], "little")
+                if reply.kind == "e" or not taken < now <= len(content):
+                    break  # it was reset, or took something else: start again
+                taken = now
+            reply = self._ask("F", check, "re")
+            if reply.kind == "r":
+                ticks, stack = struct.unpack("<II", reply.payload)
+                return ticks, stack
         raise self._lost()
 
     def _send_input(self, port: int, content: bytes) -> None:
@@ -191,10 +216,10 @@ class Client:
                 return bytes(content[:size])
             frame = self._reply(self._sequence, "o", _QUICK)
 
-    def _ask(self, kind: str, payload: bytes, expected: str) -> Frame:
+    def _ask(self, kind: str, payload: bytes, expected: str, seconds: float = _QUICK) -> Frame:
         for _ in range(_TRIES):
             try:
-                return self._once(kind, payload, expected)
+                return self._once(kind, payload, expected, seconds)
             except _NoAnswerError:
                 continue
         raise self._lost()

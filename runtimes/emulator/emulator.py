@@ -11,6 +11,7 @@ from runtimes.device.client import Client, DeviceRun
 from runtimes.emulator.machine import Machine
 from runtimes.emulator.symbols import Image
 from runtimes.toolchains import Firmware
+from toolchain.errors import ToolError
 from toolchain.ir.graph import Graph
 from toolchain.ir.tensor import Array
 
@@ -76,6 +77,7 @@ class Emulator:
         self, firmware: Firmware, board: Board, graph: Graph, plan_hash: str, prefix: str = "model"
     ) -> None:
         self.machine = Machine(firmware, board)
+        self.machine.paint_unused()
         self.machine.start()
         where = f"emulated {board.id}"
         link = MachineLink(self.machine)
@@ -91,10 +93,15 @@ class Emulator:
             inputs: one array per graph input.
 
         Raises:
-            ToolError: E603 if the firmware touches memory that the board has not, or hangs.
+            ToolError: E603 if the firmware touches memory that the board has not, writes to RAM
+                that the linker did not give it, or hangs.
         """
         self.machine.clear_counts()
         done = self.device_run(inputs)
+        if (strays := self.machine.strays()) is not None:
+            what = f"the firmware wrote outside its own RAM, from 0x{strays[0]:08x}"
+            numbers = {"first": strays[0], "last": strays[1]}
+            raise ToolError("E603", what, where=self.machine.board.id, numbers=numbers)
         total, layers = self.machine.layer_counts
         counts = tuple(LayerCount(n, c) for n, c in zip(self._names, layers, strict=True))
         return EmulatedRun(done.outputs, total, counts, done.stack_bytes)

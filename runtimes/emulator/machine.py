@@ -25,6 +25,7 @@ from toolchain.errors import ToolError
 _ENTER_RUN, _IN_RUN, _ENTER_MARK = 1, 2, 3  # as in hook.c
 _AT_RUN, _FIRST_LAYER = 2, 3
 _NOWHERE = 0xFFFF_FFFF
+_CANARY = b"\xa5"
 _UART_BUFFER = 1 << 16
 _SYSTEM_CONTROL = 0xE000_E000  # the page of CPACR, CCR and SysTick (Armv7-M ARM, B3.2)
 _BREAKPOINT, _SEMIHOSTING = 7, 0xBEAB
@@ -112,14 +113,16 @@ class Machine:
         A firmware that marks its layers (``TSR_PROFILE``) is counted layer by layer, without the
         marks; any other as a whole.
         """
-        run = self.image.function_at(self.image.symbols.get(f"{prefix}_run", 0) & ~1)
+        symbols = self.image.symbols
+        address = symbols.get(f"{prefix}_push_row", symbols.get(f"{prefix}_run", 0))
+        run = self.image.function_at(address & ~1)
         if run is None:
             raise ToolError("E603", f"the firmware holds no function {prefix}_run")
         self._marks[:] = 0
         first, size = self._halfword(run.address), max(run.size // 2, 1)
         self._marks[first : first + size] = _IN_RUN
         self._marks[first] = _ENTER_RUN
-        if mark := self.image.symbols.get("tsr_mark"):
+        if mark := symbols.get("tsr_mark"):
             self._marks[self._halfword(mark & ~1)] = _ENTER_MARK
         self._layer_names = tuple(layers)
         self._places(_FIRST_LAYER + len(layers))
@@ -164,6 +167,32 @@ class Machine:
         words = np.frombuffer(self.read(low, high - low), "<u4")
         touched = np.flatnonzero(words != 0xDEADBEEF)
         return high - low - 4 * int(touched[0]) if touched.size else 0
+
+    def paint_unused(self) -> None:
+        """Fill the RAM that the linker gave to nobody with canaries."""
+        for low, high in self._unused():
+            self.write(low, _CANARY * (high - low))
+
+    def strays(self) -> tuple[int, int] | None:
+        """Return the first and last address whose canary is dead, ``None`` if all are alive."""
+        dead = [
+            low + int(at)
+            for low, high in self._unused()
+            for at in np.flatnonzero(np.frombuffer(self.read(low, high - low), "u1") != _CANARY[0])
+        ]
+        return (dead[0], dead[-1]) if dead else None
+
+    def _unused(self) -> list[tuple[int, int]]:
+        """Return the pieces of RAM between the linked sections, ``(low, high)``."""
+        found = []
+        for region in (r for r in self.board.regions if r.kind == "ram"):
+            low = region.start
+            for address, size in sorted(self.image.allocated):
+                if region.start <= address < region.end:
+                    found.append((low, address))
+                    low = max(low, address + size)
+            found.append((low, region.end))
+        return [(low, high) for low, high in found if low < high]
 
     def _map(self, board: Board) -> None:
         from unicorn import UC_PROT_EXEC, UC_PROT_READ, UC_PROT_WRITE

@@ -30,11 +30,13 @@ class Image:
         segments: ``(address, bytes)`` to write into flash.
         functions: in order of address.
         symbols: address of every global symbol.
+        allocated: ``(address, size)`` of everything that the linker gave a place.
     """
 
     segments: tuple[tuple[int, bytes], ...]
     functions: tuple[Function, ...]
     symbols: Mapping[str, int]
+    allocated: tuple[tuple[int, int], ...]
 
     @cached_property
     def _addresses(self) -> list[int]:
@@ -74,6 +76,11 @@ def read_image(elf: Path) -> Image:
             for s in file.iter_segments()
             if s["p_type"] == "PT_LOAD" and s["p_filesz"]
         )
+        allocated = tuple(
+            (int(s["sh_addr"]), int(s["sh_size"]))
+            for s in file.iter_sections()
+            if s["sh_flags"] & 2
+        )
         functions, symbols, source = [], {}, ""
         for symbol in file.get_section_by_name(".symtab").iter_symbols():
             kind, local = symbol["st_info"]["type"], symbol["st_info"]["bind"] == "STB_LOCAL"
@@ -87,4 +94,4 @@ def read_image(elf: Path) -> Image:
             if not local:
                 symbols[symbol.name] = int(symbol["st_value"])
     functions.sort(key=lambda function: function.address)
-    return Image(segments, tuple(functions), symbols)
+    return Image(segments, tuple(functions), symbols, allocated)

@@ -35,9 +35,10 @@ class SanitizedModel:
         self, graph: Graph, files: Mapping[str, str], folder: Path, prefix: str = "model"
     ) -> None:
         self._inputs, self._outputs = graph.input_tensors, graph.output_tensors
+        feed = "_INPUT_ROW_BYTES" in files[f"include/{prefix}.h"]
         self._program = (folder / "batch").resolve()
         ports = {"inputs": self._inputs, "outputs": self._outputs}
-        program = render("host/batch.c.j2", p=prefix, **ports)
+        program = render("host/batch.c.j2", p=prefix, feed=feed, **ports)
         write_files({**files, "src/batch.c": program}, folder)
         sources = [name for name in (*files, "src/batch.c") if name.endswith(".c")]
         command = [*host_compiler(), *WARNINGS, "-O1", "-g", *_CHECKS, "-Iinclude", "-Isrc"]

@@ -9,26 +9,23 @@
  *
  *     request  payload                                  reply
  *     'I'      - (states are reset)                     'i' version 1, inputs 1, outputs 1,
- *                                                           layers 2, clock 4, stack 4, hash
+ *                                                           layers 2, clock 4, stack 4, row 4, hash
  *     'W'      port 1, offset 4, data                   none: the run checks all inputs at once
  *     'R'      CRC-32 of all inputs in order 4          'r' ticks 4, stack bytes used 4
  *     'L'      first layer 2                            'l' first 2, ticks 4 of each layer ...
  *     'O'      port 1, offset 4, count 4                'o' port 1, offset 4, data; repeated
  *     'Q'      status 1                                 none: an emulator ends with the status
  *
+ * "row" is 0, or the bytes of a row of the only input, which is then pushed row by row (tsr_feed.h).
  * Anything that cannot be done is answered by 'e' with one byte, a tsr_refusal. */
 #ifndef TSR_PROTOCOL_H
 #define TSR_PROTOCOL_H
 
 #include <stdint.h>
 
-#define TSR_PROTOCOL_VERSION 1
+#include "tsr_frame.h"
 
-typedef enum {
-    TSR_UNKNOWN_REQUEST = 1, /* no such kind, or a payload of the wrong length */
-    TSR_OUT_OF_RANGE = 2,    /* no such port, layer or byte */
-    TSR_INPUTS_DAMAGED = 3   /* the inputs do not match the checksum: send them again */
-} tsr_refusal;
+#define TSR_PROTOCOL_VERSION 2
 
 /* Memory of an input or output of the network. */
 typedef struct {
@@ -36,7 +33,7 @@ typedef struct {
     uint32_t bytes;
 } tsr_port_memory;
 
-typedef struct {
+typedef struct tsr_application {
     const char *plan_hash;
     const tsr_port_memory *inputs, *outputs;
     uint8_t input_count, output_count;
@@ -44,6 +41,9 @@ typedef struct {
     uint32_t *layer_ticks; /* layer_count values, set to zero before each run */
     void (*run)(void);
     void (*reset)(void); /* null if the network has no states; called when a host says hello */
+    /* For requests that not every application answers: tells whether it has answered. */
+    int (*more)(const struct tsr_application *application, tsr_frame *frame);
+    uint32_t row_bytes;
 } tsr_application;
 
 /* Continue a CRC-32 (start with 0) over more bytes. */

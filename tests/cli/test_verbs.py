@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.graphs import Builder
 from toolchain.cli import main
+from toolchain.exporters.tflite import export_tflite
 
 DIGITS = ROOT / "examples/digits/digits.tflite"
 IMAGES = ROOT / "examples/digits/images.npy"
@@ -161,3 +163,32 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = set(done.stdout.splitlines()[-1].strip("[]").replace("'", "").split(", "))
     assert not loaded & {"numpy", "rich", "jinja2", "tflite", "unicorn", "zmq", "torch"}
+
+
+def test_a_fed_project_is_right_and_both_figures_are_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "fed"
+    code, envelope = call(capsys, "compile", DIGITS, "--board", BOARD, "--fed", "-o", folder)
+    result = envelope["result"]
+    assert code == 0
+    assert result["arena_bytes"] == result["fed_arena_bytes"] != result["resident_arena_bytes"]
+    code, envelope = call(capsys, "test", folder, "--random", 3)
+    assert code == 0
+    assert [t["mismatched_bytes"] for t in envelope["result"]["targets"]] == [0, 0]
+    code, envelope = call(capsys, "plan", DIGITS, "--board", BOARD)
+    assert envelope["result"]["fed_arena_bytes"] == result["fed_arena_bytes"]
+    assert envelope["result"]["chosen"]["arena_bytes"] == result["resident_arena_bytes"]
+
+
+def test_an_input_that_has_no_rows_is_not_fed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = tmp_path / "flat.tflite"
+    build = Builder(np.random.default_rng(0))
+    graph = build.graph(build.fully_connected(build.input((1, 20)), 4))
+    model.write_bytes(export_tflite(graph))
+    code, envelope = call(capsys, "plan", model, "--fed")
+    assert (code, envelope["error"]["code"]) == (3, "E306")
+    code, envelope = call(capsys, "plan", model)
+    assert (code, envelope["result"]["fed_arena_bytes"]) == (0, None)

@@ -29,6 +29,7 @@ def command(reporter: Reporter, project: Path) -> int:
     ram, flash = opened.board.ram, opened.board.flash
     used = (("RAM", firmware.ram_bytes, ram.size), ("flash", firmware.flash_bytes, flash.size))
     rows = [(name, kib(part), kib(whole), share(part, whole)) for name, part, whole in used]
+    rows.insert(1, ("  arena", kib(firmware.arena_bytes), "", ""))
     print_table(reporter, ("memory", ">used", ">available", ">share"), rows)
     reporter.say(f"wrote {firmware.elf}")
     reporter.note(f"next: tessera flash {project}")
@@ -36,6 +37,7 @@ def command(reporter: Reporter, project: Path) -> int:
         {
             "elf": str(firmware.elf),
             "ram_bytes": firmware.ram_bytes,
+            "arena_bytes": firmware.arena_bytes,
             "flash_bytes": firmware.flash_bytes,
             "sections": dict(firmware.sections),
         }

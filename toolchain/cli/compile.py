@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from toolchain.cli.arguments import board_option, model_argument
-from toolchain.cli.planning import NO_WISH, Wish, planning_options, read_plan_file, wish
+from toolchain.cli.planning import (
+    NO_WISH,
+    Wish,
+    both_inputs,
+    planning_options,
+    read_plan_file,
+    wish,
+)
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import kib, millions, print_table
 
@@ -44,16 +51,15 @@ def command(
     output: Path,
     max_ram: int | None,
     max_macs: str | None,
+    fed: bool,
     plan_file: Path | None,
     int8_ports: bool,
 ) -> int:
     """Compile MODEL into readable C99 and a PlatformIO project."""
-    choice = plan_file or wish(max_ram, max_macs)
-    project, fit = compile_model(
-        reporter, model, board, output, choice=choice, int8_ports=int8_ports
-    )
+    choice = plan_file or wish(max_ram, max_macs, fed=fed)
+    _, facts = compile_model(reporter, model, board, output, choice=choice, int8_ports=int8_ports)
     reporter.note(f"next: tessera test {output} --inputs images.npy")
-    return reporter.result(compile_facts(project.graph, project.plan, fit))
+    return reporter.result(facts)
 
 
 def compile_model(
@@ -64,7 +70,7 @@ def compile_model(
     *,
     choice: Wish | Path = NO_WISH,
     int8_ports: bool = False,
-) -> tuple[Project, Fit]:
+) -> tuple[Project, dict[str, Any]]:
     """Compile ``model`` for ``board`` into ``output`` and print the table of memory.
 
     Args:
@@ -74,6 +80,9 @@ def compile_model(
         output: folder of the project.
         choice: what to ask of the planner, or the file of a plan.
         int8_ports: drop QUANTIZE and DEQUANTIZE at the edges.
+
+    Returns:
+        The project, and the ``result`` object of ``compile``.
 
     Raises:
         FitError: E301 if it does not fit; nothing is written then.
@@ -86,14 +95,16 @@ def compile_model(
     plan = read_plan_file(choice, graph) if isinstance(choice, Path) else choice.plan(graph, target)
     fit = footprint(graph, plan, target)
     say_fit(reporter, graph, fit, target)
+    inputs = both_inputs(graph, plan, target)
+    reporter.say(str(inputs))
     fit.require()
     project = write_model_project(model, graph, plan, target, output, int8_ports=int8_ports)
     reporter.say(f"wrote {output}/ ({project.name}, plan {plan.hash[:8]})")
-    return project, fit
+    return project, compile_facts(graph, plan, fit) | inputs.facts()
 
 
 def compile_facts(graph: Graph, plan: Plan, fit: Fit) -> dict[str, Any]:
-    """Return the ``result`` object of ``compile``."""
+    """Return the ``result`` object of ``compile``, without those of `Inputs`."""
     return {
         "fits": fit.fits,
         "arena_bytes": plan.arena_bytes,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from toolchain.cli.arguments import board_option, model_argument
-from toolchain.cli.planning import planning_options, wish
+from toolchain.cli.planning import both_inputs, planning_options, wish
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import print_table
 
@@ -32,6 +32,7 @@ def command(
     board: str | None,
     max_ram: int | None,
     max_macs: str | None,
+    fed: bool,
     every: bool,
     html: Path | None,
     output: Path | None,
@@ -43,17 +44,17 @@ def command(
     from boards import load_board
     from toolchain.cli.compile import say_fit
     from toolchain.cli.pipeline import footprint, load_graph
-    from toolchain.plan import pareto, plan_model, write_plan
+    from toolchain.plan import pareto, write_plan
 
-    asked = wish(max_ram, max_macs)
+    asked = wish(max_ram, max_macs, fed=fed)
     target = load_board(board) if board else None
     graph = load_graph(model, reporter)
     plan = asked.plan(graph, target)
-    front = pareto(graph, target) if every or html else ()
-    streamed = plan_model(graph, target, fed=True)
+    front = pareto(graph, target, fed=fed) if every or html else ()
+    inputs = both_inputs(graph, plan, target)
     say_arena(reporter, plan)
     say_choices(reporter, plan, front)
-    reporter.say(f"with the input streamed in row by row: {streamed.arena_bytes:,} bytes")
+    reporter.say(str(inputs))
     fits = None
     if target:
         fit = footprint(graph, plan, target)
@@ -68,7 +69,7 @@ def command(
     facts = {
         "chosen": describe(plan),
         "lower_bound_bytes": plan.lower_bound_bytes,
-        "streamed_input": describe(streamed),
+        **inputs.facts(),
         "fits": fits,
     }
     if every:

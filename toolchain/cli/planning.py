@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from toolchain.cli.sizes import Size
-from toolchain.errors import UsageError
+from toolchain.errors import FitError, UsageError
 
 if TYPE_CHECKING:
     from boards import Board
@@ -28,25 +28,46 @@ class Wish:
     Attributes:
         max_ram: greatest arena in bytes: least work within it.
         max_macs: greatest factor of work: least memory within it.
+        fed: hand over the input row by row.
     """
 
     max_ram: int | None = None
     max_macs: float | None = None
+    fed: bool = False
 
     def plan(self, graph: Graph, board: Board | None) -> Plan:
-        """Return the plan that was asked for, checked; the least memory without a wish."""
+        """Return the plan that was asked for, checked; the least memory without a wish.
+
+        Raises:
+            FitError: E304 with the least that is possible, E306 if the input cannot be fed.
+        """
         from toolchain.plan import check_plan, plan_model
 
-        plan = plan_model(graph, board, max_ram=self.max_ram, max_macs=self.max_macs)
-        return check_plan(graph, plan)
+        ram, work = self.max_ram, self.max_macs
+        plan = plan_model(graph, board, max_ram=ram, max_macs=work, fed=self.fed)
+        check_plan(graph, plan)
+        if self.fed and not plan.feed:
+            first = graph.nodes[0].op.name if graph.nodes else "nothing"
+            raise FitError(
+                "E306",
+                f"the input of {graph.name} cannot be taken row by row: it needs one input, an "
+                f"image whose first operator works on rows, not {first}",
+                hints=["leave out --fed"],
+            )
+        return plan
 
 
 NO_WISH = Wish()
 
 
 def planning_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb ``--max-ram`` and ``--max-macs``."""
+    """Give a verb ``--max-ram``, ``--max-macs`` and ``--fed``."""
     for option in (
+        click.option(
+            "--fed",
+            is_flag=True,
+            help="Hand over the input row by row, as a camera does: it is never whole in RAM.",
+        ),
         click.option("--max-macs", metavar="FACTOR", help="Least memory within, e.g. 1.1x, MACs."),
         click.option("--max-ram", type=Size(), help="Least work within an arena of, e.g. 32K."),
     ):
@@ -54,13 +75,13 @@ def planning_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def wish(max_ram: int | None, max_macs: str | None) -> Wish:
+def wish(max_ram: int | None, max_macs: str | None, *, fed: bool) -> Wish:
     """Return the options' values, parsed.
 
     Raises:
         UsageError: E123 if ``max_macs`` is not a factor.
     """
-    return Wish(max_ram, None if max_macs is None else parse_factor(max_macs))
+    return Wish(max_ram, None if max_macs is None else parse_factor(max_macs), fed)
 
 
 def parse_factor(text: str) -> float:
@@ -69,6 +90,43 @@ def parse_factor(text: str) -> float:
     if match is None:
         raise UsageError("E123", f'"{text}" is not a factor', hints=["--max-macs 1.1x"])
     return float(match[1])
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The least arena of both ways to hand over the input, as one chosen plan compares with them.
+
+    Attributes:
+        resident: plan with the whole input in RAM.
+        fed: plan with the input row by row, ``None`` where the network cannot take it so.
+    """
+
+    resident: Plan
+    fed: Plan | None
+
+    def __str__(self) -> str:
+        """Return a sentence with both figures."""
+        fed = "cannot be fed row by row"
+        if self.fed is not None:
+            fed = f"{self.fed.arena_bytes:,} fed row by row (--fed)"
+        return f"arena with the input resident {self.resident.arena_bytes:,} bytes, {fed}"
+
+    def facts(self) -> dict[str, Any]:
+        """Return the figures for ``--json``."""
+        return {
+            "resident_arena_bytes": self.resident.arena_bytes,
+            "fed_arena_bytes": self.fed.arena_bytes if self.fed else None,
+        }
+
+
+def both_inputs(graph: Graph, plan: Plan, board: Board | None) -> Inputs:
+    """Return ``plan`` and the plan of least memory with the input handed over the other way."""
+    from toolchain.plan import plan_model
+
+    other = plan_model(graph, board, fed=not plan.feed)
+    if plan.feed:
+        return Inputs(other, plan)
+    return Inputs(plan, other if other.feed else None)
 
 
 def read_plan_file(path: Path, graph: Graph) -> Plan:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from toolchain.cli.arguments import board_option, load_cases, model_argument, random_cases
+from toolchain.cli.planning import planning_options, wish
 from toolchain.cli.report import Reporter, common_options
 
 _DIFFER = 4
@@ -23,21 +24,31 @@ _DIFFER = 4
     show_default=True,
     help="Folder of the project.",
 )
+@planning_options
 @click.option("--inputs", type=click.Path(path_type=Path), help="N cases, .npy or .npz.")
 @click.option("--flash", is_flag=True, help="Then flash the board and validate it.")
 @common_options
 def command(
-    reporter: Reporter, model: Path, board: str, output: Path, inputs: Path | None, flash: bool
+    reporter: Reporter,
+    model: Path,
+    board: str,
+    output: Path,
+    max_ram: int | None,
+    max_macs: str | None,
+    fed: bool,
+    inputs: Path | None,
+    flash: bool,
 ) -> int:
     """Compile MODEL, run its firmware in the emulator, compare, and show every layer.
 
     With --flash the connected board is flashed and compared as well.
     """
-    from toolchain.cli.compile import compile_facts, compile_model
+    from toolchain.cli.compile import compile_model
     from toolchain.cli.profile import profile_project
     from toolchain.cli.test import can_emulate, check_project, say_comparisons
 
-    project, fit = compile_model(reporter, model, board, output)
+    choice = wish(max_ram, max_macs, fed=fed)
+    project, compiled = compile_model(reporter, model, board, output, choice=choice)
     ports = project.graph.input_tensors
     cases = load_cases(inputs, ports) if inputs else random_cases(ports, 20, 0)
     profile = profile_project(reporter, project) if can_emulate(project.board) else None
@@ -51,7 +62,7 @@ def command(
     same = say_comparisons(reporter, compared, len(cases))
     reporter.note(f"next: tessera flash {output} && tessera validate {output}")
     facts = {
-        "compile": compile_facts(project.graph, project.plan, fit),
+        "compile": compiled,
         "profile": profile,
         "cases": len(cases),
         "targets": [one.facts() for one in compared],

@@ -138,9 +138,12 @@ class Cuts:
         edges: list[Edge] = []
         starts = self._narrow_steps()
         for step in range(len(self.order)):
-            edges.append(self._layer(step))
+            feeds = self.fed and step == 0  # then the first stage must be a stream
+            if not feeds:
+                edges.append(self._layer(step))
             if step in starts and self.rows[step] is not None:
-                edges.extend(e for e in _Starts(self, step).edges() if e.end in starts)
+                ends = _Starts(self, step).edges()
+                edges.extend(e for e in ends if feeds or e.end in starts)
         return edges
 
     def _narrow_steps(self) -> set[int]:

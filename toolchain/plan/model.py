@@ -33,7 +33,8 @@ def plan_model(
             it, the plan of least memory.
         max_macs: greatest factor of multiply-accumulates over the plain network; no plan here
             computes anything twice, so each has a factor of 1.
-        fed: whether the caller may hand over the input row by row (`StreamStage.feed`).
+        fed: let the caller hand over the input row by row, if the network can take it so
+            (`Plan.feed`).
 
     Raises:
         FitError: E304 with the least that is possible if ``max_ram`` or ``max_macs`` is less.
@@ -58,8 +59,14 @@ def plan_model(
 def pareto(graph: Graph, board: Board | None = None, *, fed: bool = False) -> tuple[Plan, ...]:
     """Return the plans of which none has both less memory and less work than another.
 
+    Args:
+        graph: a verified graph.
+        board: whose kernels to use; ``None`` for portable ones.
+        fed: let the caller hand over the input row by row, if the network can take it so.
+
     Returns:
-        Plans from the least memory to the least work, which is that of plain layers.
+        Plans from the least memory to the least work, which is that of plain layers (of the fewest
+        streamed ones with ``fed``).
     """
     isa = Isa.PORTABLE if board is None else Isa[board.isa.upper()]
     layers = plan_layers(graph, isa)
@@ -72,9 +79,9 @@ def pareto(graph: Graph, board: Board | None = None, *, fed: bool = False) -> tu
         for limit in _limits(cuts):
             segments = cuts.segments(cuts.path(limit), limit)
             plans.append(assemble(graph, isa, work, way, segments))
-    found = [layers]
+    found = [] if any(plan.feed for plan in plans) else [layers]
     for plan in sorted(plans, key=lambda p: -p.arena_bytes):
-        if plan.arena_bytes < found[-1].arena_bytes:
+        if not found or plan.arena_bytes < found[-1].arena_bytes:
             found.append(plan)
     return tuple(reversed(found))
 

@@ -159,6 +159,12 @@ class Plan:
         return next(slot for slot in self.slots if tensor in slot.tensors)
 
     @property
+    def feed(self) -> str:
+        """Return the input that the caller hands over row by row, empty if all are whole."""
+        first = self.stages[0] if self.stages else None
+        return first.feed if isinstance(first, StreamStage) else ""
+
+    @property
     def proven(self) -> bool:
         """Tell whether no smaller layout of these stages exists."""
         return self.arena_bytes == self.lower_bound_bytes
