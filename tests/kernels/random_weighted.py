@@ -85,3 +85,13 @@ def size(
 ) -> tuple[int, int]:
     need = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     return need[0] + int(rng.integers(0, 6)), need[1] + int(rng.integers(0, 12))
+
+
+def random_channels(rng: np.random.Generator) -> Graph:
+    """Return a depthwise convolution of some to many channels."""
+    in_c = int(rng.choice([1, 3, 8, 16, 20, 32, 40]))
+    kernel = int(rng.choice([1, 2, 3, 3, 5])), int(rng.choice([1, 2, 3, 3, 5, 7]))
+    dilation = int(rng.choice([1, 1, 1, 2])), int(rng.choice([1, 1, 1, 2, 3]))
+    op = DepthwiseConv2D(stride(rng), dilation, pads(rng), activation(rng))
+    x_shape = (int(rng.integers(1, 3)), *size(rng, kernel, dilation), in_c)
+    return layer(rng, op, x_shape, (1, *kernel, in_c), 3)

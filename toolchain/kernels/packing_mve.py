@@ -33,11 +33,16 @@ class Constants:
     bias: Int64
     output: OutputStage
 
-    @property
-    def stage(self) -> Array:
-        """Return int32 records of shape (N / 4, 10): 4 biases, 4 multipliers, 4 16-bit extras."""
-        columns = [fours(v) for v in (self.bias, self.output.multiplier, self._extras)]
-        bias, multiplier, extra = (column.reshape(-1, GROUP) for column in columns)
+    def stage(self, order: Int64 | None = None) -> Array:
+        """Return int32 records of shape (N / 4, 10): 4 biases, 4 multipliers, 4 16-bit extras.
+
+        Args:
+            order: filters of the records, numbers beyond N for none; by default all in turn.
+        """
+        order = np.arange(len(self.bias)) if order is None else order
+        columns = (np.append(v, 0) for v in (self.bias, self.output.multiplier, self._extras))
+        chosen = (fours(column[np.minimum(order, len(self.bias))]) for column in columns)
+        bias, multiplier, extra = (column.reshape(-1, GROUP) for column in chosen)
         halves = extra.astype("<i2").view("<i4")
         return np.concatenate([bias.astype("<i4"), multiplier.astype("<i4"), halves], 1)
 
@@ -105,7 +110,7 @@ def fours(values: Int64) -> Int64:
 
 def matrix_tables(packed: Constants) -> dict[str, Array]:
     """Return the tables of the matrix product kernels."""
-    return {"weights": interleave(packed.filters), "stage": packed.stage}
+    return {"weights": interleave(packed.filters), "stage": packed.stage()}
 
 
 def matrix_helpers(packed: Constants, pixels: int) -> tuple[Helper, ...]:

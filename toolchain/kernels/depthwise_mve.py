@@ -1,0 +1,98 @@
+"""Depthwise convolution on the vector extension: 16 channels at a time, pixel by pixel.
+
+Products of bytes are added in pairs of taps in 16 bits, then in 32. A product pair fits because no
+weight is -128. Where a window leaves the map, its taps are found through pointers, and padding is
+read from a table of zero points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.ir.tensor import Array
+from toolchain.kernels.base import Isa, Specialised, integer
+from toolchain.kernels.conv_dsp import Geometry
+from toolchain.kernels.packing_mve import Constants, constants
+from toolchain.numerics import Int64
+from toolchain.ops.base import Lowered, Number
+
+_LANES = 16
+# Narrowing joins lanes of vectors pairwise: lane l of vector v is channel 4 l + v.
+_ORDER = np.arange(_LANES).reshape(4, 4).T.reshape(-1)
+
+
+@dataclass(frozen=True)
+class DepthwiseMve:
+    """Depthwise convolution of any kernel, stride, dilation and padding; multiplier 1."""
+
+    name: str = "depthwise_conv2d_mve"
+    isa: Isa = Isa.MVE
+
+    def supports(self, lowered: Lowered) -> bool:
+        """See `Kernel.supports`."""
+        return (
+            lowered.kernel == "depthwise_conv2d"
+            and lowered.taps is not None
+            and lowered.numbers["multiplier"] == 1
+            and lowered.numbers["w_zero"] == 0
+            and bool(np.all(lowered.tables["weights"] > -128))
+            and _packed(lowered) is not None
+        )
+
+    def specialise(self, lowered: Lowered) -> Specialised:
+        """See `Kernel.specialise`."""
+        packed, taps = _packed(lowered), lowered.taps
+        assert packed is not None
+        assert taps is not None
+        n, geometry = lowered.numbers, Geometry.of(lowered.numbers)
+        first, last = _inside(geometry)
+        numbers: dict[str, Number] = {
+            **{k: n[k] for k in ("kernel", "in_w", "in_c", "out_w", "pad_rows", "pad_left")},
+            **{k: n[k] for k in ("stride_w", "dilation_w")},
+            "inside": (first, last),
+            **packed.numbers,
+        }
+        return Specialised(
+            numbers,
+            _tables(packed, integer(n, "x_zero") if geometry.edges else None),
+            in_order=taps.out_rows > 1,
+            taps=taps,
+        )
+
+
+def _inside(geometry: Geometry) -> tuple[int, int]:
+    """Return the range of output columns whose windows lie within a row."""
+    reach = (geometry.kernel[1] - 1) * geometry.dilation_w
+    first = -(-geometry.pad_left // geometry.stride_w)
+    last = (geometry.in_w - 1 - reach + geometry.pad_left) // geometry.stride_w + 1
+    first = min(first, geometry.out_w)
+    return first, min(max(last, first), geometry.out_w)
+
+
+def _packed(lowered: Lowered) -> Constants | None:
+    weights = lowered.tables["weights"].astype(np.int64)
+    return constants(weights.reshape(-1, weights.shape[-1]).T, lowered.tables, lowered.numbers)
+
+
+def _tables(packed: Constants, padding: int | None) -> dict[str, Array]:
+    """Return weights (groups, taps, 16), the stages of each group and a pixel of padding.
+
+    The last group of channels begins 16 before their end and repeats some, if there are so many.
+    """
+    channels = len(packed.filters)
+    starts = [*range(0, channels - _LANES, _LANES), max(0, channels - _LANES)]
+    chosen = np.array(starts)[:, None] + np.arange(_LANES)
+    weights = _pad(packed.filters)[chosen].transpose(0, 2, 1)
+    tables: dict[str, Array] = {
+        "weights": weights.astype(np.int8),
+        "stage": packed.stage(chosen[:, _ORDER].reshape(-1)),
+    }
+    if padding is not None:
+        tables["padding"] = np.full(channels, padding, np.int8)
+    return tables
+
+
+def _pad(filters: Int64) -> Int64:
+    return np.pad(filters, ((0, max(0, _LANES - len(filters))), (0, 0)))
