@@ -25,8 +25,8 @@ import numpy as np
 
 from toolchain.importers import import_float
 from toolchain.ir import Array, Graph, run
-from toolchain.quantize import METHODS, quantize
-from toolchain.quantize.report import integer_case, real_values, sqnr
+from toolchain.quantization import METHODS, quantize
+from toolchain.quantization.report import integer_case, real_values, sqnr
 
 Cases = Sequence[Sequence[Array]]
 ORT_METHODS = ("MinMax", "Entropy", "Percentile")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.quantize.networks import float_cnn, float_graph, inputs
+from tests.quantization.networks import float_cnn, float_graph, inputs
 from toolchain.cli import main
 from toolchain.importers import import_model
 

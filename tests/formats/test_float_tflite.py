@@ -8,14 +8,14 @@ import pytest
 from tests.data import shared_data
 from tests.graphs import random_graph
 from tests.oracle.runtimes import Reference
-from tests.quantize.networks import inputs
+from tests.quantization.networks import inputs
 from toolchain.errors import ModelError
 from toolchain.exporters.tflite import export_tflite
 from toolchain.exporters.tflite_writer import Record, write
 from toolchain.importers import import_float
 from toolchain.importers.tflite import import_float_tflite
 from toolchain.ir import Array, DType, Graph, Tensor, constant
-from toolchain.quantize import quantize
+from toolchain.quantization import quantize
 from toolchain.reference import run_float
 
 MLPERF_TINY = ("ad01_fp32", "pretrainedResnet", "vww_96_float")

@@ -39,12 +39,12 @@ class Micro:
 class Reference:
     """TFLite with its reference kernels (the ``ai-edge-litert`` wheel); keeps every tensor."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, kernels: str = "BUILTIN_REF") -> None:
         litert = pytest.importorskip("ai_edge_litert.interpreter")
         try:
             self._interpreter = litert.Interpreter(
                 model_content=data,
-                experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF,
+                experimental_op_resolver_type=litert.OpResolverType[kernels],
                 experimental_preserve_all_tensors=True,
             )
             self._interpreter.allocate_tensors()

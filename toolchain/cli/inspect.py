@@ -62,7 +62,7 @@ def _load(model: Path, reporter: Reporter) -> tuple[Graph, Graph]:
     from toolchain.errors import ModelError
     from toolchain.importers import import_float
     from toolchain.passes import simplify
-    from toolchain.quantize import preview
+    from toolchain.quantization import preview
 
     try:
         graph = load_graph(model, reporter)

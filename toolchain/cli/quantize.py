@@ -16,7 +16,7 @@ from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
     from toolchain.ir import Array, Graph, Tensor
-    from toolchain.quantize import LayerError
+    from toolchain.quantization import LayerError
 
 _ENOUGH = 100
 _REPORTED = 20  # cases that the report per layer runs
@@ -60,7 +60,7 @@ def command(
     from toolchain.exporters.tflite import export_tflite
     from toolchain.importers import import_float
     from toolchain.passes import channels_last_inputs, simplify
-    from toolchain.quantize import compare_layers, quantize, uncalibrated
+    from toolchain.quantization import compare_layers, quantize, uncalibrated
 
     graph = import_float(model)
     if data is None and uncalibrated(graph):
@@ -146,7 +146,7 @@ def _accuracy(
 ) -> dict[str, Any]:
     """Return the share of cases whose greatest output is the label, float and int8."""
     from toolchain.ir import run
-    from toolchain.quantize.report import integer_case
+    from toolchain.quantization.report import integer_case
     from toolchain.reference import run_float
 
     classes = _classes(labels, len(cases))

@@ -9,6 +9,7 @@ from toolchain.ir import DType
 from toolchain.ops import (
     Add,
     ArgMax,
+    Gelu,
     LeakyRelu,
     Mul,
     Relu,
@@ -54,6 +55,11 @@ def relu(layer: Layer) -> Record:
 def leaky_relu(layer: Layer) -> Record:
     """LEAKY_RELU."""
     return layer.record("LEAKY_RELU", 2, "LeakyReluOptions", {"Alpha": layer.op(LeakyRelu).alpha})
+
+
+def gelu(layer: Layer) -> Record:
+    """GELU."""
+    return layer.record("GELU", 2, "GeluOptions", {"Approximate": layer.op(Gelu).approximate})
 
 
 def arg_max(layer: Layer) -> Record:

@@ -28,6 +28,8 @@ def import_model(path: Path | str) -> Graph:
         ModelError: E201 if it cannot be read or is no model of a known kind, E202 for a float
             model, E203 if a Python package is missing, and what the importer of its kind raises.
     """
+    if _code_of(path):
+        return _quantised(import_float(path), Path(path))
     path = Path(path)
     data = _read(path)
     if data[4:8] != IDENTIFIER:
@@ -42,11 +44,18 @@ def import_float(path: Path | str) -> Graph:
     """Read a model that is still to be quantised.
 
     Args:
-        path: a ``.tflite`` or ONNX file; external data is read from its folder.
+        path: a ``.tflite``, ONNX or ``.pt2`` file, with external data in its folder; or
+            ``model.py:build_model``, a function of the user's code that returns a PyTorch module
+            and an example input.
 
     Raises:
         ModelError: as `import_model`, E213 for a model that is quantised already.
     """
+    if code := _code_of(path):
+        with _located(Path(path), "torch"):
+            from toolchain.importers.torch_files import import_code
+
+            return import_code(*code)
     path = Path(path)
     data = _read(path)
     if data[4:8] == IDENTIFIER:
@@ -54,6 +63,11 @@ def import_float(path: Path | str) -> Graph:
             from toolchain.importers.tflite import import_float_tflite
 
             return import_float_tflite(data, path.stem)
+    if data.startswith(_ZIP) and path.suffix != ".keras":
+        with _located(path, "torch"):
+            from toolchain.importers.torch_files import import_pt2
+
+            return import_pt2(data, path.stem)
     if not data.startswith(_ONNX):
         raise _unknown(path, data)
     with _located(path, "onnx"):
@@ -62,9 +76,15 @@ def import_float(path: Path | str) -> Graph:
         return import_onnx(data, path.stem, path.parent)
 
 
+def _code_of(path: Path | str) -> tuple[Path, str] | None:
+    """Return file and function of ``model.py:build_model``, ``None`` for anything else."""
+    file, _, function = str(path).rpartition(":")
+    return (Path(file), function) if file.endswith(".py") and function.isidentifier() else None
+
+
 def _quantised(graph: Graph, path: Path) -> Graph:
     """Return the int8 graph of a float graph that says how each tensor is quantised."""
-    from toolchain.quantize import quantize, uncalibrated
+    from toolchain.quantization import quantize, uncalibrated
 
     if uncalibrated(graph):
         raise ModelError(
@@ -118,5 +138,5 @@ def _unknown(path: Path, data: bytes) -> ModelError:
         "E201",
         f"not a model file: it starts with {data[:8]!r}" if data else "the file is empty",
         where=str(path),
-        hints=["give a .tflite file (its bytes 4 to 8 are TFL3) or an ONNX file"],
+        hints=["give a .tflite, ONNX or .pt2 file, or model.py:build_model"],
     )

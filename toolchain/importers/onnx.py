@@ -16,7 +16,13 @@ from toolchain.errors import ModelError
 from toolchain.importers import onnx_math as calc
 from toolchain.importers import onnx_moves as moves
 from toolchain.importers import onnx_weighted as weighted
-from toolchain.importers.onnx_builder import Builder, OnnxNode, UnsupportedError, Value
+from toolchain.importers.onnx_builder import (
+    Builder,
+    OnnxNode,
+    UnsupportedError,
+    Value,
+    refuse_all,
+)
 from toolchain.importers.onnx_constants import FOLDABLE, dequantized, fold
 from toolchain.importers.onnx_file import (
     attributes,
@@ -30,7 +36,9 @@ from toolchain.numerics import Activation
 from toolchain.ops import (
     Add,
     AveragePool2D,
+    Exp,
     HardSwish,
+    Log,
     Logistic,
     LogSoftmax,
     Maximum,
@@ -44,7 +52,6 @@ from toolchain.ops import (
 from toolchain.passes import simplify_float
 from toolchain.reference import verify_float
 
-_MAX_LISTED = 40
 _DEFECTS = (ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError)
 
 READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
@@ -60,8 +67,11 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "DequantizeLinear": calc.dequantize_linear,
     "Div": calc.div,
     "Dropout": calc.identity,
+    "Elu": calc.elu,
+    "Exp": calc.unary(Exp()),
     "Flatten": moves.flatten,
     "Gather": moves.gather,
+    "Gelu": calc.gelu,
     "Gemm": weighted.gemm,
     "GlobalAveragePool": weighted.global_average_pool,
     "GlobalMaxPool": weighted.global_max_pool,
@@ -69,6 +79,7 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "HardSwish": calc.unary(HardSwish()),
     "Identity": calc.identity,
     "LeakyRelu": calc.leaky_relu,
+    "Log": calc.unary(Log()),
     "LogSoftmax": calc.softmax(LogSoftmax),
     "MatMul": weighted.matmul,
     "Max": calc.folded(Maximum()),
@@ -135,6 +146,7 @@ class _Walk:
     def visit(self, index: int, proto: Any) -> None:
         """Read one node: a constant, or an operator of the graph."""
         names = tuple(proto.input)
+        self.build.label = proto.output[0] if proto.output else ""
         known = {n: self._value(n, index, proto) for n in names if n and n not in self.unknown}
         poisoned = any(n in self.unknown for n in names)
         inputs = tuple(known.get(n) for n in names)
@@ -209,28 +221,16 @@ class _Walk:
 
     def refuse(self) -> None:
         """Raise E210 with every operator that was refused."""
-        if not self.refused:
-            return
-        more = len(self.refused) - _MAX_LISTED
-        listed = self.refused[:_MAX_LISTED] + ([f"and {more} more"] if more > 0 else [])
-        total = len(self.model.graph.node)
-        raise ModelError(
-            "E210",
-            f"{len(self.refused)} of {total} operators are not supported: " + "; ".join(listed),
-            numbers={"unsupported": len(self.refused), "operators": total},
-            hints=["tessera ops"],
-        )
+        refuse_all(self.refused, len(self.model.graph.node))
 
     def graph(self, name: str) -> Graph:
         """Return the graph as it was read."""
-        outputs = []
+        outputs = {}
         for output in self.model.graph.output:
             value = self.build.values.get(output.name)
-            if not isinstance(value, str) or value in self.inputs:
+            if not isinstance(value, str):
                 raise ModelError("E205", f'graph output "{output.name}" is not computed')
-            outputs.append(value)
-        if not self.inputs or len(set(outputs)) < len(outputs):
-            raise ModelError("E205", "the graph needs inputs, and outputs that differ")
+            outputs[output.name] = value
         return self.build.graph(name, self.inputs, outputs)
 
 

@@ -8,7 +8,7 @@ reader of an operator knows anything about layouts.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,8 @@ from toolchain.numerics import Activation
 from toolchain.ops import Op, Relu, Transpose
 from toolchain.reference import infer_float
 
+_MAX_LISTED = 40
+
 Value = str | Array
 """What an ONNX name stands for: a tensor of the graph, or a known constant."""
 
@@ -31,12 +33,21 @@ class UnsupportedError(Exception):
 
 @dataclass
 class Builder:
-    """Tensors and nodes so far, and what every ONNX name stands for."""
+    """Tensors and nodes so far, and what every ONNX name stands for.
+
+    Attributes:
+        values: what every name of the file stands for.
+        tensors: of the graph, by name.
+        nodes: of the graph.
+        quants: of constants that DequantizeLinear made.
+        label: what tensors are named after: an output of the file's node that is being read.
+    """
 
     values: dict[str, Value] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
-    quants: dict[str, Quant] = field(default_factory=dict)  # of constants that DQ nodes made
+    quants: dict[str, Quant] = field(default_factory=dict)
+    label: str = ""
 
     def input(self, name: str, shape: tuple[int, ...]) -> str:
         """Add a graph input."""
@@ -75,7 +86,7 @@ class Builder:
         index = len(self.nodes)
         names = []
         for label, made in zip(labels, types, strict=True):
-            name = self._unused(label or f"{op.name}_{index}:out")
+            name = self._unused(label or self.label or f"{op.name}_{index}:out")
             self.tensors[name] = Tensor(name, made.shape, made.dtype)
             names.append(name)
         self.nodes.append(Node(f"{op.name}_{index}", op, tuple(inputs), tuple(names)))
@@ -86,7 +97,7 @@ class Builder:
         order = tuple(int(axis) for axis in perm)
         if order == tuple(range(len(order))):
             return name
-        return self.add(Transpose(order), [name])
+        return self.add(Transpose(order), [name], f"{name}:{order}")
 
     def channels_last(self, name: str) -> str:
         """Return a map (N, C, ...) as (N, ..., C)."""
@@ -110,9 +121,40 @@ class Builder:
         self.tensors[copy] = replace(self.tensors[copy], quant=quant)
         return copy
 
-    def graph(self, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> Graph:
-        """Return the graph."""
-        graph = Graph(name, tuple(self.nodes), self.tensors, tuple(inputs), tuple(outputs))
+    def graph(self, name: str, inputs: Sequence[str], outputs: Mapping[str, str]) -> Graph:
+        """Return the graph.
+
+        Args:
+            name: its name.
+            inputs: names of its inputs.
+            outputs: the tensors to return, by the names that they shall carry.
+
+        Raises:
+            ModelError: E205 without inputs, or for outputs that are inputs or each other.
+        """
+        made = {one for node in self.nodes for one in node.outputs}
+        for wanted, tensor in outputs.items():
+            if tensor not in made:
+                raise ModelError("E205", f'graph output "{short(wanted)}" is not computed')
+        if not inputs or not outputs or len(set(outputs.values())) < len(outputs):
+            raise ModelError("E205", "the graph needs inputs, and outputs that differ")
+        renamed = {tensor: wanted for wanted, tensor in outputs.items()}
+        for taken in set(outputs) & set(self.tensors) - set(renamed):
+            renamed[taken] = self._unused(f"{taken}_inner")
+        nodes = tuple(
+            replace(
+                node,
+                inputs=tuple(renamed.get(one or "", one) for one in node.inputs),
+                outputs=tuple(renamed.get(one, one) for one in node.outputs),
+            )
+            for node in self.nodes
+        )
+        tensors = {
+            renamed.get(one, one): replace(tensor, name=renamed.get(one, one))
+            for one, tensor in self.tensors.items()
+        }
+        ports = tuple(renamed.get(one, one) for one in inputs)
+        graph = Graph(name, nodes, tensors, ports, tuple(outputs))
         return graph.with_nodes(graph.nodes)
 
     def _unused(self, name: str) -> str:
@@ -200,3 +242,22 @@ class OnnxNode:
 def elements(shape: Sequence[int]) -> int:
     """Return the number of elements of ``shape``."""
     return math.prod(shape)
+
+
+def refuse_all(refused: Sequence[str], total: int) -> None:
+    """Raise E210 with every operator of ``total`` that was refused, if any was.
+
+    Args:
+        refused: one line per operator, with its place and the reason.
+        total: number of operators.
+    """
+    if not refused:
+        return
+    more = len(refused) - _MAX_LISTED
+    listed = [*refused[:_MAX_LISTED], *([f"and {more} more"] if more > 0 else [])]
+    raise ModelError(
+        "E210",
+        f"{len(refused)} of {total} operators are not supported: " + "; ".join(listed),
+        numbers={"unsupported": len(refused), "operators": total},
+        hints=["tessera ops"],
+    )

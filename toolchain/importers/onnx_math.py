@@ -14,6 +14,8 @@ from toolchain.numerics import Activation
 from toolchain.ops import (
     Add,
     ArgMax,
+    Elu,
+    Gelu,
     HardSwish,
     LeakyRelu,
     LogSoftmax,
@@ -149,6 +151,19 @@ def _bound(node: OnnxNode, name: str, index: int, default: float) -> float:
 def leaky_relu(node: OnnxNode) -> list[str]:
     """LeakyRelu."""
     return [node.build.add(LeakyRelu(float(node.attributes.get("alpha", 0.01))), [node.tensor(0)])]
+
+
+def elu(node: OnnxNode) -> list[str]:
+    """Elu with slope 1 at zero."""
+    if node.attributes.get("alpha", 1.0) != 1:
+        raise UnsupportedError("with another alpha than 1")
+    return [node.build.add(Elu(), [node.tensor(0)])]
+
+
+def gelu(node: OnnxNode) -> list[str]:
+    """Gelu, exact or approximated."""
+    approximate = node.attributes.get("approximate", "none") == "tanh"
+    return [node.build.add(Gelu(approximate), [node.tensor(0)])]
 
 
 def prelu(node: OnnxNode) -> list[str]:

@@ -9,9 +9,13 @@ from toolchain.ops.concat import Concat
 from toolchain.ops.conv2d import Conv2D
 from toolchain.ops.depthwise_conv2d import DepthwiseConv2D
 from toolchain.ops.dequantize import Dequantize
+from toolchain.ops.elu import Elu
+from toolchain.ops.exp import Exp
 from toolchain.ops.fully_connected import FullyConnected
+from toolchain.ops.gelu import Gelu
 from toolchain.ops.hard_swish import HardSwish
 from toolchain.ops.leaky_relu import LeakyRelu
+from toolchain.ops.log import Log
 from toolchain.ops.log_softmax import LogSoftmax
 from toolchain.ops.logistic import Logistic
 from toolchain.ops.max_pool2d import MaxPool2D
@@ -45,9 +49,13 @@ __all__ = [
     "Conv2D",
     "DepthwiseConv2D",
     "Dequantize",
+    "Elu",
+    "Exp",
     "FullyConnected",
+    "Gelu",
     "HardSwish",
     "LeakyRelu",
+    "Log",
     "LogSoftmax",
     "Logistic",
     "Lowered",

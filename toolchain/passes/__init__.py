@@ -14,8 +14,10 @@ from toolchain.passes.annotations import spread_annotations
 from toolchain.passes.constants import fold_constants
 from toolchain.passes.dead_code import remove_dead_code
 from toolchain.passes.delay_lines import fuse_delay_lines
-from toolchain.passes.edges import channels_last_inputs, drop_float_edges
+from toolchain.passes.edges import drop_float_edges
 from toolchain.passes.identities import remove_identities, transposes_to_views
+from toolchain.passes.layout import channels_last_inputs
+from toolchain.passes.names import plain_names
 from toolchain.passes.padding import fold_padding
 from toolchain.passes.requantize import fold_requantisation
 from toolchain.passes.transposes import sink_transposes
@@ -68,6 +70,7 @@ FLOAT_PIPELINE: tuple[Pass, ...] = (
     transposes_to_views,
     remove_identities,
     remove_dead_code,
+    plain_names,
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from toolchain.ir import DType, Graph
-from toolchain.ops import Dequantize, Quantize, Transpose
+from toolchain.ops import Dequantize, Quantize
 
 
 def drop_float_edges(graph: Graph) -> Graph:
@@ -28,23 +28,6 @@ def drop_float_edges(graph: Graph) -> Graph:
             taken = {*graph.sources, *graph.sinks, *renamed.values()}
             if not graph.consumers[target] and source not in taken:
                 renamed[target] = source
-                dropped.add(node.name)
-    return _renamed(graph, renamed, dropped)
-
-
-def channels_last_inputs(graph: Graph) -> Graph:
-    """Return the graph with inputs in the layout that a TRANSPOSE right behind them makes.
-
-    An NCHW model so takes NHWC inputs, and no copy in another order is made.
-    """
-    renamed: dict[str, str] = {}
-    dropped: set[str] = set()
-    for node in graph.nodes:
-        source = node.inputs[0]
-        if isinstance(node.op, Transpose) and source in graph.inputs:
-            alone = len(graph.consumers[source]) == 1 and source not in graph.sinks
-            if alone and node.outputs[0] not in graph.sinks:
-                renamed[source] = node.outputs[0]
                 dropped.add(node.name)
     return _renamed(graph, renamed, dropped)
 

@@ -78,3 +78,55 @@ def _without(perm: Perm, dropped: tuple[int, ...]) -> Perm:
     """Return the permutation that is left when the output's axes ``dropped`` are gone."""
     left = [source for axis, source in enumerate(perm) if axis not in dropped]
     return tuple(sorted(left).index(source) for source in left)
+
+
+def reshaped_before(
+    shape: tuple[int, ...], perm: Perm, target: tuple[int, ...]
+) -> tuple[tuple[int, ...], Perm] | None:
+    """Return shape and order of axes for which ``reshape(T(x)) == T'(reshape'(x))``.
+
+    A reshape splits and joins runs of neighbouring axes. It can be done before a permutation that
+    keeps each run together and in its order. Axes of size 1 stand in nobody's way.
+
+    Args:
+        shape: of x.
+        perm: axis ``i`` of T(x) is axis ``perm[i]`` of x.
+        target: the shape after the reshape.
+
+    Returns:
+        The shape of reshape'(x) and the permutation of T', ``None`` if there is none.
+    """
+    runs = _runs([(axis, shape[axis]) for axis in perm if shape[axis] > 1], list(target))
+    if any(old != list(range(old[0], old[0] + len(old))) for old, _ in _close(runs, shape)):
+        return None
+    order = sorted(range(len(runs)), key=lambda i: runs[i][0][0] if runs[i][0] else -1)
+    places = [place for i in order for place in runs[i][1]]
+    return tuple(target[place] for place in places), tuple(
+        places.index(place) for place in range(len(target))
+    )
+
+
+def _runs(old: list[tuple[int, int]], new: list[int]) -> list[tuple[list[int], list[int]]]:
+    """Return the least runs of old axes and of places in ``new`` that hold as many elements."""
+    runs: list[tuple[list[int], list[int]]] = []
+    left = list(old)
+    axes, places, size, wanted = [], [], 1, 1
+    for place, length in enumerate(new):
+        places.append(place)
+        wanted *= length
+        while left and (size < wanted or wanted % size):
+            axis, count = left.pop(0)
+            axes.append(axis)
+            size *= count
+        if size == wanted:
+            runs.append((axes, places))
+            axes, places, size, wanted = [], [], 1, 1
+    return runs
+
+
+def _close(
+    runs: list[tuple[list[int], list[int]]], shape: tuple[int, ...]
+) -> list[tuple[list[int], list[int]]]:
+    """Return runs of more than one axis, counted without the axes of size 1."""
+    long_axes = [axis for axis, size in enumerate(shape) if size > 1]
+    return [([long_axes.index(axis) for axis in old], new) for old, new in runs if len(old) > 1]

@@ -3,7 +3,7 @@
 A transpose is held back at first: its output is known as "that tensor, permuted". Operators that
 do not mind the order of axes are computed before it, so that it sinks towards the outputs, where
 it may cancel against another, end as a view, or vanish in the weights of a fully connected layer.
-It is emitted only where an operator needs its result. If that does not move fewer bytes in no more
+It is emitted only where an operator needs its result. If that moves more bytes or in more
 transposes, the graph is left as it was.
 """
 
@@ -16,16 +16,16 @@ import numpy as np
 from toolchain.ir import Graph, Node, Tensor, constant
 from toolchain.ops import FullyConnected, Reshape, Transpose
 from toolchain.passes.identities import keeps_order
-from toolchain.passes.permuted import Perm, permuted_op, permuted_shape
+from toolchain.passes.permuted import Perm, permuted_op, permuted_shape, reshaped_before
 
 
 def sink_transposes(graph: Graph) -> Graph:
-    """Return the graph with fewer or smaller transposes, or ``graph`` itself."""
+    """Return the graph with fewer, smaller or later transposes, or ``graph`` itself."""
     if not any(isinstance(node.op, Transpose) for node in graph.nodes):
         return graph
     sunk = _Sinking(graph).result()
     before, after = copies(graph), copies(sunk)
-    return sunk if sum(after) < sum(before) and len(after) <= len(before) else graph
+    return sunk if sum(after) <= sum(before) and len(after) <= len(before) else graph
 
 
 def copies(graph: Graph) -> list[int]:
@@ -84,12 +84,27 @@ class _Sinking:
         """Hold back a transpose, joined with one before it, or a reshape of a held tensor."""
         source, target = node.inputs[0] or "", node.outputs[0]
         if isinstance(node.op, Reshape) and source in self.held:
-            self.reshaped[target] = node
+            if not self._reshape_before(node, self.held[source]):
+                self.reshaped[target] = node
             return True
         if not isinstance(node.op, Transpose) or not self._same_quant(source, target):
             return False
+        if source in self.reshaped:
+            self._emit(source)
         before = self.held.get(source, _Held(source, tuple(range(len(node.op.perm)))))
         self.held[target] = _Held(before.source, permuted_shape(before.perm, node.op.perm))
+        return True
+
+    def _reshape_before(self, node: Node, held: _Held) -> bool:
+        """Reshape the tensor before its permutation, where that splits and joins alike."""
+        target = self.tensors[node.outputs[0]]
+        found = reshaped_before(self.tensors[held.source].shape, held.perm, target.shape)
+        if found is None or not self._same_quant(node.inputs[0] or "", target.name):
+            return False
+        shape, perm = found
+        name = self._add(replace(target, name=f"{target.name}:{_inverse(perm)}", shape=shape))
+        self.nodes.append(replace(node, op=Reshape(shape), inputs=(held.source,), outputs=(name,)))
+        self.held[target.name] = _Held(name, perm)
         return True
 
     def _sink(self, node: Node) -> bool:

@@ -21,9 +21,13 @@ from toolchain.ops import (
     Concat,
     Conv2D,
     DepthwiseConv2D,
+    Elu,
+    Exp,
     FullyConnected,
+    Gelu,
     HardSwish,
     LeakyRelu,
+    Log,
     Logistic,
     LogSoftmax,
     Maximum,
@@ -47,6 +51,7 @@ from toolchain.ops import (
     TransposeConv,
     Unpack,
 )
+from toolchain.ops.lookup import Lookup
 
 _MOVES = (ArgMax, Concat, Pack, Reshape, ResizeNearest, Split, StridedSlice, Transpose, Unpack)
 
@@ -167,6 +172,11 @@ def _logistic(op: Logistic, operands: Operands, values: Values) -> Array:
     return np.asarray(1 / (1 + np.exp(-values[0])))
 
 
+def _lookup(op: Lookup, operands: Operands, values: Values) -> Array:
+    del operands
+    return op.real(values[0])
+
+
 def _hard_swish(op: HardSwish, operands: Operands, values: Values) -> Array:
     del op, operands
     return np.asarray(values[0] * np.clip(values[0] + 3, 0, 6) / 6)
@@ -203,9 +213,13 @@ FUNCTIONS: Mapping[type[Op], Function] = {
     AveragePool2D: _average_pool2d,
     Conv2D: _conv2d,
     DepthwiseConv2D: _depthwise_conv2d,
+    Elu: _lookup,
+    Exp: _lookup,
     FullyConnected: _fully_connected,
+    Gelu: _lookup,
     HardSwish: _hard_swish,
     LeakyRelu: _leaky_relu,
+    Log: _lookup,
     LogSoftmax: _log_softmax,
     Logistic: _logistic,
     MaxPool2D: _max_pool2d,

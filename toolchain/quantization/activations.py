@@ -29,8 +29,8 @@ from toolchain.ops import (
     Transpose,
     Unpack,
 )
-from toolchain.quantize.calibrate import Statistics
-from toolchain.quantize.ranges import Observed, Range, quant_of
+from toolchain.quantization.calibrate import Statistics
+from toolchain.quantization.ranges import Observed, Range, quant_of
 
 JOINS = (Concat, Maximum, Minimum, Pack)
 MOVES = (

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from toolchain.errors import UsageError
 from toolchain.ir import Array, DType, Graph
-from toolchain.quantize.ranges import METHODS, Range
+from toolchain.quantization.ranges import METHODS, Range
 from toolchain.reference import trace_float
 
 __all__ = ["METHODS", "Statistics", "calibrate"]

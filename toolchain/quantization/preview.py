@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from toolchain.ir import Graph
-from toolchain.quantize.activations import activation_quants, uncalibrated
-from toolchain.quantize.calibrate import Statistics
-from toolchain.quantize.integer import quantize_graph
-from toolchain.quantize.ranges import minmax
+from toolchain.quantization.activations import activation_quants, uncalibrated
+from toolchain.quantization.calibrate import Statistics
+from toolchain.quantization.integer import quantize_graph
+from toolchain.quantization.ranges import minmax
 
 
 def preview(graph: Graph) -> Graph:

@@ -15,10 +15,10 @@ from toolchain.ops import (
     Quantize,
     TransposeConv,
 )
-from toolchain.quantize.activations import SHARED
-from toolchain.quantize.calibrate import Statistics
-from toolchain.quantize.ranges import Range, quant_of
-from toolchain.quantize.weights import integers, least_scales, weight_quant
+from toolchain.quantization.activations import SHARED
+from toolchain.quantization.calibrate import Statistics
+from toolchain.quantization.ranges import Range, quant_of
+from toolchain.quantization.weights import integers, least_scales, weight_quant
 
 WEIGHTED = (Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv)
 

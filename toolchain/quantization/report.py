@@ -10,7 +10,7 @@ import numpy as np
 
 from toolchain.ir import Array, DType, Graph, Tensor
 from toolchain.ir import trace as trace_int8
-from toolchain.quantize.calibrate import Cases
+from toolchain.quantization.calibrate import Cases
 from toolchain.reference import trace_float
 
 

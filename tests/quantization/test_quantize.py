@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from tests.oracle.runtimes import Micro
-from tests.quantize.networks import float_graph, inputs
+from tests.quantization.networks import float_graph, inputs
 from toolchain.errors import UsageError
 from toolchain.exporters.tflite import export_tflite
 from toolchain.importers.tflite import import_tflite
 from toolchain.ir import Array, DType, run
-from toolchain.quantize import METHODS, calibrate, compare_layers, quantize
-from toolchain.quantize.calibrate import Statistics
-from toolchain.quantize.ranges import Range, quant_of
-from toolchain.quantize.report import integer_case
-from toolchain.quantize.weights import integers, least_scales, weight_quant
+from toolchain.quantization import METHODS, calibrate, compare_layers, quantize
+from toolchain.quantization.calibrate import Statistics
+from toolchain.quantization.ranges import Range, quant_of
+from toolchain.quantization.report import integer_case
+from toolchain.quantization.weights import integers, least_scales, weight_quant
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

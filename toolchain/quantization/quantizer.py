@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from toolchain.errors import UsageError
 from toolchain.ir import Graph
-from toolchain.quantize.activations import activation_quants, uncalibrated
-from toolchain.quantize.calibrate import Cases, calibrate
-from toolchain.quantize.integer import quantize_graph
-from toolchain.quantize.ranges import METHODS
+from toolchain.quantization.activations import activation_quants, uncalibrated
+from toolchain.quantization.calibrate import Cases, calibrate
+from toolchain.quantization.integer import quantize_graph
+from toolchain.quantization.ranges import METHODS
 
 
 def quantize(graph: Graph, cases: Cases = (), method: str = "percentile") -> Graph:

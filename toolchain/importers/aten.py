@@ -1,0 +1,229 @@
+"""PyTorch's ATen operators, each in the words of the ONNX operators that mean the same.
+
+So both importers share one reader per operator (`toolchain.importers.onnx_math` and its
+neighbours), and with it the patterns, layouts and refusals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from toolchain.importers.onnx import READERS as ONNX_READERS
+from toolchain.importers.onnx_builder import Builder, OnnxNode, UnsupportedError, Value
+from toolchain.ir import Array
+from toolchain.ops import Reshape
+
+_OPSET = 18  # whose rules the readers shall follow
+
+
+@dataclass(frozen=True)
+class AtenNode:
+    """One call of an ATen operator.
+
+    Attributes:
+        kind: the operator's name without overload, such as ``"conv2d"``.
+        index: its place in the program.
+        label: its name in the program.
+        arguments: by the schema's names, defaults included; tensors as values of the graph.
+        shapes: of its outputs.
+        build: the graph as it grows.
+    """
+
+    kind: str
+    index: int
+    label: str
+    arguments: Mapping[str, Any]
+    shapes: tuple[tuple[int, ...], ...]
+    build: Builder
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an argument, ``default`` where it is ``None`` or the overload has none."""
+        value = self.arguments.get(name)
+        return default if value is None else value
+
+    @property
+    def x(self) -> Value:
+        """Return the tensor that the operator is applied to."""
+        value: Value = self.get("self", self.get("input"))
+        return value
+
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of `x`."""
+        return self.build.shape(self.x)
+
+    def axis(self, axis: int, rank: int | None = None) -> int:
+        """Return an axis counted from the front."""
+        return axis % (len(self.shape()) if rank is None else rank)
+
+    def onnx(self, kind: str, inputs: Sequence[Value | None], **attributes: Any) -> list[str]:
+        """Add the ONNX operator ``kind`` and return its outputs."""
+        names = ("",) * len(inputs)
+        outputs = tuple(f"{self.label}.{i}" for i in range(len(self.shapes)))
+        node = OnnxNode(
+            kind, self.index, _OPSET, names, tuple(inputs), outputs, attributes, self.build
+        )
+        return ONNX_READERS[kind](node)
+
+    def name(self, value: Value) -> str:
+        """Return a value as a tensor of the graph."""
+        return value if isinstance(value, str) else self.build.constant(value)
+
+    def reshaped(self, value: Value, shape: tuple[int, ...]) -> Value:
+        """Return a value in another shape."""
+        if self.build.shape(value) == shape:
+            return value
+        if not isinstance(value, str):
+            return value.reshape(shape)
+        return self.build.add(Reshape(shape), [value])
+
+
+Reader = Callable[[AtenNode], Sequence[Value]]
+
+
+def same(kind: str, *names: str, **fixed: Any) -> Reader:
+    """Return the reader of an operator whose tensors ``names`` are the inputs of ONNX's."""
+    given = names or ("self",)
+    return lambda node: node.onnx(kind, [node.get(n, node.x) for n in given], **fixed)
+
+
+def number(value: float) -> Array:
+    """Return a constant of one element."""
+    return np.array([value], np.float32)
+
+
+def identity(node: AtenNode) -> Sequence[Value]:
+    """Read what changes nothing in inference."""
+    return [node.x]
+
+
+def reshape(node: AtenNode) -> Sequence[Value]:
+    """Read all that only gives elements another shape, which the program tells."""
+    (shape,) = node.shapes
+    if math.prod(shape) != math.prod(node.shape()):
+        raise UnsupportedError(f"{list(node.shape())} to {list(shape)}")
+    return [node.reshaped(node.x, shape)]
+
+
+def expand(node: AtenNode) -> Sequence[Value]:
+    """Expand: elementwise operators broadcast by themselves, others get copies."""
+    (shape,) = node.shapes
+    full = (1,) * (len(shape) - len(node.shape())) + node.shape()
+    x = node.reshaped(node.x, full)
+    return [x] if full == shape else node.onnx("Add", [x, np.zeros(shape, np.float32)])
+
+
+def binary(kind: str, reverse: bool = False) -> Reader:
+    """Return the reader of an operator of two operands, the second scaled by ``alpha``."""
+
+    def read(node: AtenNode) -> Sequence[Value]:
+        other = node["other"]
+        if not isinstance(other, str):
+            other = np.asarray(other, np.float32)
+        alpha = node.get("alpha", 1)
+        if alpha != 1:
+            scale = number(alpha)
+            other = node.onnx("Mul", [other, scale])[0] if isinstance(other, str) else other * scale
+        if node.get("rounding_mode"):
+            raise UnsupportedError("with rounding")
+        return node.onnx(kind, [other, node.x] if reverse else [node.x, other])
+
+    return read
+
+
+def power(node: AtenNode) -> Sequence[Value]:
+    """Power with a small whole exponent: products."""
+    exponent = node["exponent"]
+    if isinstance(exponent, str) or exponent not in (1, 2, 3, 4):
+        raise UnsupportedError(f"to the power {exponent}")
+    value = node.x
+    for _ in range(int(exponent) - 1):
+        value = node.onnx("Mul", [value, node.x])[0]
+    return [value]
+
+
+def clamp(node: AtenNode) -> Sequence[Value]:
+    """Clamp and hardtanh."""
+    bounds = [node.get(a, node.get(b)) for a, b in (("min", "min_val"), ("max", "max_val"))]
+    known = [None if v is None else np.asarray(v, np.float32).reshape(-1) for v in bounds]
+    return node.onnx("Clip", [node.x, *known])
+
+
+def elu(node: AtenNode) -> Sequence[Value]:
+    """ELU without scales of its own."""
+    if node.get("scale", 1) != 1 or node.get("input_scale", 1) != 1:
+        raise UnsupportedError("with scales of its own")
+    return node.onnx("Elu", [node.x], alpha=node["alpha"])
+
+
+def gelu(node: AtenNode) -> Sequence[Value]:
+    """GELU, exact or approximated."""
+    return node.onnx("Gelu", [node.x], approximate=node["approximate"])
+
+
+def silu(node: AtenNode) -> Sequence[Value]:
+    """SiLU: ``x * sigmoid(x)``."""
+    return node.onnx("Mul", [node.x, node.onnx("Sigmoid", [node.x])[0]])
+
+
+def mean(node: AtenNode) -> Sequence[Value]:
+    """Mean over some or all axes."""
+    axes = [node.axis(a) for a in node.get("dim", range(len(node.shape())))]
+    return node.onnx("ReduceMean", [node.x], axes=axes, keepdims=int(node.get("keepdim", False)))
+
+
+def summed(node: AtenNode) -> Sequence[Value]:
+    """Sum over axes: a mean times their size."""
+    count = math.prod(node.shape()) // math.prod(node.shapes[0])
+    return node.onnx("Mul", [*mean(node), number(count)])
+
+
+def softmax(kind: str) -> Reader:
+    """Return the reader of a softmax."""
+    return lambda node: node.onnx(kind, [node.x], axis=node.axis(node["dim"]))
+
+
+def arg_max(node: AtenNode) -> Sequence[Value]:
+    """ArgMax along one axis."""
+    if node.get("dim") is None:
+        raise UnsupportedError("over all axes")
+    axis = node.axis(node["dim"])
+    return node.onnx("ArgMax", [node.x], axis=axis, keepdims=int(node["keepdim"]))
+
+
+def batch_norm(node: AtenNode) -> Sequence[Value]:
+    """Batch normalisation in inference; the statistics that training would save are not made."""
+    channels = node.shape()[1]
+    gamma = node.get("weight", np.ones(channels, np.float32))
+    beta = node.get("bias", np.zeros(channels, np.float32))
+    inputs = [node.x, gamma, beta, node["running_mean"], node["running_var"]]
+    return node.onnx("BatchNormalization", inputs, epsilon=node["eps"])
+
+
+def linear(node: AtenNode) -> Sequence[Value]:
+    """Linear: a fully connected layer along the last axis."""
+    weights, bias = node["weight"], node.get("bias")
+    if isinstance(weights, str):
+        raise UnsupportedError("with computed weights")
+    if len(node.shape()) == 2:
+        return node.onnx("Gemm", [node.x, weights, bias], transB=1)
+    product = node.onnx("MatMul", [node.x, weights.T])
+    return product if bias is None else node.onnx("Add", [product[0], bias])
+
+
+def addmm(node: AtenNode) -> Sequence[Value]:
+    """Addmm: ``beta * self + alpha * mat1 @ mat2``."""
+    scales = {"alpha": node["alpha"], "beta": node["beta"]}
+    return node.onnx("Gemm", [node["mat1"], node["mat2"], node["self"]], **scales)
+
+
+def matmul(node: AtenNode) -> Sequence[Value]:
+    """Products of matrices."""
+    return node.onnx("MatMul", [node.x, node.get("mat2", node.get("other"))])

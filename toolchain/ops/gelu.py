@@ -1,0 +1,34 @@
+"""GELU: ``x * P(normal <= x)``, int8."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from toolchain.ops.lookup import Lookup, Reals
+
+
+@dataclass(frozen=True)
+class Gelu(Lookup):
+    """Gaussian error linear unit of int8 x, exact or by its approximation with tanh.
+
+    Reference: D. Hendrycks and K. Gimpel, "Gaussian Error Linear Units", 2016, sections 1 and 2.
+    """
+
+    name: ClassVar[str] = "gelu"
+    approximate: bool = False
+
+    def real(self, x: Reals) -> Reals:
+        """See `Lookup.real`."""
+        if self.approximate:
+            inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+            return np.asarray(0.5 * x * (1 + np.tanh(inner)), np.float32)
+        return np.asarray(0.5 * x * erfc(-x * math.sqrt(0.5)), np.float32)
+
+
+def erfc(x: Reals) -> Reals:
+    """Return the complementary error function of every element."""
+    return np.array([math.erfc(v) for v in x.reshape(-1).tolist()], np.float32).reshape(x.shape)

@@ -1,0 +1,19 @@
+"""Post-training quantisation: a float graph and sample inputs become an int8 graph."""
+
+from toolchain.quantization.activations import uncalibrated
+from toolchain.quantization.calibrate import METHODS, calibrate
+from toolchain.quantization.integer import quantize_graph
+from toolchain.quantization.preview import preview
+from toolchain.quantization.quantizer import quantize
+from toolchain.quantization.report import LayerError, compare_layers
+
+__all__ = [
+    "METHODS",
+    "LayerError",
+    "calibrate",
+    "compare_layers",
+    "preview",
+    "quantize",
+    "quantize_graph",
+    "uncalibrated",
+]
