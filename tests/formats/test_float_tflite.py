@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from tests.data import shared_data
+from tests.formats.files import write
 from tests.graphs import random_graph
 from tests.oracle.runtimes import Reference
 from tests.quantization.networks import inputs
 from toolchain.errors import ModelError
 from toolchain.exporters.tflite import export_tflite
-from toolchain.exporters.tflite_writer import Record, write
+from toolchain.exporters.tflite_writer import Record
 from toolchain.importers import import_float
 from toolchain.importers.tflite import import_float_tflite
 from toolchain.ir import Array, DType, Graph, Tensor, constant

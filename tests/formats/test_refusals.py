@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.formats.files import write
 from tests.graphs import Builder, random_graph
 from toolchain import ops
 from toolchain.errors import ModelError
 from toolchain.exporters.tflite import export_tflite
-from toolchain.exporters.tflite_writer import Record, write
+from toolchain.exporters.tflite_writer import Record
 from toolchain.importers import import_model
 from toolchain.importers.tflite import import_tflite
 from toolchain.ir import DType, Quant, Tensor, constant, run
