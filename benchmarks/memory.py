@@ -27,6 +27,7 @@ from benchmarks.row_bound import row_bound
 from boards import Board, load_board
 from nas.layer_list import Block, LayerList, build_graph, read_layer_lists
 from toolchain.cli.pipeline import load_graph
+from toolchain.cli.reading import Reading
 from toolchain.cli.report import Reporter
 from toolchain.ir import Graph
 from toolchain.plan import Plan, check_plan, pareto
@@ -59,7 +60,7 @@ def graphs(paths: Sequence[Path], only: Sequence[str]) -> Iterator[Graph]:
             lists = [*read_layer_lists(path).values(), _mcunetv2_large()]
             yield from (build_graph(one) for one in lists if not only or one.name in only)
         else:
-            yield load_graph(path, Reporter(quiet=True, json=True), int8_ports=True)
+            yield load_graph(path, Reporter(quiet=True, json=True), Reading(int8_ports=True))
 
 
 def worth_choosing(front: Sequence[Plan]) -> list[Plan]:

@@ -29,7 +29,7 @@ from toolchain.cli.pipeline import Project, load_graph, plan_for
 from toolchain.cli.report import Reporter
 from toolchain.cli.targets import compare, on_host
 from toolchain.errors import FitError, TesseraError
-from toolchain.ir import Array, run
+from toolchain.ir import Array, Session
 from toolchain.kernels import Isa
 from toolchain.plan import plan_layers
 
@@ -62,7 +62,8 @@ def measure(path: Path, count: int, *, emulate: bool, layers: bool) -> tuple[obj
     seconds = time.perf_counter() - start
     project = Project(path.parent, graph, plan, board, "model")
     cases = random_cases(graph.input_tensors, count, seed=1)
-    expected = [run(graph, case) for case in cases]
+    session = Session(graph)
+    expected = [session.run(case) for case in cases]
     host = compare("host", expected, on_host(project, cases, reporter)).mismatched_bytes
     emulated = _emulate(project, files, cases, expected) if emulate else None
     return (

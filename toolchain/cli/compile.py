@@ -16,6 +16,7 @@ from toolchain.cli.planning import (
     read_plan_file,
     wish,
 )
+from toolchain.cli.reading import AS_IT_IS, Reading, reading_options
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import kib, millions, print_table
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--plan", "plan_file", type=click.Path(path_type=Path), help="Execute this plan.json."
 )
-@click.option("--int8-ports", is_flag=True, help="Leave float inputs and outputs to the caller.")
+@reading_options
 @common_options
 def command(
     reporter: Reporter,
@@ -54,10 +55,12 @@ def command(
     fed: bool,
     plan_file: Path | None,
     int8_ports: bool,
+    stream: bool,
 ) -> int:
     """Compile MODEL into readable C99 and a PlatformIO project."""
     choice = plan_file or wish(max_ram, max_macs, fed=fed)
-    _, facts = compile_model(reporter, model, board, output, choice=choice, int8_ports=int8_ports)
+    reading = Reading(int8_ports, stream)
+    _, facts = compile_model(reporter, model, board, output, choice=choice, reading=reading)
     reporter.note(f"next: tessera test {output} --inputs images.npy")
     return reporter.result(facts)
 
@@ -69,7 +72,7 @@ def compile_model(
     output: Path,
     *,
     choice: Wish | Path = NO_WISH,
-    int8_ports: bool = False,
+    reading: Reading = AS_IT_IS,
 ) -> tuple[Project, dict[str, Any]]:
     """Compile ``model`` for ``board`` into ``output`` and print the table of memory.
 
@@ -79,7 +82,7 @@ def compile_model(
         board: the target's id.
         output: folder of the project.
         choice: what to ask of the planner, or the file of a plan.
-        int8_ports: drop QUANTIZE and DEQUANTIZE at the edges.
+        reading: how the file becomes a graph.
 
     Returns:
         The project, and the ``result`` object of ``compile``.
@@ -91,14 +94,14 @@ def compile_model(
     from toolchain.cli.pipeline import footprint, load_graph, write_model_project
 
     target = load_board(board)
-    graph = load_graph(model, reporter, int8_ports=int8_ports)
+    graph = load_graph(model, reporter, reading)
     plan = read_plan_file(choice, graph) if isinstance(choice, Path) else choice.plan(graph, target)
     fit = footprint(graph, plan, target)
     say_fit(reporter, graph, fit, target)
     inputs = both_inputs(graph, plan, target)
     reporter.say(str(inputs))
     fit.require()
-    project = write_model_project(model, graph, plan, target, output, int8_ports=int8_ports)
+    project = write_model_project(model, graph, plan, target, output, reading)
     reporter.say(f"wrote {output}/ ({project.name}, plan {plan.hash[:8]})")
     return project, compile_facts(graph, plan, fit) | inputs.facts()
 

@@ -6,10 +6,11 @@ The only place that ties the rooms together: import, simplify, plan, check, emit
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolchain.cli.reading import AS_IT_IS, Reading
 from toolchain.cli.report import Reporter
 from toolchain.errors import UsageError
 
@@ -34,23 +35,18 @@ class Project:
     name: str
 
 
-def load_graph(model: Path, reporter: Reporter, *, int8_ports: bool = False) -> Graph:
-    """Import ``model`` and simplify it; the importer's warnings go to the reporter.
-
-    With ``int8_ports`` float inputs and outputs become int8: the caller (de)quantises.
-    """
+def load_graph(model: Path, reporter: Reporter, reading: Reading = AS_IT_IS) -> Graph:
+    """Import ``model`` as ``reading`` says; the importer's warnings go to the reporter."""
     import warnings
 
     from toolchain.importers import import_model
-    from toolchain.passes import drop_float_edges, simplify
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         graph = import_model(model)
-        graph = simplify(drop_float_edges(graph) if int8_ports else graph)
     for warning in caught:
         reporter.warn(str(warning.message))
-    return graph
+    return reading.apply(graph, reporter)
 
 
 def plan_for(graph: Graph, board: Board) -> Plan:
@@ -71,7 +67,7 @@ def footprint(graph: Graph, plan: Plan, board: Board) -> Fit:
 
 
 def write_model_project(
-    model: Path, graph: Graph, plan: Plan, board: Board, folder: Path, *, int8_ports: bool = False
+    model: Path, graph: Graph, plan: Plan, board: Board, folder: Path, reading: Reading = AS_IT_IS
 ) -> Project:
     """Emit the project of ``plan`` and write it to ``folder``, atomically."""
     from codegen.folder import write_project
@@ -86,7 +82,7 @@ def write_model_project(
     facts = {
         "board": board.id,
         "name": name,
-        "int8_ports": int8_ports,
+        **asdict(reading),
         "model_sha256": hashlib.sha256(data).hexdigest(),
         "plan_hash": plan.hash,
     }
@@ -115,8 +111,8 @@ def open_project(folder: Path, reporter: Reporter) -> Project:
         raise UsageError("E108", f"the project is not complete: {error}", hints=[hint]) from None
     if digest != manifest.get("model_sha256"):
         raise UsageError("E108", f"{MODEL_COPY} is not the compiled model", hints=[hint])
-    int8_ports = manifest.get("int8_ports") is True
-    graph = load_graph(folder / MODEL_COPY, reporter, int8_ports=int8_ports)
+    reading = Reading(**{f.name: manifest.get(f.name) is True for f in fields(Reading)})
+    graph = load_graph(folder / MODEL_COPY, reporter, reading)
     plan = plan_from_json(text)
     check_plan(graph, plan)
     if plan.hash != manifest.get("plan_hash"):

@@ -8,6 +8,7 @@ import click
 
 from toolchain.cli.arguments import board_option, load_cases, model_argument, random_cases
 from toolchain.cli.planning import planning_options, wish
+from toolchain.cli.reading import Reading, reading_options
 from toolchain.cli.report import Reporter, common_options
 
 _DIFFER = 4
@@ -26,6 +27,7 @@ _DIFFER = 4
 )
 @planning_options
 @click.option("--inputs", type=click.Path(path_type=Path), help="N cases, .npy or .npz.")
+@reading_options
 @click.option("--flash", is_flag=True, help="Then flash the board and validate it.")
 @common_options
 def command(
@@ -37,6 +39,8 @@ def command(
     max_macs: str | None,
     fed: bool,
     inputs: Path | None,
+    int8_ports: bool,
+    stream: bool,
     flash: bool,
 ) -> int:
     """Compile MODEL, run its firmware in the emulator, compare, and show every layer.
@@ -47,8 +51,10 @@ def command(
     from toolchain.cli.profile import profile_project
     from toolchain.cli.test import can_emulate, check_project, say_comparisons
 
-    choice = wish(max_ram, max_macs, fed=fed)
-    project, compiled = compile_model(reporter, model, board, output, choice=choice)
+    choice, reading = wish(max_ram, max_macs, fed=fed), Reading(int8_ports, stream)
+    project, compiled = compile_model(
+        reporter, model, board, output, choice=choice, reading=reading
+    )
     ports = project.graph.input_tensors
     cases = load_cases(inputs, ports) if inputs else random_cases(ports, 20, 0)
     profile = profile_project(reporter, project) if can_emulate(project.board) else None
