@@ -301,4 +301,37 @@ TSR_INLINE int32_t tsr_minus(int32_t both, int32_t low)
     return (int32_t)((uint32_t)both - (uint32_t)low);
 }
 
+/* The input rows of a kernel of up to 3 rows: the first two as a pair, the last of one or three alone.
+ * For a row of padding another row stands in; `keep` masks its weights out, `fill` is the padding
+ * that they would have met. Index 0 is the pair, 1 the row alone. */
+typedef struct {
+    const int8_t *x[3];
+    uint32_t keep[2], fill[2];
+    int padded;
+} tsr_window;
+
+static TSR_NOINLINE void tsr_find_window(const int8_t *const *rows, int count, uint32_t zeros,
+                                         tsr_window *window)
+{
+    const int8_t *some = 0;
+    uint32_t off[2] = {0, 0};
+    for (int i = 0; i < count; i++) {
+        if (rows[i]) {
+            some = rows[i];
+        } else if (i + 1 == count && count != 2) {
+            off[1] = 0xFFFFFFFFu;
+        } else {
+            off[0] |= 0xFFFFu << 16 * i;
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        window->x[i] = rows[i] ? rows[i] : some;
+    }
+    for (int i = 0; i < 2; i++) {
+        window->keep[i] = ~off[i];
+        window->fill[i] = zeros & off[i];
+    }
+    window->padded = (off[0] | off[1]) != 0;
+}
+
 #endif

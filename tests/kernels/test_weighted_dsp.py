@@ -10,16 +10,22 @@ import numpy as np
 import pytest
 
 from tests.kernels.random_weighted import (
+    activation,
+    layer,
     random_conv,
     random_depthwise,
     random_fully_connected,
     random_pointwise,
+    stride,
 )
 from tests.kernels.sanitized import assert_portable_text_is_exact
 from tests.ops.harness import CASES, assert_c_equals_reference
 from toolchain.ir import Graph
 from toolchain.kernels import Isa, candidates
 from toolchain.kernels.depthwise_dsp import DepthwiseDsp
+from toolchain.ops import DepthwiseConv2D
+from toolchain.ops.spatial import Pads
+from toolchain.plan import LayerStage, plan_layers
 
 Make = Callable[[np.random.Generator], Graph]
 MAKERS = [random_conv, random_pointwise, random_depthwise, random_fully_connected]
@@ -45,12 +51,33 @@ def test_the_emulated_core_is_exact(make: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_depthwise_kernel_for_single_rows_is_exact(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kernel", [DepthwiseDsp(), DepthwiseDsp("depthwise_row_dsp", scratch=0)])
+def test_the_depthwise_kernels_by_planes_are_exact(
+    kernel: DepthwiseDsp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    single = DepthwiseDsp("depthwise_row_dsp", scratch=0)
-    monkeypatch.setattr("toolchain.kernels._SPECIAL", (single,))
+    monkeypatch.setattr("toolchain.kernels._SPECIAL", (kernel,))
     assert_c_equals_reference(random_depthwise, tmp_path, isa=Isa.DSP)
+
+
+def random_small_depthwise(rng: np.random.Generator) -> Graph:
+    """Return a layer that the rolling kernel can run, or, rarely, one that it must refuse."""
+    channels, kernel = int(rng.integers(1, 6)), tuple(int(k) for k in rng.integers(1, 4, 2))
+    pads = [int(rng.integers(0, k)) for k in np.repeat(kernel, 2)]
+    op = DepthwiseConv2D(stride(rng), (1, 1), Pads(*pads), activation(rng))
+    space = (int(k + rng.integers(0, 20)) for k in kernel)
+    return layer(rng, op, (1, *space, channels), (1, *kernel, channels), 3)
+
+
+@pytest.mark.slow
+def test_the_rolling_depthwise_kernel_is_exact(tmp_path: Path) -> None:
+    assert_c_equals_reference(random_small_depthwise, tmp_path, isa=Isa.DSP)
+
+
+def test_the_random_layers_reach_all_of_the_rolling_kernel() -> None:
+    graphs = [random_small_depthwise(np.random.default_rng(seed)) for seed in range(CASES)]
+    found = [plan_layers(graph, Isa.DSP).stages[0] for graph in graphs]
+    kernels = [stage.kernel for stage in found if isinstance(stage, LayerStage)]
+    assert kernels.count("depthwise_rolling_dsp") > CASES // 2
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from toolchain.kernels.conv_dsp import Conv1x1Dsp, Conv2dDsp
 from toolchain.kernels.conv_mve import Conv1x1Mve, Conv2dMve
 from toolchain.kernels.depthwise_dsp import DepthwiseDsp
 from toolchain.kernels.depthwise_mve import DepthwiseMve
+from toolchain.kernels.depthwise_rolling_dsp import DepthwiseRollingDsp
 from toolchain.kernels.fully_connected_dsp import FullyConnectedDsp
 from toolchain.kernels.fully_connected_mve import FullyConnectedMve
 from toolchain.kernels.runs import Conv2dRuns, FullyConnectedRuns
@@ -20,6 +21,7 @@ _SPECIAL: tuple[Kernel, ...] = (
     FullyConnectedMve(),
     Conv1x1Dsp(),
     Conv2dDsp(),
+    DepthwiseRollingDsp(),
     DepthwiseDsp(),
     DepthwiseDsp("depthwise_row_dsp", scratch=0),
     FullyConnectedDsp(),

@@ -42,13 +42,13 @@ class DepthwiseDsp:
             and lowered.taps is not None
             and lowered.numbers["w_zero"] == 0
             and lowered.numbers["dilation_w"] == 1
-            and _packed(lowered) is not None
+            and packed_filters(lowered) is not None
         )
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
         geometry, taps = Geometry.of(lowered.numbers), lowered.taps
-        packed = _packed(lowered)
+        packed = packed_filters(lowered)
         assert taps is not None
         assert packed is not None
         tables, output = packed
@@ -79,10 +79,9 @@ class DepthwiseDsp:
             numbers,
             tables,
             4 * row_words * taps.count,
-            # A single row would have to be made column by column to be in order.
-            in_order=taps.rows == 1 and taps.out_rows > 1,
+            in_order=in_order(taps),
             in_place=_in_place(taps, integer(lowered.numbers, "multiplier")),
-            over_row=_over_row(taps, integer(lowered.numbers, "multiplier")),
+            over_row=over_row(taps, integer(lowered.numbers, "multiplier")),
             taps=taps,
             helpers=(Helper("plane_dsp", helper),),
         )
@@ -95,8 +94,13 @@ def _in_place(taps: RowTaps, multiplier: int) -> bool:
     return once and multiplier == 1 and smaller
 
 
-def _over_row(taps: RowTaps, multiplier: int) -> bool:
-    """Tell whether a call gathers a channel of all rows before it writes it to one of them."""
+def in_order(taps: RowTaps) -> bool:
+    """Tell whether outputs come in order; a single row would have to come column by column."""
+    return taps.rows == 1 and taps.out_rows > 1
+
+
+def over_row(taps: RowTaps, multiplier: int) -> bool:
+    """Tell whether a row made channel by channel fits where one that it is made from lies."""
     return taps.rows == 1 and multiplier == 1 and taps.out_row_size <= taps.in_row_size
 
 
@@ -119,8 +123,8 @@ def _filters(lowered: Lowered) -> Int64:
     return weights.reshape(-1, weights.shape[-1]).T
 
 
-def _packed(lowered: Lowered) -> tuple[dict[str, Array], OutputStage] | None:
-    """Return the kernel's tables and output stage, ``None`` if sums could overflow."""
+def packed_filters(lowered: Lowered) -> tuple[dict[str, Array], OutputStage] | None:
+    """Return tables, weights as (channels, KH * KW), and output stage; ``None`` on overflow."""
     tables, n, filters = lowered.tables, lowered.numbers, _filters(lowered)
     bias, low, high = reach = reachable(
         filters, tables["bias"].astype(np.int64), integer(n, "x_zero")

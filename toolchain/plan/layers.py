@@ -27,7 +27,7 @@ def plan_layers(graph: Graph, isa: Isa = Isa.PORTABLE) -> Plan:
     orders = [file_order]
     if (order := leaner_order(graph, work, plan.arena_bytes)) is not None:
         orders.append(order)
-    shared = share_places(graph, work)
+    shared = share_places(graph, isa, work)
     ways = [work, shared] if shared != work else [work]
     plans = (plan_order(graph, isa, way, order) for way in ways for order in orders)
     return min(plans, key=lambda p: p.arena_bytes)

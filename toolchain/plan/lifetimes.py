@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from toolchain.ir.graph import Graph, Node, Operands
-from toolchain.kernels import Isa
+from toolchain.kernels import Isa, Kernel, Specialised
+from toolchain.ops.base import Lowered
 from toolchain.plan.lowering import kernels, lower, specialise
 from toolchain.plan.overlap import distances
 
@@ -58,30 +59,40 @@ _VIEW = {0: 0}
 
 def prepare(graph: Graph, isa: Isa) -> dict[str, Work]:
     """Choose the first kernel of `candidates` for each node and ask it for its needs."""
-    return {node.name: _work(graph, node, isa) for node in graph.nodes}
+    return {node.name: next(_works(graph, node, isa)) for node in graph.nodes}
 
 
-def _work(graph: Graph, node: Node, isa: Isa) -> Work:
+def _works(graph: Graph, node: Node, isa: Isa) -> Iterator[Work]:
+    """Yield the node with each of its kernels, best first."""
     operands = graph.operands(node)
     lowered = lower(node.op, operands)
     if not lowered.kernel:
-        return Work(node, operands, "", 0, {}, homes=_VIEW)
-    kernel, special = specialise(lowered, kernels(lowered, isa)[0].name)
+        yield Work(node, operands, "", 0, {}, homes=_VIEW)
+        return
+    for kernel in kernels(lowered, isa):
+        yield _work(node, operands, lowered, *specialise(lowered, kernel.name))
+
+
+def _work(
+    node: Node, operands: Operands, lowered: Lowered, kernel: Kernel, special: Specialised
+) -> Work:
     overlaps = distances(node.op.windows(operands), operands) if special.in_order else {}
     scratch, in_place = special.scratch_bytes, special.in_place
     homes = lowered.homes
     return Work(node, operands, kernel.name, scratch, overlaps, in_place=in_place, homes=homes)
 
 
-def share_places(graph: Graph, work: Mapping[str, Work]) -> dict[str, Work]:
-    """Return ``work`` with every output on its input where the kernel allows it.
+def share_places(graph: Graph, isa: Isa, work: Mapping[str, Work]) -> dict[str, Work]:
+    """Return ``work`` with every output on its input where a kernel allows it.
 
     The input must die there: no other node reads it, nor the caller, and it is no view or state.
     """
-    return {
-        name: replace(done, homes=_VIEW) if done.in_place and _dies(graph, work, done) else done
-        for name, done in work.items()
-    }
+    found = dict(work)
+    for name, done in work.items():
+        if len(done.operands.activations) == 1 and _dies(graph, work, done):
+            ways = (way for way in _works(graph, done.node, isa) if way.in_place)
+            found[name] = next((replace(way, homes=_VIEW) for way in ways), done)
+    return found
 
 
 def _dies(graph: Graph, work: Mapping[str, Work], done: Work) -> bool:

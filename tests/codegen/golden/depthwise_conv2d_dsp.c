@@ -1,10 +1,10 @@
 /* depthwise_conv2d
  *
- * arena 272 bytes (lower bound 272), 1296 multiply-accumulates
+ * arena 192 bytes (lower bound 192), 1296 multiply-accumulates
  *
  *   offset     size  steps      tensor
- *        0      144    0..1     image
- *      144      128    0..0     depthwise_conv2d.scratch
+ *       48      144    0..0     image
+ *        0      144    0..1     y
  */
 #include "net.h"
 
@@ -31,7 +31,7 @@ void tsr_mark(int layer);
 #endif
 
 /* uint64_t aligns the arena for every element type. */
-static uint64_t arena_words[34];
+static uint64_t arena_words[24];
 #define arena ((uint8_t *)arena_words)
 
 void net_init(void)
@@ -41,7 +41,7 @@ void net_init(void)
 
 int8_t *net_input_0(void)
 {
-    return (int8_t *)(arena + 0);
+    return (int8_t *)(arena + 48);
 }
 
 int8_t *net_output_0(void)
@@ -52,21 +52,20 @@ int8_t *net_output_0(void)
 /* depthwise_conv2d -> int8[1, 6, 6, 4] , 1296 MACs */
 LAYER layer_00_depthwise_conv2d(void)
 {
-    const int8_t *x = (const int8_t *)(arena + 0);
+    const int8_t *x = (const int8_t *)(arena + 48);
     int8_t *y = (int8_t *)(arena + 0);
-    for (int row = 0; row < 6; row += 6) {
-        const int8_t *rows[8];
-        for (int tap = 0; tap < 8; tap++) {
+    for (int row = 0; row < 6; row++) {
+        const int8_t *rows[3];
+        for (int tap = 0; tap < 3; tap++) {
             const int source = row * 1 + tap * 1 - 1;
             rows[tap] = source < 0 || source >= 6 ? 0 : x + source * 24;
         }
-        depthwise_conv2d_dsp_0(rows,
-                               net_weights_00_depthwise_conv2d,
-                               net_stage_00_depthwise_conv2d,
-                               net_extra_00_depthwise_conv2d,
-                               arena + 144,
-                               y);
-        y += 144;
+        depthwise_rolling_dsp_0(rows,
+                                net_weights_00_depthwise_conv2d,
+                                net_stage_00_depthwise_conv2d,
+                                net_extra_00_depthwise_conv2d,
+                                y);
+        y += 24;
     }
 }
 
@@ -89,140 +88,100 @@ void net_run(void)
 #include "tsr_float.h"
 #include "tsr_math.h"
 
-static TSR_NOINLINE void plane_dsp_0(const uint32_t *plane, int step, const int8_t *weights, const int32_t *stage,
-                         int32_t extra, int rows, int groups, int8_t *y, int out_c)
+static TSR_NOINLINE void depthwise_rolling_dsp_0(const int8_t *const *rows, const int8_t *weights,
+                         const int32_t *stage, const int16_t *extras, int8_t *y)
 {
-    uint32_t pairs[6];
-    for (int ky = 0; ky < 3; ky++, weights += 3) {
-        pairs[2 * ky + 0] = tsr_pair(weights[0], weights[1]);
-        pairs[2 * ky + 1] = tsr_pair(weights[1], weights[2]);
-    }
-    const int32_t bias = stage[0], multiplier = stage[1];
-    for (; rows > 0; rows--) {
-        const uint32_t *const next = plane + 1 * step;
-        for (int group = groups; group > 0; group--, plane += 2) {
-            int32_t a0 = bias, a1 = bias, a2 = bias, a3 = bias;
-            const uint32_t *x = plane;
-            {
-                const uint32_t x0 = x[0];
-                const uint32_t x1 = x[1];
-                const uint32_t x2 = x[2];
-                const uint32_t e0 = pairs[0 + 0];
-                const uint32_t o0 = pairs[0 + 1];
-                a0 = tsr_smlad(x0, e0, a0);
-                a0 = tsr_smlabt(x1, o0, a0);
-                a1 = tsr_smlatb(x0, e0, a1);
-                a1 = tsr_smlad(x1, o0, a1);
-                a2 = tsr_smlad(x1, e0, a2);
-                a2 = tsr_smlabt(x2, o0, a2);
-                a3 = tsr_smlatb(x1, e0, a3);
-                a3 = tsr_smlad(x2, o0, a3);
-}
-            x += step;
-            {
-                const uint32_t x0 = x[0];
-                const uint32_t x1 = x[1];
-                const uint32_t x2 = x[2];
-                const uint32_t e0 = pairs[2 + 0];
-                const uint32_t o0 = pairs[2 + 1];
-                a0 = tsr_smlad(x0, e0, a0);
-                a0 = tsr_smlabt(x1, o0, a0);
-                a1 = tsr_smlatb(x0, e0, a1);
-                a1 = tsr_smlad(x1, o0, a1);
-                a2 = tsr_smlad(x1, e0, a2);
-                a2 = tsr_smlabt(x2, o0, a2);
-                a3 = tsr_smlatb(x1, e0, a3);
-                a3 = tsr_smlad(x2, o0, a3);
-}
-            x += step;
-            {
-                const uint32_t x0 = x[0];
-                const uint32_t x1 = x[1];
-                const uint32_t x2 = x[2];
-                const uint32_t e0 = pairs[4 + 0];
-                const uint32_t o0 = pairs[4 + 1];
-                a0 = tsr_smlad(x0, e0, a0);
-                a0 = tsr_smlabt(x1, o0, a0);
-                a1 = tsr_smlatb(x0, e0, a1);
-                a1 = tsr_smlad(x1, o0, a1);
-                a2 = tsr_smlad(x1, e0, a2);
-                a2 = tsr_smlabt(x2, o0, a2);
-                a3 = tsr_smlatb(x1, e0, a3);
-                a3 = tsr_smlad(x2, o0, a3);
-}
-            y[0] = tsr_round_twice(a0 * 2, multiplier, extra, 5);
-            y[out_c] = tsr_round_twice(a1 * 2, multiplier, extra, 5);
-            y += 2 * out_c;
-            TSR_OPAQUE(y);
-            y[0] = tsr_round_twice(a2 * 2, multiplier, extra, 5);
-            y[out_c] = tsr_round_twice(a3 * 2, multiplier, extra, 5);
-            y += 2 * out_c;
-}
-        {
-            int32_t a0 = bias, a1 = bias;
-            const uint32_t *x = plane;
-            {
-                const uint32_t x0 = x[0];
-                const uint32_t x1 = x[1];
-                const uint32_t e0 = pairs[0 + 0];
-                const uint32_t o0 = pairs[0 + 1];
-                a0 = tsr_smlad(x0, e0, a0);
-                a0 = tsr_smlabt(x1, o0, a0);
-                a1 = tsr_smlatb(x0, e0, a1);
-                a1 = tsr_smlad(x1, o0, a1);
-}
-            x += step;
-            {
-                const uint32_t x0 = x[0];
-                const uint32_t x1 = x[1];
-                const uint32_t e0 = pairs[2 + 0];
-                const uint32_t o0 = pairs[2 + 1];
-                a0 = tsr_smlad(x0, e0, a0);
-                a0 = tsr_smlabt(x1, o0, a0);
-                a1 = tsr_smlatb(x0, e0, a1);
-                a1 = tsr_smlad(x1, o0, a1);
-}
-            x += step;
-            {
-                const uint32_t x0 = x[0];
-                const uint32_t x1 = x[1];
-                const uint32_t e0 = pairs[4 + 0];
-                const uint32_t o0 = pairs[4 + 1];
-                a0 = tsr_smlad(x0, e0, a0);
-                a0 = tsr_smlabt(x1, o0, a0);
-                a1 = tsr_smlatb(x0, e0, a1);
-                a1 = tsr_smlad(x1, o0, a1);
-}
-            y[0] = tsr_round_twice(a0 * 2, multiplier, extra, 5);
-            y[out_c] = tsr_round_twice(a1 * 2, multiplier, extra, 5);
-            y += 2 * out_c;
-}
-        plane = next;
-    }
-}
-
-static void depthwise_conv2d_dsp_0(const int8_t *const *rows, const int8_t *weights, const int32_t *stage,
-                       const int16_t *extra, uint8_t *scratch, int8_t *y)
-{
-    uint32_t *const plane = (uint32_t *)(void *)scratch;
-    for (int i = 0; i < 32; i++) {
-        plane[i] = tsr_pair(-3, -3);
-    }
-    for (int channel = 0; channel < 4; channel++) {
-        uint32_t *row = plane;
-        for (int r = 0; r < 8; r++, row += 4) {
-            if (!rows[r]) {
-                continue;
-            }
-            const int8_t *x = rows[r] + channel;
-            uint32_t *out = row;
-            *out++ = tsr_pair(-3, *x);
-            x += 4;
-            x = tsr_gather(x, 4, 2, out);
-            out[2] = tsr_pair(*x, -3);
+    tsr_window window;
+    tsr_find_window(rows, 3, 0xFFFDFFFDU, &window);
+    for (int channel = 0; channel < 4; channel++, weights += 9, stage += 2, y++) {
+        const int8_t *x0 = window.x[0] + channel, *x1 = window.x[1] + channel, *x2 = window.x[2] + channel;
+        const uint32_t s0 = tsr_load4(weights + 0);
+        uint32_t w0 = tsr_even(s0), w1 = tsr_odd(s0);
+        const uint32_t s1 = tsr_load4(weights + 4);
+        uint32_t w2 = tsr_even(s1), v0 = tsr_odd(s1);
+        uint32_t v1 = (uint32_t)weights[8];
+        int32_t bias = stage[0];
+        const int32_t multiplier = stage[1], extra = *extras++;
+        if (window.padded) {
+            bias = tsr_smlad(w0, window.fill[0], bias);
+            w0 &= window.keep[0];
+            bias = tsr_smlad(w1, window.fill[0], bias);
+            w1 &= window.keep[0];
+            bias = tsr_smlad(w2, window.fill[0], bias);
+            w2 &= window.keep[0];
+            bias = tsr_smlad(v0, window.fill[1], bias);
+            v0 &= window.keep[1];
+            bias = tsr_smlabb(v1, window.fill[1], bias);
+            v1 &= window.keep[1];
         }
-        plane_dsp_0(plane, 4, weights, stage, *extra++, 6, 1, y, 4);
-        y++, weights += 9, stage += 2;
+        int32_t a0, a1, a2;
+        a0 = tsr_smlad(0xFFFDFFFDU, w0, bias);
+        a0 = tsr_smlabb(0xFFFDFFFDU, v0, a0);
+        {
+            const uint32_t p = tsr_pair(x0[0], x1[0]);
+            const uint32_t q = (uint32_t)x2[0];
+            a0 = tsr_smlad(p, w1, a0);
+            a0 = tsr_smlabt(q, v0, a0);
+            a1 = tsr_smlad(p, w0, bias);
+            a1 = tsr_smlabb(q, v0, a1);
+        }
+        int8_t *to = y;
+        {
+            const uint32_t p = tsr_pair(x0[4], x1[4]);
+            const uint32_t q = (uint32_t)x2[4];
+            a0 = tsr_smlad(p, w2, a0);
+            a0 = tsr_smlabb(q, v1, a0);
+            a1 = tsr_smlad(p, w1, a1);
+            a1 = tsr_smlabt(q, v0, a1);
+            a2 = tsr_smlad(p, w0, bias);
+            a2 = tsr_smlabb(q, v0, a2);
+        }
+        to[0] = tsr_round_twice(a0 * 2, multiplier, extra, 5);
+        {
+            const uint32_t p = tsr_pair(x0[8], x1[8]);
+            const uint32_t q = (uint32_t)x2[8];
+            a1 = tsr_smlad(p, w2, a1);
+            a1 = tsr_smlabb(q, v1, a1);
+            a2 = tsr_smlad(p, w1, a2);
+            a2 = tsr_smlabt(q, v0, a2);
+            a0 = tsr_smlad(p, w0, bias);
+            a0 = tsr_smlabb(q, v0, a0);
+        }
+        to[4] = tsr_round_twice(a1 * 2, multiplier, extra, 5);
+        {
+            const uint32_t p = tsr_pair(x0[12], x1[12]);
+            const uint32_t q = (uint32_t)x2[12];
+            a2 = tsr_smlad(p, w2, a2);
+            a2 = tsr_smlabb(q, v1, a2);
+            a0 = tsr_smlad(p, w1, a0);
+            a0 = tsr_smlabt(q, v0, a0);
+            a1 = tsr_smlad(p, w0, bias);
+            a1 = tsr_smlabb(q, v0, a1);
+        }
+        to[8] = tsr_round_twice(a2 * 2, multiplier, extra, 5);
+        {
+            const uint32_t p = tsr_pair(x0[16], x1[16]);
+            const uint32_t q = (uint32_t)x2[16];
+            a0 = tsr_smlad(p, w2, a0);
+            a0 = tsr_smlabb(q, v1, a0);
+            a1 = tsr_smlad(p, w1, a1);
+            a1 = tsr_smlabt(q, v0, a1);
+            a2 = tsr_smlad(p, w0, bias);
+            a2 = tsr_smlabb(q, v0, a2);
+        }
+        to[12] = tsr_round_twice(a0 * 2, multiplier, extra, 5);
+        {
+            const uint32_t p = tsr_pair(x0[20], x1[20]);
+            const uint32_t q = (uint32_t)x2[20];
+            a1 = tsr_smlad(p, w2, a1);
+            a1 = tsr_smlabb(q, v1, a1);
+            a2 = tsr_smlad(p, w1, a2);
+            a2 = tsr_smlabt(q, v0, a2);
+        }
+        to[16] = tsr_round_twice(a1 * 2, multiplier, extra, 5);
+        a2 = tsr_smlad(0xFFFDFFFDU, w2, a2);
+        a2 = tsr_smlabb(0xFFFDFFFDU, v1, a2);
+        to[20] = tsr_round_twice(a2 * 2, multiplier, extra, 5);
     }
 }
 
