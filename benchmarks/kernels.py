@@ -13,7 +13,7 @@ import argparse
 import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +122,30 @@ def shapes() -> Iterator[tuple[str, Graph]]:
         )
 
 
+def wide_shapes() -> Iterator[tuple[str, Graph]]:
+    """Yield the same kinds of layers with int16 activations."""
+    same = Pads(1, 1, 1, 1)
+    for in_c, out_c in ((16, 64), (64, 64), (64, 63)):
+        pointwise = layer(Conv2D(), (1, 12, 12, in_c), (out_c, 1, 1, in_c))
+        yield f"16x8 conv 1x1 12x12 {in_c}->{out_c}", widened(pointwise)
+    graph = layer(Conv2D(pads=same), (1, 24, 24, 16), (32, 3, 3, 16))
+    yield "16x8 conv 3x3/1 24x24 16->32", widened(graph)
+    depthwise = DepthwiseConv2D(pads=same)
+    graph = layer(depthwise, (1, 24, 24, 64), (1, 3, 3, 64), 3)
+    yield "16x8 depthwise 3x3/1 24x24x64", widened(graph)
+    graph = layer(FullyConnected(), (1, 640), (128, 640))
+    yield "16x8 fully connected 640->128", widened(graph)
+
+
+def widened(graph: Graph) -> Graph:
+    """Return a layer with int16 activations and a 64-bit bias."""
+    x, b, y = (graph.tensors[name] for name in ("x", "b", "y"))
+    fine = Quant.per_tensor(x.scale / 256), Quant.per_tensor(y.scale / 256)
+    wide = [replace(t, dtype=DType.INT16, quant=q) for t, q in zip((x, y), fine, strict=True)]
+    bias = constant("b", b.values.astype(np.int64) * 256)
+    return graph.with_nodes(graph.nodes, [*wide, bias])
+
+
 def print_networks(paths: list[Path], board: Board) -> None:
     """Print one row per model file."""
     head = ("network", "MACs", "instructions", "/MAC", "TFLM", "bar", "aim", "code", "arena")
@@ -143,7 +167,7 @@ def print_networks(paths: list[Path], board: Board) -> None:
 def print_shapes(board: Board) -> None:
     """Print one row per layer shape."""
     print(SHAPES.format("layer", "kernel", "MACs", "instructions", "/MAC", "arena", "wrong"))
-    for name, graph in shapes():
+    for name, graph in (*shapes(), *wide_shapes()):
         done = count(graph, board)
         each = f"{done.instructions / graph.macs:.3f}"
         numbers = (graph.macs, f"{done.instructions:,}", each, done.arena_bytes, done.wrong)

@@ -19,7 +19,7 @@ _HEADERS = {
     "softmax_float": ("tsr_exp_log.h",),
     "_16": ("tsr_wide.h",),
     "_16x8": ("tsr_wide.h",),
-    "_16x8_dsp": ("tsr_wide.h",),
+    "_16x8_dsp": ("tsr_wide_dsp.h", "tsr_wide.h"),
 }
 
 

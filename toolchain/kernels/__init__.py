@@ -11,6 +11,7 @@ from toolchain.kernels.depthwise_rolling_dsp import DepthwiseRollingDsp
 from toolchain.kernels.fully_connected_dsp import FullyConnectedDsp
 from toolchain.kernels.fully_connected_mve import FullyConnectedMve
 from toolchain.kernels.runs import Conv2dRuns, FullyConnectedRuns
+from toolchain.kernels.wide_dsp import WideConvDsp, WideFullyConnectedDsp
 from toolchain.ops.base import Lowered
 
 # Faster kernels per operator, best first; every operator also has its portable kernel.
@@ -27,6 +28,8 @@ _SPECIAL: tuple[Kernel, ...] = (
     FullyConnectedDsp(),
     Conv2dRuns(),
     FullyConnectedRuns(),
+    WideConvDsp(),
+    WideFullyConnectedDsp(),
 )
 
 
