@@ -81,8 +81,8 @@ class HostModel:
         """Hand over the input row by row, as a camera would."""
         place = getattr(self.library, f"{self.prefix}_input_row")
         place.restype = ctypes.c_void_p
-        for row in np.ascontiguousarray(value[0]):
-            ctypes.memmove(place(), row.ctypes.data, row.nbytes)
+        for number, row in enumerate(np.ascontiguousarray(value[0])):
+            self.place(place(), number, row)
             getattr(self.library, f"{self.prefix}_push_row")()
 
     def _hand_over(self, value: Array) -> None:
@@ -92,9 +92,14 @@ class HostModel:
         def read(source: int, row: int, column: int, count: int, pixels: int) -> None:
             del source
             part = np.ascontiguousarray(image[row, column : column + count])
-            ctypes.memmove(pixels, part.ctypes.data, part.nbytes)
+            self.place(pixels, row, part)
 
         getattr(self.library, f"{self.prefix}_run_from")(_READER(read), None)
+
+    def place(self, address: int, row: int, data: Array) -> None:
+        """Write ``data``, a part of row ``row`` of the input, to ``address``."""
+        del row
+        ctypes.memmove(address, data.ctypes.data, data.nbytes)
 
     def _address(self, kind: str, index: int) -> int:
         function = getattr(self.library, f"{self.prefix}_{kind}_{index}")

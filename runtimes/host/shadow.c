@@ -1,0 +1,227 @@
+/* Shadow memory: every byte of the arena carries its owner, a row of a tensor.
+ *
+ * The compiler's thread sanitizer puts a call before each load and store of the generated C; here
+ * these calls check and mark. A store gives the byte to the row that the running node makes. A load
+ * must find a row that the node may read at this moment; and when a node's call ends, it must have
+ * found each row of its window: a row that another took the place of is missed. tsr_mark(i), which
+ * the generated C calls when node i goes on, tells who runs. */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { NOBODY = -1, SCRATCH = -2 };
+enum { SOUND = 0, STRAY_WRITE = 1, NOT_AN_INPUT = 2, WRONG_ROW = 3, MISSED_ROW = 4 };
+
+typedef struct {
+    int32_t tensor, row;
+} owner;
+
+/* Bytes [low, high) of the arena where a node writes rows of a tensor; row_bytes is 0 in a stream,
+ * where the number of the call is the row. */
+typedef struct {
+    int32_t tensor, low, high, row_bytes;
+} place;
+
+/* What call c of a node may read of a tensor: rows [low, high) at index first + c; with a step, it
+ * must read each step-th of them. */
+typedef struct {
+    int32_t tensor, first, step;
+} need;
+
+typedef struct {
+    int32_t calls; /* 1 for a layer */
+    int32_t places, places_end, needs, needs_end;
+    int32_t scratch_low, scratch_high;
+} node;
+
+/* A row that is moved from a slot of its own to its ring. */
+typedef struct {
+    int32_t tensor, from, from_end, to, to_end;
+} move;
+
+typedef struct {
+    int32_t kind, address, node, call, tensor, row;
+} shadow_fault;
+
+typedef struct {
+    uint8_t *arena;
+    owner *owners;
+    const node *nodes;
+    const place *places;
+    const need *needs;
+    const move *moves;
+    const int32_t *low, *high;
+    uint8_t *seen; /* one per row of the longest window, per need */
+    int32_t *calls;
+    int32_t bytes, node_count, moves_count, window;
+} shadow_tables;
+
+static shadow_tables t;
+static shadow_fault fault;
+static int running = NOBODY;
+
+static void fail(int kind, int32_t address, int32_t tensor, int32_t row)
+{
+    if (fault.kind == SOUND) {
+        const int call = running == NOBODY ? 0 : t.calls[running] - 1;
+        fault = (shadow_fault){kind, address, running, call, tensor, row};
+    }
+}
+
+/* Return the index of the rows that this call of a node may read. */
+static int32_t at(const need *n)
+{
+    const int calls = t.nodes[running].calls;
+    return n->first + (calls > 1 ? (t.calls[running] - 1) % calls : 0);
+}
+
+static void finish_call(void)
+{
+    if (running == NOBODY) {
+        return;
+    }
+    for (int i = t.nodes[running].needs; i < t.nodes[running].needs_end; i++) {
+        const need *n = &t.needs[i];
+        for (int row = t.low[at(n)]; n->step && row < t.high[at(n)]; row += n->step) {
+            if (!t.seen[i * t.window + row - t.low[at(n)]]) {
+                fail(MISSED_ROW, -1, n->tensor, row);
+            }
+        }
+        memset(t.seen + i * t.window, 0, (size_t)t.window);
+    }
+}
+
+void tsr_mark(int layer)
+{
+    finish_call();
+    running = layer < t.node_count ? layer : NOBODY;
+    if (running != NOBODY) {
+        t.calls[running]++;
+    }
+}
+
+static void write_byte(int32_t address)
+{
+    if (running == NOBODY) {
+        return;
+    }
+    const node *n = &t.nodes[running];
+    for (int i = n->places; i < n->places_end; i++) {
+        const place *p = &t.places[i];
+        if (address >= p->low && address < p->high) {
+            const int row = p->row_bytes ? (address - p->low) / p->row_bytes : t.calls[running] - 1;
+            t.owners[address] = (owner){p->tensor, row};
+            return;
+        }
+    }
+    if (address >= n->scratch_low && address < n->scratch_high) {
+        t.owners[address] = (owner){SCRATCH, running};
+        return;
+    }
+    fail(STRAY_WRITE, address, t.owners[address].tensor, t.owners[address].row);
+}
+
+static void read_byte(int32_t address)
+{
+    if (running == NOBODY) {
+        return;
+    }
+    const owner o = t.owners[address];
+    const node *n = &t.nodes[running];
+    if (o.tensor == SCRATCH && o.row == running) {
+        return;
+    }
+    for (int i = n->needs; i < n->needs_end; i++) {
+        const int32_t low = t.low[at(&t.needs[i])], high = t.high[at(&t.needs[i])];
+        if (t.needs[i].tensor == o.tensor && o.row >= low && o.row < high) {
+            if (t.needs[i].step) {
+                t.seen[i * t.window + o.row - low] = 1;
+            }
+            return;
+        }
+    }
+    for (int i = n->needs; i < n->needs_end; i++) {
+        if (t.needs[i].tensor == o.tensor) {
+            fail(WRONG_ROW, address, o.tensor, o.row);
+            return;
+        }
+    }
+    fail(NOT_AN_INPUT, address, o.tensor, o.row);
+}
+
+static void each(const void *from, size_t count, void (*visit)(int32_t))
+{
+    const ptrdiff_t offset = (const uint8_t *)from - t.arena;
+    for (ptrdiff_t i = offset; i < offset + (ptrdiff_t)count; i++) {
+        if (i >= 0 && i < t.bytes) {
+            visit((int32_t)i);
+        }
+    }
+}
+
+static const move *moved(ptrdiff_t to, ptrdiff_t from)
+{
+    for (int i = 0; i < t.moves_count; i++) {
+        const move *m = &t.moves[i];
+        const int placed = to >= m->to && to < m->to_end && from >= m->from && from < m->from_end;
+        if (placed && t.owners[from].tensor == m->tensor) {
+            return m;
+        }
+    }
+    return 0;
+}
+
+void *shadow_copy(void *to, const void *from, size_t count)
+{
+    const ptrdiff_t target = (uint8_t *)to - t.arena, source = (const uint8_t *)from - t.arena;
+    const int inside = target >= 0 && target < t.bytes && source >= 0 && source < t.bytes;
+    if (inside && moved(target, source)) {
+        memmove(t.owners + target, t.owners + source, count * sizeof *t.owners);
+        return memmove(to, from, count);
+    }
+    each(from, count, read_byte);
+    each(to, count, write_byte);
+    return memmove(to, from, count);
+}
+
+void *shadow_fill(void *to, int value, size_t count)
+{
+    each(to, count, write_byte);
+    return memset(to, value, count);
+}
+
+void shadow_open(const shadow_tables *tables)
+{
+    t = *tables;
+}
+
+/* Begin an inference; end it and return what was found first. */
+void shadow_begin(void)
+{
+    running = NOBODY;
+    memset(&fault, 0, sizeof fault);
+    memset(t.calls, 0, (size_t)t.node_count * sizeof *t.calls);
+}
+
+const shadow_fault *shadow_end(void)
+{
+    finish_call();
+    running = NOBODY;
+    return &fault;
+}
+
+#define ACCESS(size) \
+    void __tsan_read##size(const void *p) { each(p, size, read_byte); } \
+    void __tsan_write##size(const void *p) { each(p, size, write_byte); } \
+    void __tsan_unaligned_read##size(const void *p) { each(p, size, read_byte); } \
+    void __tsan_unaligned_write##size(const void *p) { each(p, size, write_byte); }
+ACCESS(1)
+ACCESS(2)
+ACCESS(4)
+ACCESS(8)
+ACCESS(16)
+void __tsan_read_range(const void *p, unsigned long size) { each(p, size, read_byte); }
+void __tsan_write_range(const void *p, unsigned long size) { each(p, size, write_byte); }
+void __tsan_func_entry(void *caller) { (void)caller; }
+void __tsan_func_exit(void) {}
+void __tsan_init(void) {}

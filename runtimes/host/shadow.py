@@ -1,0 +1,331 @@
+"""The generated C with a shadow: who owns each byte of the arena, checked at every access.
+
+Where `toolchain.plan.check` walks over a plan, this runs the C that was made from it. The compiler
+puts a call before each load and store (it does so for its thread sanitizer); a small runtime
+(``shadow.c``) takes these calls, marks each byte that is written with its owner, a row of a tensor,
+and refuses a load of anything but the rows that the running node may read. It sees what a plan
+cannot show: kernels that read too far, rows that are moved too late, addresses that were printed
+wrongly.
+
+The shadow knows tiles only by tensor: what a tile computes again may overlap rows of another tile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codegen.model import Call, build_model
+from runtimes.host.library import HostModel, host_compiler, write_files
+from toolchain.errors import InternalError, ToolError
+from toolchain.ir.graph import Graph, Operands
+from toolchain.ir.tensor import Array, Tensor
+from toolchain.plan.plan import LayerStage, Plan, Slot, StreamStage
+from toolchain.plan.rows import RowWork, named_row_work
+
+i32 = ctypes.c_int32
+_SCRATCH = -2
+_KINDS = {
+    1: "writes byte {address}, which is none of its own: it belongs to {owner}",
+    2: "reads byte {address}, which belongs to {owner}",
+    3: "reads byte {address}, which belongs to {owner}: not in its window",
+    4: "does not find {owner}: another row has taken its place",
+}
+
+
+class _Tables(ctypes.Structure):
+    """``shadow_tables`` of ``shadow.c``."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("arena", "owners", "nodes", "places", "needs")),
+        *((name, ctypes.c_void_p) for name in ("moves", "low", "high", "seen", "calls")),
+        *((name, i32) for name in ("bytes", "node_count", "moves_count", "window")),
+    ]
+
+
+class _Fault(ctypes.Structure):
+    """``shadow_fault`` of ``shadow.c``."""
+
+    _fields_ = [(name, i32) for name in ("kind", "address", "node", "call", "tensor", "row")]
+
+
+class ShadowModel:
+    """A network whose every access to the arena is checked; slow, for tests.
+
+    Args:
+        graph: the network.
+        plan: what ``files`` were emitted from. It may be wrong: that is found.
+        files: emitted from both.
+        folder: where to build.
+        prefix: C prefix of the network.
+
+    Raises:
+        ToolError: E601 without a compiler, E602 if it refuses the code or has no instrumentation.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        plan: Plan,
+        files: Mapping[str, str],
+        folder: Path,
+        prefix: str = "model",
+    ) -> None:
+        self._graph, self._prefix = graph, prefix
+        path = _build(files, folder)
+        self._library = ctypes.CDLL(str(path))
+        self._library.shadow_end.restype = ctypes.POINTER(_Fault)
+        tensors = graph.input_tensors, graph.output_tensors
+        self._host = _ShadowedHost(self._library, prefix, *tensors, self._placed)
+        self._layout = _Layout(graph, plan, build_model(graph, plan, prefix).calls)
+        self._owners = np.full((max(1, plan.arena_bytes), 2), -1, np.int32)
+        self._arena = self._address(path)
+        self._keep = self._open(plan)
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Run one case.
+
+        Raises:
+            InternalError: E903 with the byte, its owner and the node that must not touch it.
+        """
+        self._owners[:] = -1
+        self._library.shadow_begin()
+        for tensor in self._graph.input_tensors:
+            self._own(tensor)
+        outputs = self._host.run(inputs)
+        fault = self._library.shadow_end().contents
+        if fault.kind:
+            raise self._failure(fault)
+        for tensor in self._graph.output_tensors:
+            self._check_output(tensor)
+        return outputs
+
+    def _check_output(self, tensor: Tensor) -> None:
+        slot, number = self._layout.slots[tensor.name], self._layout.ids[tensor.name]
+        owners = self._owners[slot.offset : slot.offset + tensor.nbytes, 0]
+        if (lost := np.flatnonzero(owners != number)).size:
+            at = slot.offset + int(lost[0])
+            thief = self._owner(*(int(value) for value in self._owners[at]))
+            what = f"byte {at} belongs to {thief} when the caller reads it"
+            raise InternalError("E903", what, where=f'output "{tensor.name}"')
+
+    def _own(self, tensor: Tensor) -> None:
+        """Mark the bytes of a whole input."""
+        slot = self._layout.slots.get(tensor.name)
+        if slot is not None:
+            rows = np.arange(tensor.nbytes) // _row_bytes(tensor)
+            part = self._owners[slot.offset : slot.offset + tensor.nbytes]
+            part[:, 0], part[:, 1] = self._layout.ids[tensor.name], rows
+
+    def _placed(self, address: int, row: int, size: int) -> None:
+        """Mark a row of the input that the caller hands over."""
+        low = address - self._arena
+        self._owners[low : low + size] = self._layout.ids[self._graph.inputs[0]], row
+
+    def _address(self, path: Path) -> int:
+        """Return where the library's arena lies in this process."""
+        from elftools.elf.elffile import ELFFile
+
+        known = f"{self._prefix}_init"
+        with path.open("rb") as stream:
+            table = ELFFile(stream).get_section_by_name(".symtab")
+            found = {s.name: int(s["st_value"]) for s in table.iter_symbols()}
+        here = ctypes.cast(getattr(self._library, known), ctypes.c_void_p).value or 0
+        return here - found[known] + found["arena_words"]
+
+    def _open(self, plan: Plan) -> list[Any]:
+        """Hand the tables to the runtime; return what must outlive it."""
+        layout = self._layout
+        seen = np.zeros(max(1, len(layout.needs) * layout.window), np.uint8)
+        calls = np.zeros(max(1, len(layout.nodes)), np.int32)
+        arrays = [
+            self._owners,
+            *(_array(rows) for rows in (layout.nodes, layout.places, layout.needs, layout.moves)),
+            *(_array([(value,) for value in values]) for values in (layout.low, layout.high)),
+            seen,
+            calls,
+        ]
+        sizes = plan.arena_bytes, len(layout.nodes), len(layout.moves), layout.window
+        tables = _Tables(self._arena, *(array.ctypes.data for array in arrays), *sizes)
+        self._library.shadow_open(ctypes.byref(tables))
+        return [arrays, tables]
+
+    def _owner(self, tensor: int, row: int) -> str:
+        if tensor == _SCRATCH:
+            return f'scratch memory of "{self._layout.names[row]}"'
+        return f'row {row} of "{self._layout.tensors[tensor]}"' if tensor >= 0 else "nobody"
+
+    def _failure(self, fault: _Fault) -> InternalError:
+        node, owner = self._layout.names[fault.node], self._owner(fault.tensor, fault.row)
+        what = _KINDS[fault.kind].format(address=fault.address, owner=owner)
+        numbers = {n: getattr(fault, n) for n in ("address", "call", "tensor", "row")}
+        return InternalError("E903", f"call {fault.call} {what}", where=node, numbers=numbers)
+
+
+@dataclass(frozen=True)
+class _ShadowedHost(HostModel):
+    """Tells ``placed`` of the address, row and size of what the caller hands over."""
+
+    placed: Callable[[int, int, int], None]
+
+    def place(self, address: int, row: int, data: Array) -> None:
+        """See `HostModel.place`."""
+        super().place(address, row, data)
+        self.placed(address, row, data.nbytes)
+
+
+@dataclass
+class _Layout:
+    """The tables of ``shadow.c``, row by row."""
+
+    graph: Graph
+    plan: Plan
+    calls: Sequence[Call]
+    names: list[str] = field(default_factory=list)
+    nodes: list[tuple[int, ...]] = field(default_factory=list)
+    places: list[tuple[int, ...]] = field(default_factory=list)
+    needs: list[tuple[int, ...]] = field(default_factory=list)
+    moves: list[tuple[int, ...]] = field(default_factory=list)
+    low: list[int] = field(default_factory=list)
+    high: list[int] = field(default_factory=list)
+    window: int = 1
+
+    def __post_init__(self) -> None:
+        self.slots = {name: slot for slot in self.plan.slots for name in slot.tensors}
+        self.named = {slot.name: slot for slot in self.plan.slots}
+        self.roots = self._roots()
+        self.tensors = sorted(set(self.roots.values()))
+        numbers = {name: number for number, name in enumerate(self.tensors)}
+        self.ids = {name: numbers[root] for name, root in self.roots.items()}
+        stages = {n: s for s in self.plan.stages for n in _nodes_of(s)}
+        nodes = {node.name: node for node in self.graph.nodes}
+        for call in self.calls:
+            self.names.append(call.node)
+            node, stage = nodes[call.node], stages[call.node]
+            operands = self.graph.operands(node)
+            work = None
+            if isinstance(stage, StreamStage) and stage.tiles == 1:
+                kernel = stage.kernels[stage.nodes.index(node.name)]
+                work = named_row_work(node, operands, kernel)
+            self._node(node.name, operands, work, streamed=isinstance(stage, StreamStage))
+        self._moves()
+
+    def _roots(self) -> dict[str, str]:
+        """Return for each activation the tensor that its bytes are written as."""
+        found: dict[str, str] = {}
+        for slot in self.plan.slots:
+            for name in slot.tensors:
+                found[name] = name
+        for name, tensor in self.graph.tensors.items():
+            if not tensor.is_constant:
+                found.setdefault(name, name)
+        silent = {s.node for s in self.plan.stages if isinstance(s, LayerStage) and not s.kernel}
+        for node in self.graph.nodes:
+            if node.name in silent and node.inputs[0] is not None:
+                for name in node.outputs:
+                    found[name] = found[node.inputs[0]]
+        return found
+
+    def _node(self, name: str, operands: Operands, work: RowWork | None, *, streamed: bool) -> None:
+        places, needs = len(self.places), len(self.needs)
+        rows = work is not None and not work.folds
+        for tensor in operands.outputs:
+            size = 0 if rows else 1 << 30 if streamed and work is None else _row_bytes(tensor)
+            for slot in self._slots_of(tensor.name):
+                self.places.append((self.ids[tensor.name], slot.offset, slot.end, size))
+        if work is None:
+            for number in dict.fromkeys(self.ids[tensor.name] for tensor in operands.activations):
+                self._need(number, [0], [1 << 30], 0)
+        else:
+            self._windows(work)
+        scratch = self.named.get(f"{name}.scratch")
+        sources = [slot for t in operands.activations for slot in self._slots_of(t.name)]
+        span = (0, 0)
+        if scratch and not any(s.offset < scratch.end and scratch.offset < s.end for s in sources):
+            span = scratch.offset, scratch.end  # else what it writes is not its own
+        calls = 1 if work is None else work.rows
+        ends = (places, len(self.places), needs, len(self.needs))
+        self.nodes.append((calls, *ends, *span))
+
+    def _windows(self, work: RowWork) -> None:
+        """Add the rows that each call needs; a tensor that is read twice counts once."""
+        taps, found = work.special.taps, dict[int, tuple[list[int], list[int]]]()
+        for need in work.needs:
+            low = list(need.low)
+            if taps is not None:
+                low = [_first(work.first_row(y), taps.dilation) for y in range(work.rows)]
+            before = found.get(self.ids[need.tensor], (low, list(need.high)))
+            pairs = zip(before, (low, need.high), (min, max), strict=True)
+            lows, highs = (list(map(best, old, new)) for old, new, best in pairs)
+            found[self.ids[need.tensor]] = lows, highs
+        # A dilated kernel may find none of the columns of a map that is narrower than its steps.
+        across = getattr(work.node.op, "dilation", (1, 1))[1]
+        wide = all(tensor.shape[2] >= across for tensor in work.operands.activations)
+        step = 1 if taps is None else taps.dilation
+        for number, (lows, highs) in found.items():
+            self._need(number, lows, highs, step if wide else 0)
+
+    def _need(self, tensor: int, low: list[int], high: list[int], step: int) -> None:
+        self.needs.append((tensor, len(self.low), step))
+        self.low += low
+        self.high += high
+        if step:
+            self.window = max([self.window, *(b - a for a, b in zip(low, high, strict=True))])
+
+    def _slots_of(self, tensor: str) -> list[Slot]:
+        names = (tensor, f"{tensor}.fresh", f"{tensor}.ring")
+        found = [self.named[name] for name in names if name in self.named]
+        return found or [self.slots[tensor]]
+
+    def _moves(self) -> None:
+        for name, number in self.ids.items():
+            fresh, ring = (self.named.get(f"{name}.{kind}") for kind in ("fresh", "ring"))
+            if fresh and ring:
+                self.moves.append((number, fresh.offset, fresh.end, ring.offset, ring.end))
+
+
+def _first(row: int, step: int) -> int:
+    """Return the first row of a window that is not in the padding."""
+    return row if row >= 0 else row % step
+
+
+def _nodes_of(stage: LayerStage | StreamStage) -> tuple[str, ...]:
+    return (stage.node,) if isinstance(stage, LayerStage) else stage.nodes
+
+
+def _row_bytes(tensor: Tensor) -> int:
+    rows = tensor.shape[1] if len(tensor.shape) == 4 and tensor.shape[0] == 1 else 1
+    return max(1, tensor.nbytes // rows)
+
+
+def _array(rows: Sequence[tuple[int, ...]]) -> Array:
+    """Return a table for C; never empty, so that it has an address."""
+    return np.array(rows or [(0,)], np.int32)
+
+
+def _build(files: Mapping[str, str], folder: Path) -> Path:
+    """Compile the C with a call before each access, link it with the runtime."""
+    own = {n: (resources.files("runtimes.host") / n).read_text() for n in ("shadow.c", "shadow.h")}
+    write_files({**files, **own}, folder)
+    compiler, objects = host_compiler(), []
+    checked = ["-fsanitize=thread", "-fno-builtin", "-DTSR_PROFILE=1", "-include", "shadow.h"]
+    for number, name in enumerate(n for n in (*files, "shadow.c") if n.endswith(".c")):
+        objects.append(f"{number}.o")
+        flags = [] if name == "shadow.c" else checked
+        _compile([*compiler, "-std=c99", "-O1", "-fPIC", *flags, "-Iinclude", "-Isrc", "-I.",
+                  "-c", name, "-o", objects[-1]], folder)  # fmt: skip
+    _compile([*compiler, "-shared", *objects, "-o", "libshadow.so", "-lm"], folder)
+    return folder / "libshadow.so"
+
+
+def _compile(command: Sequence[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ToolError("E602", "the C compiler refused the code", where=done.stderr[-4000:])

@@ -1,0 +1,99 @@
+"""The shadow: right C passes, and C made from a wrong plan, or printed wrongly, is caught."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codegen.emit import emit
+from runtimes.host.shadow import ShadowModel
+from tests.ops.harness import random_values
+from tests.plan.networks import random_map_network
+from tests.plan.test_stream import random_cuts
+from toolchain.errors import FitError, InternalError
+from toolchain.ir import Array, Graph, run
+from toolchain.plan import Plan, StreamStage, check_plan
+
+
+def inputs_of(graph: Graph) -> list[Array]:
+    return [random_values(t, np.random.default_rng(1)) for t in graph.input_tensors]
+
+
+def network(seed: int) -> tuple[Graph, Plan]:
+    rng = np.random.default_rng(seed)
+    graph = random_map_network(rng)
+    return graph, check_plan(graph, random_cuts(graph, rng))
+
+
+def assert_sound(seed: int, folder: Path) -> None:
+    graph, plan = network(seed)
+    model = ShadowModel(graph, plan, emit(graph, plan), folder)
+    for _ in range(2):
+        inputs = inputs_of(graph)
+        for expected, got in zip(run(graph, inputs), model.run(inputs), strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_right_plans_pass(seed: int, tmp_path: Path) -> None:
+    assert_sound(seed, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_many_right_plans_pass(seed: int, tmp_path: Path) -> None:
+    assert_sound(seed, tmp_path)
+
+
+def wrong_plans() -> Iterator[tuple[Graph, Plan]]:
+    """Yield plans in which a value loses bytes that are still needed."""
+    rng = np.random.default_rng(5)
+    for seed in range(40):
+        graph, plan = network(seed)
+        at, onto = (int(i) for i in rng.integers(len(plan.slots), size=2))
+        room = max(0, plan.arena_bytes - plan.slots[at].size)
+        moved = replace(plan.slots[at], offset=min(plan.slots[onto].offset, room) & ~7)
+        wrong = replace(plan, slots=(*plan.slots[:at], moved, *plan.slots[at + 1 :]))
+        try:
+            check_plan(graph, wrong)
+        except FitError as error:
+            if "overwritten" in error.what:
+                yield graph, wrong
+
+
+def test_what_the_checker_refuses_is_caught_in_c(tmp_path: Path) -> None:
+    """It is caught, or harmless: strides leave out bytes that the checker counts as read."""
+    caught = 0
+    for count, (graph, plan) in enumerate(itertools.islice(wrong_plans(), 12)):
+        model = ShadowModel(graph, plan, emit(graph, plan), tmp_path / str(count))
+        inputs = inputs_of(graph)
+        try:
+            outputs = model.run(inputs)
+        except InternalError:
+            caught += 1
+        else:
+            for expected, got in zip(run(graph, inputs), outputs, strict=True):
+                np.testing.assert_array_equal(got, expected)
+    assert caught >= 9
+
+
+def test_a_ring_that_turns_too_early_is_caught(tmp_path: Path) -> None:
+    """The plan is right, its C is not: no check of the plan could see it."""
+    for seed in range(60):
+        graph, plan = network(seed)
+        rings = [s.ring for t in plan.stages if isinstance(t, StreamStage) for s in t.stores]
+        files = emit(graph, plan)
+        source = re.sub(r"% 3\b", "% 2", files["src/model.c"])
+        if 3 not in rings or source == files["src/model.c"]:
+            continue
+        model = ShadowModel(graph, plan, {**files, "src/model.c": source}, tmp_path / str(seed))
+        with pytest.raises(InternalError, match="another row has taken its place"):
+            model.run(inputs_of(graph))
+        return
+    raise AssertionError
