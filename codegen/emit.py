@@ -38,8 +38,12 @@ def emit(graph: Graph, plan: Plan, prefix: str = "model") -> dict[str, str]:
     headers = _headers(model)
     included = [names[0] for names in headers]
     values = {"m": model, "p": prefix, "P": prefix.upper(), "headers": included}
+    image = (
+        {f"include/{prefix}_image.h": render("model/image.h.j2", **values)} if model.pull else {}
+    )
     return {
         f"include/{prefix}.h": render("model/model.h.j2", **values),
+        **image,
         f"src/{prefix}.c": render("model/model.c.j2", **values),
         f"src/{prefix}_kernels.h": render("model/kernels.h.j2", kernels=_kernels(model), **values),
         f"src/{prefix}_weights.h": render("model/weights.h.j2", **values),

@@ -97,6 +97,7 @@ def project_files(
     for target in {e.target.id: e.target for e in environments}.values():
         files |= board_files(target, stack_bytes)
     values = {"name": name, "p": prefix, "board": board, "environments": environments, "feed": feed}
+    values["pull"] = plan.pull
     ports = {"inputs": graph.input_tensors, "outputs": graph.output_tensors}
     ports["states"] = tuple(graph.tensors[state.read] for state in graph.states)
     files |= {

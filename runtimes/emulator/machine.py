@@ -114,7 +114,8 @@ class Machine:
         marks; any other as a whole.
         """
         symbols = self.image.symbols
-        address = symbols.get(f"{prefix}_push_row", symbols.get(f"{prefix}_run", 0))
+        entries = (f"{prefix}_{name}" for name in ("push_row", "run_from", "run"))
+        address = next((symbols[name] for name in entries if name in symbols), 0)
         run = self.image.function_at(address & ~1)
         if run is None:
             raise ToolError("E603", f"the firmware holds no function {prefix}_run")

@@ -38,7 +38,8 @@ class SanitizedModel:
         feed = "_INPUT_ROW_BYTES" in files[f"include/{prefix}.h"]
         self._program = (folder / "batch").resolve()
         ports = {"inputs": self._inputs, "outputs": self._outputs}
-        program = render("host/batch.c.j2", p=prefix, feed=feed, **ports)
+        pull = f"include/{prefix}_image.h" in files
+        program = render("host/batch.c.j2", p=prefix, feed=feed, pull=pull, **ports)
         write_files({**files, "src/batch.c": program}, folder)
         sources = [name for name in (*files, "src/batch.c") if name.endswith(".c")]
         command = [*host_compiler(), *WARNINGS, "-O1", "-g", *_CHECKS, "-Iinclude", "-Isrc"]

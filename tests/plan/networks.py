@@ -176,3 +176,33 @@ def random_bottlenecks(rng: np.random.Generator) -> Graph:
         z = build.add(Conv2D(), inner, *build.weights((channels, 1, 1, wide), 0))
         y = build.add(Add(), y, z) if z.shape == y.shape and rng.random() < 0.7 else z
     return build.graph(x)
+
+
+def bottleneck(build: Builder, x: Tensor, *, gate: bool) -> Tensor:
+    """Add an inverted bottleneck, with a squeeze-and-excite gate if asked, maybe a residual."""
+    rng = build.rng
+    kernel = int(rng.choice([3, 5]))
+    stride = int(rng.choice([1, 1, 2])) if min(x.shape[1:3]) > 5 else 1
+    channels = x.shape[3] if stride == 1 else int(rng.integers(2, 7))
+    middle = 4 * x.shape[3]
+    y = build.add(Conv2D(), x, *build.weights((middle, 1, 1, x.shape[3]), 0))
+    pads = Pads(*([kernel // 2] * 4))
+    weights = build.weights((1, kernel, kernel, middle), 3)
+    y = build.add(DepthwiseConv2D((stride, stride), pads=pads), y, *weights)
+    if gate:
+        scale = build.add(Mean((1, 2), keep_dims=True), y)
+        scale = build.add(Conv2D(), scale, *build.weights((middle, 1, 1, middle), 0))
+        y = build.add(Mul(), y, scale)
+    y = build.add(Conv2D(), y, *build.weights((channels, 1, 1, middle), 0))
+    return build.add(Add(), x, y) if y.shape == x.shape else y
+
+
+def random_mobile_network(rng: np.random.Generator, *, gates: bool = False) -> Graph:
+    """Return a stem and up to four inverted bottlenecks on a map of up to 40 x 40 pixels."""
+    build = Builder(rng)
+    height, width = (int(n) for n in rng.integers(16, 41, 2))
+    image = build.activation("image", (1, height, width, 3))
+    x = build.add(Conv2D((2, 2), pads=Pads(1, 1, 1, 1)), image, *build.weights((6, 3, 3, 3), 0))
+    for _ in range(int(rng.integers(2, 5))):
+        x = bottleneck(build, x, gate=gates and bool(rng.random() < 0.7))
+    return build.graph(image)

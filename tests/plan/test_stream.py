@@ -16,6 +16,7 @@ from toolchain.errors import FitError
 from toolchain.ir import Graph, run
 from toolchain.kernels import Isa
 from toolchain.plan import (
+    LayerStage,
     Plan,
     StreamStage,
     check_plan,
@@ -91,7 +92,7 @@ def test_fronts_fall_and_end_with_plain_layers() -> None:
         arenas = [plan.arena_bytes for plan in front]
         assert arenas == sorted(set(arenas))
         assert front[-1] == plan_layers(graph)
-        assert plan_model(graph) == front[0]
+        assert plan_model(graph) == next(plan for plan in front if computes_once(plan))
         assert plan_model(graph, max_ram=front[-1].arena_bytes) == front[-1]
         smaller += len(front) > 1
     assert smaller > 5
@@ -99,11 +100,16 @@ def test_fronts_fall_and_end_with_plain_layers() -> None:
 
 def test_an_impossible_limit_is_answered_with_the_least() -> None:
     graph = random_map_network(np.random.default_rng(0))
-    least = plan_model(graph).arena_bytes
+    least = pareto(graph)[0].arena_bytes
     with pytest.raises(FitError) as caught:
         plan_model(graph, max_ram=least - 1)
     assert caught.value.code == "E304"
     assert caught.value.numbers["least_ram_bytes"] == least
+
+
+def computes_once(plan: Plan) -> bool:
+    """Tell whether no stage is cut into tiles."""
+    return all(isinstance(s, LayerStage) or s.tiles == 1 for s in plan.stages)
 
 
 def streamed() -> tuple[Graph, Plan]:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from boards import load_board
 from codegen.emit import emit
+from codegen.project import project_files
 from runtimes.host.library import HostModel, compile_host
 from tests.ops.harness import random_values
-from tests.plan.networks import random_map_network
+from tests.plan.networks import random_map_network, random_mobile_network
+from tests.runtimes.networks import Network
+from toolchain.errors import FitError
 from toolchain.ir import Graph, run
 from toolchain.kernels import Isa
-from toolchain.plan import Plan, StreamStage, check_plan, plan_from_json, plan_to_json
+from toolchain.plan import (
+    Plan,
+    StreamStage,
+    check_plan,
+    pareto,
+    plan_from_json,
+    plan_model,
+    plan_to_json,
+)
 from toolchain.plan.assemble import Segment, assemble
 from toolchain.plan.cuts import Cuts
 from toolchain.plan.lifetimes import prepare
@@ -75,3 +88,77 @@ def test_random_tiles_equal_the_interpreter(tmp_path: Path) -> None:
 @pytest.mark.parametrize("block", range(5))
 def test_many_random_tiles_equal_the_interpreter(block: int, tmp_path: Path) -> None:
     assert_tiles_equal_the_interpreter(range(2000 + 100 * block, 2100 + 100 * block), tmp_path)
+
+
+def tiled_plans(seeds: range) -> list[tuple[Graph, Plan]]:
+    """Return the plans on the fronts of random networks that are cut into strips."""
+    found = []
+    for seed in seeds:
+        graph = random_mobile_network(np.random.default_rng(seed))
+        for plan in pareto(graph, fed=seed % 2 == 0):
+            tiles = [s.tiles for s in plan.stages if isinstance(s, StreamStage)]
+            if max(tiles, default=1) > 1:
+                found.append((graph, check_plan(graph, plan)))
+    return found
+
+
+def test_strips_on_fronts_equal_the_interpreter(tmp_path: Path) -> None:
+    plans = tiled_plans(range(3))
+    assert sum(plan.recomputed_macs > 0 for _, plan in plans) > 2
+    files: dict[str, str] = {}
+    for index, (graph, plan) in enumerate(plans):
+        files |= emit(graph, plan, f"case{index}")
+    library = compile_host(files, tmp_path)
+    for index, (graph, _) in enumerate(plans):
+        model = HostModel(library, f"case{index}", graph.input_tensors, graph.output_tensors)
+        inputs = [random_values(t, np.random.default_rng(index)) for t in graph.input_tensors]
+        for expected, got in zip(run(graph, inputs), model.run(inputs), strict=True):
+            np.testing.assert_array_equal(got, expected, err_msg=f"plan {index}")
+
+
+def test_work_is_that_of_the_tiles_and_within_the_limit() -> None:
+    for seed in range(6):
+        graph = random_mobile_network(np.random.default_rng(seed))
+        once, most = plan_model(graph, fed=True), pareto(graph, fed=True)[0]
+        plan = plan_model(graph, max_macs=1.2, fed=True)
+        assert plan.macs <= 1.2 * graph.macs
+        assert most.arena_bytes <= plan.arena_bytes <= once.arena_bytes
+        assert plan.macs >= graph.macs or plan.recomputed_macs == 0
+        assert plan_model(graph, max_ram=plan.arena_bytes, fed=True).macs <= max(
+            plan.macs, once.macs
+        )
+
+
+def test_a_damaged_tiling_is_refused() -> None:
+    graph, plan = next(
+        (graph, plan)
+        for graph, plan in tiled_plans(range(2))
+        if isinstance(plan.stages[0], StreamStage) and plan.stages[0].tiles > 1
+    )
+    stage = plan.stages[0]
+    assert isinstance(stage, StreamStage)
+    for change, said in (
+        ({"tile_columns": 0}, "not possible"),
+        ({"tile_rows": 10**6}, "not possible"),
+        ({"tile_columns": 4000}, "cannot run row by row in such tiles"),
+        ({"tile_columns": 1}, "its slot has"),
+    ):
+        damaged = replace(plan, stages=(replace(stage, **change), *plan.stages[1:]))
+        with pytest.raises(FitError, match=said):
+            check_plan(graph, damaged)
+
+
+def test_strips_run_in_the_emulator(tmp_path: Path) -> None:
+    board = load_board("nucleo_f446re")
+    for seed, fed in ((0, True), (1, False)):
+        graph = random_mobile_network(np.random.default_rng(seed))
+        plan = check_plan(graph, pareto(graph, board, fed=fed)[0])
+        assert any(isinstance(s, StreamStage) and s.tiles > 1 for s in plan.stages)
+        assert bool(plan.pull) == fed
+        network = Network(graph, plan, board, project_files(graph, plan, board, name="model"))
+        emulator = network.emulator(tmp_path / str(seed))
+        for case in range(2):
+            inputs = network.inputs(case)
+            done = emulator.run(inputs)
+            for expected, got in zip(run(graph, inputs), done.outputs, strict=True):
+                np.testing.assert_array_equal(got, expected)

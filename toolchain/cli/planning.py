@@ -46,7 +46,7 @@ class Wish:
         ram, work = self.max_ram, self.max_macs
         plan = plan_model(graph, board, max_ram=ram, max_macs=work, fed=self.fed)
         check_plan(graph, plan)
-        if self.fed and not plan.feed:
+        if self.fed and not (plan.feed or plan.pull):
             first = graph.nodes[0].op.name if graph.nodes else "nothing"
             raise FitError(
                 "E306",
@@ -66,7 +66,8 @@ def planning_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--fed",
             is_flag=True,
-            help="Hand over the input row by row, as a camera does: it is never whole in RAM.",
+            help="Hand over the input row by row, as a camera does (with --max-macs above 1x part "
+            "by part, some of it again): it is never whole in RAM.",
         ),
         click.option("--max-macs", metavar="FACTOR", help="Least memory within, e.g. 1.1x, MACs."),
         click.option("--max-ram", type=Size(), help="Least work within an arena of, e.g. 32K."),
@@ -123,8 +124,9 @@ def both_inputs(graph: Graph, plan: Plan, board: Board | None) -> Inputs:
     """Return ``plan`` and the plan of least memory with the input handed over the other way."""
     from toolchain.plan import plan_model
 
-    other = plan_model(graph, board, fed=not plan.feed)
-    if plan.feed:
+    handed_over = bool(plan.feed or plan.pull)
+    other = plan_model(graph, board, fed=not handed_over)
+    if handed_over:
         return Inputs(other, plan)
     return Inputs(plan, other if other.feed else None)
 

@@ -83,7 +83,7 @@ class _Assembly:
             layout.extent * WORD,
             layout.bound * WORD,
             macs,
-            recomputed_macs=macs - self.graph.macs,
+            recomputed_macs=max(0, macs - self.graph.macs),
         )
 
     def _stage(self, segment: Segment) -> Stage:

@@ -5,44 +5,28 @@ run of the schedule per start. A minimax shortest path over the steps finds the 
 need is least; a second shortest path finds, within that limit, the plan with the least work.
 
 Source: the two problems (least memory, least work within a limit) follow msf-CNN (arXiv
-2505.11483); here rows are kept in rings, so nothing is computed twice.
+2505.11483). Here rows are kept in rings, so that a stream computes nothing twice; one that is cut
+into strips of columns computes again what neighbouring strips share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.kernels import Isa
 from toolchain.plan.assemble import Segment
-from toolchain.plan.flow import run_flow
+from toolchain.plan.edges import Edge
 from toolchain.plan.lifetimes import Work, roots
-from toolchain.plan.rows import RowWork, row_bytes, row_work
+from toolchain.plan.rows import RowWork, named_row_work, row_work
 from toolchain.plan.schedule import Feed, Worker
-from toolchain.plan.streaming import is_guest, stream
-from toolchain.plan.tiles import Grid, Tiling
+from toolchain.plan.starts import Starts
+from toolchain.plan.streaming import stream
+from toolchain.plan.strips import Strips, StripTracer
+from toolchain.plan.tiles import Grid, Tiling, half_of, narrowed
 
-_ROW_COST = 60  # instructions of calling a row kernel and deciding whose turn it is
-
-
-@dataclass(frozen=True)
-class Edge:
-    """Steps ``[first, end)`` as one stage.
-
-    Attributes:
-        first: first step.
-        end: step behind the last.
-        stream: whether it is a stream, else a single layer.
-        need: bytes alive at its worst moment (an estimate: no layout, best overlaps).
-        work: instructions beyond those of plain layers.
-    """
-
-    first: int
-    end: int
-    stream: bool
-    need: int
-    work: int
+_NEVER = 1 << 60, 0, 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +48,7 @@ class Cuts:
         work: what each node needs as a layer.
         order: nodes in order of execution.
         fed: whether the caller may hand over the network's input row by row.
+        recompute: whether streams may be cut into strips, which compute halos several times.
     """
 
     def __init__(
@@ -74,28 +59,45 @@ class Cuts:
         order: Sequence[Node],
         *,
         fed: bool = False,
+        recompute: bool = False,
     ) -> None:
         self.graph, self.isa, self.work, self.order = graph, isa, work, order
         self.root = roots(graph, work)
         self.rows = [row_work(graph, node, isa) for node in order]
         self.values = self._values()
         self.fed = fed and self._can_feed()
+        self.recompute = recompute
+        self._tracer = StripTracer(graph, self.rows, {v.name: v.last for v in self.values})
+        self._strips: dict[int, list[Strips]] = {}
+        self._halves: dict[int, tuple[int, int, int]] = {}
         self.edges = self._edges()
 
-    def narrowest(self) -> int:
+    def narrowest(self, *, recompute: bool = False) -> int:
         """Return the least possible need of the neediest stage."""
         best = [0] + [1 << 60] * len(self.order)
         for edge in self.edges:
-            best[edge.end] = min(best[edge.end], max(best[edge.first], edge.need))
+            if recompute or edge.columns == 1:
+                best[edge.end] = min(best[edge.end], max(best[edge.first], edge.need))
         return best[-1]
 
-    def path(self, limit: int) -> list[Edge]:
-        """Return the stages with the least work among those that need at most ``limit`` bytes."""
-        best: list[tuple[int, int]] = [(0, 0)] + [(1 << 60, 0)] * len(self.order)
+    def path(self, limit: int, *, recompute: bool = False, fewest_macs: bool = False) -> list[Edge]:
+        """Return the stages with the least work among those that need at most ``limit`` bytes.
+
+        Args:
+            limit: bytes.
+            recompute: whether stages may compute anything twice.
+            fewest_macs: whether the repeated multiply-accumulates count before all other work.
+
+        Returns:
+            Nothing if there is no way within the limit.
+        """
+        best = [(0, 0, 0)] + [_NEVER] * len(self.order)
         taken: list[Edge | None] = [None] * (len(self.order) + 1)
         for edge in self.edges:
-            if edge.need <= limit:
-                cost = best[edge.first][0] + edge.work, best[edge.first][1] + 1
+            if edge.need <= limit and (recompute or edge.columns == 1):
+                macs, work, stages = best[edge.first]
+                repeated = edge.macs if fewest_macs else 0
+                cost = macs + repeated, work + edge.work, stages + 1
                 if cost < best[edge.end]:
                     best[edge.end], taken[edge.end] = cost, edge
         path: list[Edge] = []
@@ -103,7 +105,7 @@ class Cuts:
         while (edge_in := taken[step]) is not None:
             path.append(edge_in)
             step = edge_in.first
-        return path[::-1]
+        return path[::-1] if step == 0 else []
 
     def segments(self, path: Sequence[Edge], limit: int) -> list[Segment]:
         """Return the stages of ``path``; rows move to rings only where ``limit`` asks for it."""
@@ -142,9 +144,38 @@ class Cuts:
             if not feeds:
                 edges.append(self._layer(step))
             if step in starts and self.rows[step] is not None:
-                ends = _Starts(self, step).edges()
-                edges.extend(e for e in ends if feeds or e.end in starts)
+                every = set(range(len(self.order) + 1))
+                edges.extend(Starts(self, step).edges(every if feeds else starts))
         return edges
+
+    def strips(self, end: int) -> list[Strips]:
+        """Return the strips of streams that end before step ``end``, none if nothing repeats."""
+        if not self.recompute:
+            return []
+        if end not in self._strips:
+            self._strips[end] = self._tracer.ending(end)
+        return self._strips[end]
+
+    def scratch(self, step: int, strips: Strips | None) -> tuple[int, bool]:
+        """Return the scratch memory of a node, and whether it lasts as long as the stream."""
+        work = self.rows[step]
+        assert work is not None
+        whole = work.special.scratch_bytes
+        if not whole or work.folds or strips is None:
+            return whole, work.folds
+        width, half, halved = self._halved(step, work)
+        slope = (whole - halved) / max(1, width - half)
+        return int(halved + slope * (strips.widths[work.output.name] - half)), False
+
+    def _halved(self, step: int, work: RowWork) -> tuple[int, int, int]:
+        """Return columns of the output, those of a half, and the scratch memory of that half."""
+        if step not in self._halves:
+            width = work.output.shape[2]
+            part = narrowed(work.node, work.operands, half_of(work.output))
+            found = named_row_work(*part, work.kernel) if part else None
+            half = found or work
+            self._halves[step] = width, half.output.shape[2], half.special.scratch_bytes
+        return self._halves[step]
 
     def _narrow_steps(self) -> set[int]:
         """Return the steps before which no more bytes are alive than before their neighbours."""
@@ -186,8 +217,11 @@ class Cuts:
         nodes = tuple(self.order[edge.first : edge.end])
         inside = frozenset(v.name for v in self.inner(edge.first, edge.end))
         feed = self.graph.inputs[0] if self.fed and edge.first == 0 else ""
-        tiling = Tiling(self.graph, nodes, Grid(1, 1), inside, feed)
-        return Segment(edge.first, edge.end, stream(tiling, self.isa, max(0, limit - edge.need)))
+        for columns in (edge.columns, 1):
+            tiling = Tiling(self.graph, nodes, Grid(1, columns), inside, feed)
+            if (found := stream(tiling, self.isa, max(0, limit - edge.need))) is not None:
+                return Segment(edge.first, edge.end, found)
+        raise AssertionError("every run of row by row nodes can be a stream")
 
     def inner(self, first: int, end: int) -> list[_Value]:
         """Return the tensors that a stream of steps ``[first, end)`` need not keep whole."""
@@ -198,88 +232,3 @@ class Cuts:
         """Tell whether a fold makes this value: it is whole even inside a stream."""
         work = self.rows[value.made] if value.made >= 0 else None
         return work is not None and work.folds
-
-
-class _Starts:
-    """The streams that start at one step, longer and longer."""
-
-    def __init__(self, cuts: Cuts, first: int) -> None:
-        self.cuts, self.first = cuts, first
-        self.workers = cuts.run(first)
-        self.shift = sum(isinstance(worker, Feed) for worker in self.workers)
-        self.flow = run_flow(self.workers)
-        self.values = {v.name: v for v in cuts.values}
-        self.sizes = tuple(row_bytes(worker.output) for worker in self.workers)
-        self.rings = self.moving = 0
-        self.fresh = [0] * len(self.workers)
-
-    def edges(self) -> Iterator[Edge]:
-        """Yield one edge per possible end."""
-        count = len(self.workers) - self.shift
-        closing: dict[int, list[int]] = {}
-        for position, worker in enumerate(self.workers):
-            value = self.values.get(worker.output.name)
-            inner = not (isinstance(worker, RowWork) and worker.folds)
-            if value is not None and inner and value.last < self.first + count:
-                closing.setdefault(value.last, []).append(position)
-        work = 0
-        for end in range(self.first + 1, self.first + count + 1):
-            row = self.cuts.rows[end - 1]
-            assert row is not None
-            work += row.rows * _ROW_COST
-            if row.folds:
-                self.rings += row.special.scratch_bytes
-            else:
-                self.fresh[end - 1 - self.first + self.shift] += row.special.scratch_bytes
-            for position in closing.get(end - 1, ()):
-                self._enclose(position)
-            need = self._maps(end) + self.rings + max(self.fresh)
-            yield Edge(self.first, end, stream=True, need=need, work=work + self.moving)
-
-    def _enclose(self, position: int) -> None:
-        """Count what the rows of a tensor need once all its readers are in the stream."""
-        storage, worker = self.flow.storage[position], self.workers[position]
-        size = row_bytes(worker.output)
-        if not storage.separable:
-            self.rings += storage.total * size
-            return
-        if is_guest(self.flow, position, self.sizes):
-            host = storage.host
-            if self.flow.storage[host].separable:
-                self._occupy(self.flow.last_reader[host] + 1, position, self.sizes[host])
-            return
-        self.rings += storage.kept * size
-        self.moving += worker.rows * size // 4 if storage.kept else 0
-        self._occupy(position + self._in_place(worker), position, size)
-
-    def _occupy(self, start: int, position: int, size: int) -> None:
-        """Count a row from ``start`` to the last reader of what ``position`` makes."""
-        for p in range(start, self.flow.last_reader[position] + 1):
-            self.fresh[p] += size
-
-    def _in_place(self, worker: Worker) -> bool:
-        """Tell whether the output row can take the place of an input row that dies."""
-        overlaps = worker.overlaps if isinstance(worker, RowWork) else {}
-        rows = {w.output.name: s for w, s in zip(self.workers, self.flow.storage, strict=True)}
-        return any(d == 0 and name in rows and not rows[name].kept for name, d in overlaps.items())
-
-    def _maps(self, end: int) -> int:
-        """Return the bytes of whole tensors alive, less what the best overlap saves."""
-        inside = {v.name for v in self.cuts.inner(self.first, end)}
-        alive = [
-            v
-            for v in self.cuts.values
-            if v.made < end and v.last >= self.first and v.name not in inside
-        ]
-        dying = [v for v in alive if v.made < self.first and v.last < end]
-        made = [v for v in alive if v.made >= self.first]
-        saved = [0]
-        for y in made:
-            position = y.made - self.first + self.shift
-            for v in dying:
-                lows = self.flow.lows[position]
-                if v.name in lows:
-                    row = row_bytes(self.cuts.graph.tensors[v.name])
-                    distance = self.flow.distance(v.name, row, position)
-                    saved.append(v.size + y.size - max(v.size + distance, y.size))
-        return sum(v.size for v in alive) - max(saved)

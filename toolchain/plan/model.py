@@ -6,14 +6,8 @@ from boards import Board
 from toolchain.errors import FitError
 from toolchain.ir.graph import Graph
 from toolchain.kernels import Isa
-from toolchain.plan.assemble import assemble
-from toolchain.plan.cuts import Cuts
-from toolchain.plan.layers import plan_layers
-from toolchain.plan.lifetimes import prepare
-from toolchain.plan.order import branches_first, update_early
-from toolchain.plan.plan import Plan, stage_nodes
-
-_POINTS = 12  # at most so many points of a front
+from toolchain.plan.plan import Plan
+from toolchain.plan.search import Search
 
 
 def plan_model(
@@ -31,29 +25,27 @@ def plan_model(
         board: whose kernels to use; ``None`` for portable ones.
         max_ram: with it, the plan of least work whose arena has at most so many bytes; without
             it, the plan of least memory.
-        max_macs: greatest factor of multiply-accumulates over the plain network; no plan here
-            computes anything twice, so each has a factor of 1.
+        max_macs: greatest factor of multiply-accumulates over the plain network. Without it, and
+            without ``max_ram``, nothing is computed twice.
         fed: let the caller hand over the input row by row, if the network can take it so
-            (`Plan.feed`).
+            (`Plan.feed`), and in plans that compute things twice part by part, some parts several
+            times (`Plan.pull`).
 
     Raises:
-        FitError: E304 with the least that is possible if ``max_ram`` or ``max_macs`` is less.
+        FitError: E304 with the least that is possible, and what it costs, if ``max_ram`` or
+            ``max_macs`` is less.
     """
     if max_macs is not None and max_macs < 1:
         raise FitError("E304", f"no plan has {max_macs} times the work", hints=["--max-macs 1x"])
-    front = pareto(graph, board, fed=fed)
+    search = Search(graph, _isa(board), fed=fed)
+    most_macs = None if max_macs is None else int(graph.macs * max_macs)
     if max_ram is None:
-        return front[0]
-    fitting = [plan for plan in front if plan.arena_bytes <= max_ram]
-    if not fitting:
-        least = front[0].arena_bytes
-        raise FitError(
-            "E304",
-            f"no plan of {graph.name} needs at most {max_ram} bytes of RAM: the least is {least}",
-            numbers={"max_ram_bytes": max_ram, "least_ram_bytes": least},
-            hints=[f"--max-ram {least}"],
-        )
-    return fitting[-1]
+        return search.once()[-1] if most_macs is None else _leanest(search, most_macs)
+    fitting = [plan for plan in search.once() if plan.arena_bytes <= max_ram]
+    plan = fitting[0] if fitting else search.lightest(max_ram)
+    if plan is None or (most_macs is not None and plan.macs > most_macs):
+        raise _impossible(search, max_ram, most_macs)
+    return plan
 
 
 def pareto(graph: Graph, board: Board | None = None, *, fed: bool = False) -> tuple[Plan, ...]:
@@ -62,36 +54,36 @@ def pareto(graph: Graph, board: Board | None = None, *, fed: bool = False) -> tu
     Args:
         graph: a verified graph.
         board: whose kernels to use; ``None`` for portable ones.
-        fed: let the caller hand over the input row by row, if the network can take it so.
+        fed: see `plan_model`.
 
     Returns:
         Plans from the least memory to the least work, which is that of plain layers (of the fewest
         streamed ones with ``fed``).
     """
-    isa = Isa.PORTABLE if board is None else Isa[board.isa.upper()]
-    layers = plan_layers(graph, isa)
-    nodes = {node.name: node for node in graph.nodes}
-    order = [nodes[name] for stage in layers.stages for name in stage_nodes(stage)]
-    work = prepare(graph, isa)
-    plans: list[Plan] = []
-    for way in dict.fromkeys((tuple(order), update_early(graph, work, branches_first(graph)))):
-        cuts = Cuts(graph, isa, work, way, fed=fed)
-        for limit in _limits(cuts):
-            segments = cuts.segments(cuts.path(limit), limit)
-            plans.append(assemble(graph, isa, work, way, segments))
-    found = [] if any(plan.feed for plan in plans) else [layers]
-    for plan in sorted(plans, key=lambda p: -p.arena_bytes):
-        if not found or plan.arena_bytes < found[-1].arena_bytes:
-            found.append(plan)
-    return tuple(reversed(found))
+    search = Search(graph, _isa(board), fed=fed)
+    once = search.once()
+    return tuple(reversed([*once, *search.again(once[-1].arena_bytes)]))
 
 
-def _limits(cuts: Cuts) -> list[int]:
-    """Return limits of memory that lead to different stages, the greatest first."""
-    floor = cuts.narrowest()
-    limits: list[int] = []
-    limit = 1 << 60
-    while limit >= floor and len(limits) < _POINTS:
-        limit = max(edge.need for edge in cuts.path(limit)) - 1
-        limits.append(limit)
-    return sorted({floor, *(limit for limit in limits if limit >= floor)}, reverse=True)
+def _isa(board: Board | None) -> Isa:
+    return Isa.PORTABLE if board is None else Isa[board.isa.upper()]
+
+
+def _leanest(search: Search, most_macs: int) -> Plan:
+    """Return the plan of least memory within a number of multiply-accumulates."""
+    once, again = search.once()[-1], search.leanest(most_macs)
+    return once if again is None or once.arena_bytes <= again.arena_bytes else again
+
+
+def _impossible(search: Search, max_ram: int, most_macs: int | None) -> FitError:
+    """Say what the least memory is within ``most_macs``, and what it costs."""
+    plan = _leanest(search, 1 << 62 if most_macs is None else most_macs)
+    least, cost = plan.arena_bytes, plan.mac_factor
+    within = "" if most_macs is None else f" within {most_macs} multiply-accumulates"
+    return FitError(
+        "E304",
+        f"no plan of {search.graph.name} needs at most {max_ram} bytes of RAM{within}: "
+        f"the least is {least}, with {cost:.3f} times the work",
+        numbers={"max_ram_bytes": max_ram, "least_ram_bytes": least, "mac_factor": cost},
+        hints=[f"--max-ram {least}"],
+    )

@@ -160,9 +160,19 @@ class Plan:
 
     @property
     def feed(self) -> str:
-        """Return the input that the caller hands over row by row, empty if all are whole."""
+        """Return the input that the caller hands over row by row, empty if there is none."""
+        return self._handed_over(single=True)
+
+    @property
+    def pull(self) -> str:
+        """Return the input of which the caller is asked for parts, empty if there is none."""
+        return self._handed_over(single=False)
+
+    def _handed_over(self, *, single: bool) -> str:
         first = self.stages[0] if self.stages else None
-        return first.feed if isinstance(first, StreamStage) else ""
+        if isinstance(first, StreamStage) and (first.tiles == 1) == single:
+            return first.feed
+        return ""
 
     @property
     def proven(self) -> bool:

@@ -196,11 +196,12 @@ def _row_lowered(node: Node, operands: Operands) -> tuple[Operands, Lowered] | N
     row_operands = _single_rows(node, operands)
     if row_operands is not None:
         lowered = lower(node.op, row_operands)
-        taps = lowered.taps
-        if lowered.kernel and (taps is None or (taps.count == 1 and not taps.padded)):
+        taps, makes = lowered.taps, lowered.kernel and not lowered.homes
+        if makes and (taps is None or (taps.count == 1 and not taps.padded)):
             return row_operands, lowered
     lowered = lower(node.op, operands)
-    return (operands, lowered) if lowered.kernel and lowered.taps is not None else None
+    rows = lowered.kernel and lowered.taps is not None and not lowered.homes
+    return (operands, lowered) if rows else None
 
 
 def _single_rows(node: Node, operands: Operands) -> Operands | None:

@@ -268,6 +268,30 @@ class Tiling:
         return works
 
 
+def tileable(work: RowWork) -> bool:
+    """Tell whether a node can make a part of the columns of its output."""
+    operands = work.operands
+    if work.folds:
+        return True
+    return narrowed(work.node, operands, half_of(operands.output)) is not None
+
+
+def half_of(tensor: Tensor) -> Box:
+    """Return the left half of a map."""
+    return Box(0, tensor.shape[1], 0, max(1, tensor.shape[2] // 2))
+
+
+def narrowed(node: Node, operands: Operands, out: Box) -> tuple[Node, Operands] | None:
+    """Return the node that makes the columns of ``out``, ``None`` if there is none."""
+    grid = Grid(1, 2)
+    op = _padded(node.op, operands, out, grid)
+    pairs = zip(operands.activations, node.op.windows(operands), strict=True)
+    parts = [_clipped(x, window, out, grid) for x, window in pairs]
+    if op is None or any(part.empty for part in parts):
+        return None
+    return _resized(node, op, operands, tuple(part.size for part in parts), out.size)
+
+
 def _moved(need: RowNeed, part: Box, boxes: Mapping[str, Box]) -> RowNeed:
     """Let rows and columns count from the tile's part of the tensor, of which ``part`` is one."""
     origin = boxes[need.tensor]

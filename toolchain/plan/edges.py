@@ -1,0 +1,28 @@
+"""Edges: the stages that a search may choose, as edges from step to step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Steps ``[first, end)`` as one stage.
+
+    Attributes:
+        first: first step.
+        end: step behind the last.
+        stream: whether it is a stream, else a single layer.
+        need: bytes alive at its worst moment (an estimate: no layout, best overlaps).
+        work: instructions beyond those of plain layers.
+        columns: strips into which its outputs are cut.
+        macs: multiply-accumulates that repeat work.
+    """
+
+    first: int
+    end: int
+    stream: bool
+    need: int
+    work: int
+    columns: int = 1
+    macs: int = 0

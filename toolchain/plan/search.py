@@ -1,0 +1,148 @@
+"""The search: plans of least memory and of least work, with and without computing things twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from toolchain.ir.graph import Graph
+from toolchain.kernels import Isa
+from toolchain.plan.assemble import assemble
+from toolchain.plan.cuts import Cuts
+from toolchain.plan.edges import Edge
+from toolchain.plan.layers import plan_layers
+from toolchain.plan.lifetimes import prepare
+from toolchain.plan.order import branches_first, update_early
+from toolchain.plan.plan import Plan, stage_nodes
+
+_POINTS = 12  # at most so many points of a front, and as many where things are computed twice
+_TRIES = 6  # plans laid out before a limit of memory is given up
+
+
+class Search:
+    """All plans of one graph.
+
+    Args:
+        graph: a verified graph.
+        isa: instruction set the kernels are chosen for.
+        fed: whether the caller may hand over the input row by row, or part by part.
+    """
+
+    def __init__(self, graph: Graph, isa: Isa, *, fed: bool) -> None:
+        self.graph, self.isa = graph, isa
+        self.layers = plan_layers(graph, isa)
+        nodes = {node.name: node for node in graph.nodes}
+        order = [nodes[name] for stage in self.layers.stages for name in stage_nodes(stage)]
+        self.work = prepare(graph, isa)
+        ways = (tuple(order), update_early(graph, self.work, branches_first(graph)))
+        self.ways = [
+            Cuts(graph, isa, self.work, way, fed=fed, recompute=True) for way in dict.fromkeys(ways)
+        ]
+
+    def once(self) -> list[Plan]:
+        """Return plans that compute nothing twice, to the least memory.
+
+        Begins with plain layers, or with the fewest streams if the input is fed.
+        """
+        plans = [self._plan(cuts, limit) for cuts in self.ways for limit in _limits(cuts)]
+        found = [] if any(plan.feed for plan in plans) else [self.layers]
+        for plan in sorted(plans, key=lambda p: -p.arena_bytes):
+            if not found or plan.arena_bytes < found[-1].arena_bytes:
+                found.append(plan)
+        return found
+
+    def again(self, least: int) -> list[Plan]:
+        """Return plans that compute things twice and need less than ``least`` bytes.
+
+        Returns:
+            Plans with more and more work that need less and less memory.
+        """
+        plans = [
+            self._plan(cuts, limit, recompute=True)
+            for cuts in self.ways
+            for limit in _thinned([limit for limit, _ in _descent(cuts)])
+        ]
+        found: list[Plan] = []
+        for plan in sorted(plans, key=lambda p: (p.macs, p.arena_bytes)):
+            if plan.arena_bytes < least:
+                found.append(plan)
+                least = plan.arena_bytes
+        return found
+
+    def leanest(self, most_macs: int) -> Plan | None:
+        """Return the plan of least memory that executes at most so many multiply-accumulates."""
+        plans = [plan for cuts in self.ways for plan in self._leanest(cuts, most_macs)]
+        return min(plans, key=lambda p: (p.arena_bytes, p.macs), default=None)
+
+    def lightest(self, most_bytes: int) -> Plan | None:
+        """Return the plan of least work that computes things twice within so many bytes."""
+        plans = [plan for cuts in self.ways for plan in self._lightest(cuts, most_bytes)]
+        return min(plans, key=lambda p: (p.macs, p.arena_bytes), default=None)
+
+    def _plan(
+        self, cuts: Cuts, limit: int, *, recompute: bool = False, path: Sequence[Edge] = ()
+    ) -> Plan:
+        segments = cuts.segments(path or cuts.path(limit, recompute=recompute), limit)
+        return assemble(self.graph, self.isa, self.work, cuts.order, segments)
+
+    def _leanest(self, cuts: Cuts, most_macs: int) -> Iterator[Plan]:
+        """Yield plans at the least limit of memory whose path has few enough macs."""
+        limits = sorted({edge.need for edge in cuts.edges})
+        low, high = 0, len(limits) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if self._few(cuts.path(limits[middle], recompute=True, fewest_macs=True), most_macs):
+                high = middle
+            else:
+                low = middle + 1
+        for limit in limits[low : low + 2]:
+            easy = cuts.path(limit, recompute=True)
+            fewest = cuts.path(limit, recompute=True, fewest_macs=True)
+            for path in (easy, fewest):
+                if path and self._few(path, most_macs):
+                    plan = self._plan(cuts, limit, path=path)
+                    if plan.macs <= most_macs:
+                        yield plan
+                        break
+
+    def _few(self, path: Sequence[Edge], most_macs: int) -> bool:
+        repeated = sum(max(0, edge.macs) for edge in path)
+        return bool(path) and self.graph.macs + repeated <= most_macs
+
+    def _lightest(self, cuts: Cuts, most_bytes: int) -> Iterator[Plan]:
+        """Yield the first plan, from the least work on, that keeps to the limit of memory."""
+        fitting = [limit for limit, _ in _descent(cuts) if limit <= most_bytes]
+        for limit in fitting[:_TRIES]:
+            plan = self._plan(cuts, limit, recompute=True)
+            if plan.arena_bytes <= most_bytes:
+                yield plan
+                return
+
+
+def _limits(cuts: Cuts) -> list[int]:
+    """Return limits of memory that lead to different stages, the greatest first."""
+    floor = cuts.narrowest()
+    limits: list[int] = []
+    limit = 1 << 60
+    while limit >= floor and len(limits) < _POINTS:
+        limit = max(edge.need for edge in cuts.path(limit)) - 1
+        limits.append(limit)
+    return sorted({floor, *(limit for limit in limits if limit >= floor)}, reverse=True)
+
+
+def _descent(cuts: Cuts) -> Iterator[tuple[int, list[Edge]]]:
+    """Yield limits of memory, falling, and the path of least work that computes things twice.
+
+    Starts below what is possible without.
+    """
+    limit = cuts.narrowest() - 1
+    while path := cuts.path(limit, recompute=True):
+        limit = max(edge.need for edge in path)
+        yield limit, path
+        limit -= 1
+
+
+def _thinned(limits: Sequence[int]) -> list[int]:
+    """Return some of the limits, evenly over them, the last among them."""
+    if len(limits) <= _POINTS:
+        return list(limits)
+    return [limits[round(i * (len(limits) - 1) / (_POINTS - 1))] for i in range(_POINTS)]

@@ -1,0 +1,140 @@
+"""The streams that start at one step, longer and longer, with what each is estimated to need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from toolchain.kernels import Isa
+from toolchain.plan.edges import Edge
+from toolchain.plan.flow import run_flow
+from toolchain.plan.rows import RowWork, row_bytes
+from toolchain.plan.schedule import Feed, Worker
+from toolchain.plan.streaming import is_guest
+from toolchain.plan.strips import Strips
+
+if TYPE_CHECKING:
+    from toolchain.plan.cuts import Cuts
+
+_ROW_COST = 60  # instructions of calling a row kernel and deciding whose turn it is
+_MAC_COST = {Isa.PORTABLE: 10, Isa.DSP: 2, Isa.MVE: 1}  # instructions of computing one again
+
+
+class Starts:
+    """The streams that start at one step.
+
+    Args:
+        cuts: the network.
+        first: the step.
+    """
+
+    def __init__(self, cuts: Cuts, first: int) -> None:
+        self.cuts, self.first = cuts, first
+        self.workers = cuts.run(first)
+        self.shift = sum(isinstance(worker, Feed) for worker in self.workers)
+        self.flow = run_flow(self.workers)
+        self.values = {v.name: v for v in cuts.values}
+        self.sizes = [row_bytes(worker.output) for worker in self.workers]
+        storages = zip(self.workers, self.flow.storage, strict=True)
+        self.passing = {worker.output.name for worker, s in storages if not s.kept}
+        self.enclosed: list[int] = []
+
+    def edges(self, ends: set[int]) -> Iterator[Edge]:
+        """Yield the edges to ``ends``: one stream of whole rows, others of strips."""
+        count = len(self.workers) - self.shift
+        closing: dict[int, list[int]] = {}
+        for position, worker in enumerate(self.workers):
+            value = self.values.get(worker.output.name)
+            inner = not (isinstance(worker, RowWork) and worker.folds)
+            if value is not None and inner and value.last < self.first + count:
+                closing.setdefault(value.last, []).append(position)
+        rows = 0
+        for end in range(self.first + 1, self.first + count + 1):
+            work = self.cuts.rows[end - 1]
+            assert work is not None
+            rows += work.rows
+            self.enclosed += closing.get(end - 1, ())
+            if end in ends:
+                yield self._whole(end, rows)
+                yield from self._strips(end, rows)
+
+    def _whole(self, end: int, rows: int) -> Edge:
+        need, moving = self._rows(end, self.sizes, None)
+        need += self._maps(end, overlapping=True)
+        return Edge(self.first, end, stream=True, need=need, work=rows * _ROW_COST + moving)
+
+    def _strips(self, end: int, rows: int) -> Iterator[Edge]:
+        if self.shift and 0 not in self.enclosed:
+            return  # the caller's rows would have to be kept whole
+        maps = self._maps(end, overlapping=False)
+        for strips in self.cuts.strips(end):
+            if strips.first > self.first:
+                continue
+            sizes = [self._width(p, strips, size) for p, size in enumerate(self.sizes)]
+            need, moving = self._rows(end, sizes, strips)
+            macs = sum(strips.macs[step] for step in range(self.first, end))
+            work = (rows * _ROW_COST + moving) * strips.count + macs * _MAC_COST[self.cuts.isa]
+            yield Edge(
+                self.first, end, stream=True, need=maps + need, work=work,
+                columns=strips.count, macs=macs,
+            )  # fmt: skip
+
+    def _width(self, position: int, strips: Strips, size: int) -> int:
+        """Return the bytes of a row in the widest strip."""
+        tensor = self.workers[position].output
+        width = tensor.shape[2] if len(tensor.shape) == 4 else 1
+        return size // width * strips.widths.get(tensor.name, width)
+
+    def _rows(self, end: int, sizes: Sequence[int], strips: Strips | None) -> tuple[int, int]:
+        """Return the bytes of rings, rows and scratch memory, and the work of moving rows."""
+        rings = moving = 0
+        fresh = [0] * len(self.workers)
+        for step in range(self.first, end):
+            scratch, folds = self.cuts.scratch(step, strips)
+            rings += scratch * folds
+            fresh[step - self.first + self.shift] += scratch * (not folds)
+        for position in self.enclosed:
+            storage, size, start = self.flow.storage[position], sizes[position], position
+            if not storage.separable:
+                rings += storage.total * size
+                continue
+            if is_guest(self.flow, position, sizes):
+                host = storage.host
+                if not self.flow.storage[host].separable:
+                    continue
+                start, size = self.flow.last_reader[host] + 1, sizes[host]
+            else:
+                rings += storage.kept * size
+                moving += self.workers[position].rows * size // 4 if storage.kept else 0
+                start += self._in_place(self.workers[position])
+            for p in range(start, self.flow.last_reader[position] + 1):
+                fresh[p] += size
+        return rings + max(fresh), moving
+
+    def _in_place(self, worker: Worker) -> bool:
+        """Tell whether the output row can take the place of an input row that dies."""
+        overlaps = worker.overlaps if isinstance(worker, RowWork) else {}
+        return any(d == 0 and name in self.passing for name, d in overlaps.items())
+
+    def _maps(self, end: int, *, overlapping: bool) -> int:
+        """Return the bytes of whole tensors alive, less what the best overlap saves."""
+        inside = {v.name for v in self.cuts.inner(self.first, end)}
+        alive = [
+            v
+            for v in self.cuts.values
+            if v.made < end and v.last >= self.first and v.name not in inside
+        ]
+        if not overlapping:
+            return sum(v.size for v in alive)
+        dying = [v for v in alive if v.made < self.first and v.last < end]
+        made = [v for v in alive if v.made >= self.first]
+        saved = [0]
+        for y in made:
+            position = y.made - self.first + self.shift
+            for v in dying:
+                lows = self.flow.lows[position]
+                if v.name in lows:
+                    row = row_bytes(self.cuts.graph.tensors[v.name])
+                    distance = self.flow.distance(v.name, row, position)
+                    saved.append(v.size + y.size - max(v.size + distance, y.size))
+        return sum(v.size for v in alive) - max(saved)
