@@ -63,7 +63,9 @@ def sigmoid_table() -> Int64:
 
     i = np.arange(256, dtype=np.float64)
     error = exact(i + 0.5) - (exact(i) + exact(i + 1)) / 2
-    return np.minimum(np.floor(exact(i) + error / 2 + 0.5), _WHOLE - 1).astype(np.int64)
+    table = np.minimum(np.floor(exact(i) + error / 2 + 0.5), _WHOLE - 1).astype(np.int64)
+    table[-1] = _WHOLE - 1  # where larger inputs saturate
+    return table
 
 
 def logistic(x: Array) -> Int64:

@@ -186,6 +186,8 @@ class Tiling:
         if any(part is None for part in parts):
             return None
         found = [part for part in parts if part is not None]
+        if any(fold(part.op, tensors) is not None for part, tensors in found):
+            return None  # of a part it would make a whole, which it is not
         names = [wish] if isinstance(wish, str) else row_kernels(*found[0], wish)
         for name in names:
             works = [named_row_work(*part, name) for part in found]

@@ -136,7 +136,8 @@ def test_payload_error_is_bounded(values, encoding):
     padded = np.zeros(-(-values.size // 32) * 32, np.float32)
     padded[: values.size] = np.abs(values)
     largest = padded.reshape(-1, 32).max(1).repeat(32)[: values.size]
-    assert (np.abs(out - values) <= largest * RELATIVE[encoding] + 2e-6).all()
+    # Below 2**-14 an fp16 scale has steps of 2**-24: half of one, 127 times, is 3.8e-6.
+    assert (np.abs(out - values) <= largest * RELATIVE[encoding] + 4e-6).all()
 
 
 @given(hnp.arrays(np.int64, st.integers(1, 50)))
