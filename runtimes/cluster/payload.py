@@ -1,18 +1,24 @@
 """Numbers to payload bytes and back, without allocation for the large arrays.
 
+int8 payloads are made and read by the kernels where there is a compiler, else in numpy: the same
+bytes and the same numbers.
+
 An encoding loses what it loses once: every rank uses the *decoded* form of its own partial sums
 too, so all ranks add the same values and stay bit-identical.
 """
 
 from __future__ import annotations
 
+import ctypes
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from runtimes.cluster.engine import Partial
+from runtimes.cluster.native.library import load
 from runtimes.cluster.wire import Encoding, WireError
+from toolchain.errors import ToolError
 
 GROUP = 32
 Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -34,12 +40,15 @@ class Codec:
     Args:
         encoding: of the payloads.
         capacity: most values of one array; scratch for them is allocated here, once.
+        kernels: whether to use the C functions if they can be built.
     """
 
-    def __init__(self, encoding: Encoding, capacity: int) -> None:
+    def __init__(self, encoding: Encoding, capacity: int, *, kernels: bool = True) -> None:
         self.encoding = encoding
         self.dtype = np.dtype(np.int64 if encoding is Encoding.FIXED else np.float32)
-        groups = -(-capacity // GROUP) if encoding is Encoding.INT8 else 0
+        is_int8 = encoding is Encoding.INT8
+        self._library = _kernels() if is_int8 and kernels else None
+        groups = -(-capacity // GROUP) if is_int8 and self._library is None else 0
         self._values = np.zeros((groups, GROUP), np.float32)
         self._magnitudes = np.zeros((groups, GROUP), np.float32)
 
@@ -54,7 +63,10 @@ class Codec:
             values: float32 (int64 for `Encoding.FIXED`), any shape.
             out: exactly ``size(values.size)`` bytes.
         """
-        if self.encoding is Encoding.INT8:
+        if self._library is not None:
+            flat = np.ascontiguousarray(values, np.float32)
+            self._library.tessera_encode_sums(flat.ctypes.data, flat.size, out.ctypes.data)
+        elif self.encoding is Encoding.INT8:
             self._quantise(values.reshape(-1), out)
         else:
             with np.errstate(over="ignore"):  # beyond the range of fp16: infinity, as the cast says
@@ -73,7 +85,10 @@ class Codec:
         expected = self.size(out.size)
         if len(data) != expected:
             raise WireError("E521", f"payload of {len(data)} bytes, {expected} expected")
-        if self.encoding is Encoding.INT8:
+        if self._library is not None:
+            source = np.frombuffer(data, np.uint8)
+            self._library.tessera_decode_sums(source.ctypes.data, out.size, out.ctypes.data)
+        elif self.encoding is Encoding.INT8:
             self._dequantise(np.frombuffer(data, np.uint8), out.reshape(-1))
         else:
             out.reshape(-1)[:] = np.frombuffer(data, _ITEM_TYPE[self.encoding])
@@ -103,3 +118,10 @@ class Codec:
             np.multiply(integers, scales[:, None], out=out.reshape(groups, GROUP))
         else:
             out[:] = (integers * scales[:, None]).reshape(-1)[: out.size]
+
+
+def _kernels() -> ctypes.CDLL | None:
+    try:
+        return load()
+    except ToolError:
+        return None

@@ -14,7 +14,7 @@ from runtimes.cluster.native.build import build
 from runtimes.cluster.native.cpu import VARIANTS, supported
 from toolchain.errors import ToolError, UsageError
 
-ABI = 1
+ABI = 2
 KV_KINDS = {"f32": 0, "f16": 1, "int8": 2}
 
 
@@ -67,6 +67,8 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     ),
     "tessera_logits": (None, (_RANK, c_void_p, c_void_p, c_void_p, c_int32, c_void_p)),
     "tessera_stream": (c_uint64, (c_void_p, c_int64)),
+    "tessera_encode_sums": (None, (c_void_p, c_int64, c_void_p)),
+    "tessera_decode_sums": (None, (c_void_p, c_int64, c_void_p)),
     "tessera_pack": (None, (c_void_p, c_int32, c_int32, c_int32, c_void_p)),
     "tessera_matmul": (None, (_RANK, c_void_p, c_int32, c_int32, c_void_p, c_int32, c_void_p)),
 }

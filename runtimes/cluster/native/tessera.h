@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-enum { TESSERA_ABI = 1 };
+enum { TESSERA_ABI = 2 };
 
 enum tessera_kv { TESSERA_KV_F32 = 0, TESSERA_KV_F16 = 1, TESSERA_KV_INT8 = 2 };
 
@@ -90,6 +90,10 @@ uint64_t tessera_stream(const uint8_t *data, int64_t size);
 
 /* Quantise a matrix (rows, columns) to 4 or 8 bits, in tiles. */
 void tessera_pack(const float *matrix, int32_t rows, int32_t columns, int32_t bits, uint8_t *out);
+
+/* Partial sums (size,) as int8 payload and back: (size + 31) / 32 groups of 34 bytes. */
+void tessera_encode_sums(const float *sums, int64_t size, uint8_t *out);
+void tessera_decode_sums(const uint8_t *payload, int64_t size, float *out);
 
 /* Plain product for tests and measurements: x (n, columns), out (n, rows). */
 void tessera_matmul(const struct tessera_rank *rank, const uint8_t *tiles, int32_t rows,

@@ -140,6 +140,21 @@ def test_payload_error_is_bounded(values, encoding):
     assert (np.abs(out - values) <= largest * RELATIVE[encoding] + 4e-6).all()
 
 
+@given(VALUES, st.integers(-40, 12))
+@settings(deadline=None)
+def test_kernels_and_numpy_write_the_same_int8_payload(values, power):
+    values = np.ldexp(values, power)
+    payloads, results = [], []
+    for kernels in (True, False):
+        codec = Codec(Encoding.INT8, 200, kernels=kernels)
+        payloads.append(np.zeros(codec.size(values.size), np.uint8))
+        codec.encode(values, payloads[-1])
+        results.append(np.zeros_like(values))
+        codec.decode(memoryview(payloads[0]), results[-1])
+    np.testing.assert_array_equal(*payloads)
+    np.testing.assert_array_equal(*results)
+
+
 @given(hnp.arrays(np.int64, st.integers(1, 50)))
 def test_fixed_point_is_lossless(values):
     codec = Codec(Encoding.FIXED, 50)
@@ -159,8 +174,9 @@ def test_a_payload_of_another_length_is_refused(encoding):
 
 
 def test_infinite_and_nan_partials_stay_visible():
-    for encoding in (Encoding.F32, Encoding.F16, Encoding.INT8):
-        codec = Codec(encoding, 32)
+    kinds = [(Encoding.F32, False), (Encoding.F16, False), (Encoding.INT8, False)]
+    for encoding, kernels in [*kinds, (Encoding.INT8, True)]:
+        codec = Codec(encoding, 32, kernels=kernels)
         values = np.ones(32, np.float32)
         values[3] = np.nan
         data, out = np.zeros(codec.size(32), np.uint8), np.zeros(32, np.float32)
