@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         save_tflite,
     )
 
+__version__ = "0.1.0"
+
 __all__ = [
     "compare_layers",
     "compile",

@@ -13,8 +13,8 @@ from runtimes.cluster import messages as m
 from runtimes.cluster.keys import KeyRing
 from runtimes.cluster.links import Mailbox, Peer, PeerGone, Socket, tune
 from runtimes.cluster.transfer import StoredShard, find_shard
-from runtimes.cluster.usage import package_version
 from runtimes.cluster.wire import Frame, Header, Kind, WireError
+from toolchain import __version__
 from toolchain.errors import DeviceError, FitError, ModelError, TesseraError
 
 _Reply = TypeVar("_Reply", bound=m.Message)
@@ -129,7 +129,7 @@ class Crew:
         answers: dict[int, m.Welcome] = {}
         asked = {*required, *optional}
         for worker in asked:
-            self.tell(worker, m.Hello(package_version()))
+            self.tell(worker, m.Hello(__version__))
         began = time.monotonic()
         while asked:
             waited = time.monotonic() - began

@@ -12,6 +12,7 @@ those of a lost one); ranks keep their place in the order.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
@@ -77,11 +78,13 @@ class _Buffers:
         self.own = self.roster[links.device]
         most = max(len(ranks) for ranks in roster)
         self._frame = bytearray(HEADER_BYTES + most * codec.size(values))
-        self._parts = np.zeros((self.ranks, values), codec.dtype)
+        # No numpy array: for large ones numpy asks for huge pages, of which a token uses little.
+        sums = mmap.mmap(-1, self.ranks * values * codec.dtype.itemsize)
+        self._parts = np.frombuffer(sums, codec.dtype)
 
     def parts(self, count: int) -> Partial:
         """(ranks, count) of the sum buffer."""
-        return self._parts[:, :count]
+        return self._parts[: self.ranks * count].reshape(self.ranks, count)
 
     def send(self, header: Header, arrays: Sequence[Partial], devices: Sequence[int]) -> Bytes:
         """Encode arrays one after another, send them, return the payload."""
@@ -101,7 +104,7 @@ class _Buffers:
         size = self.codec.size(count)
         for i, rank in enumerate(ranks):
             end = None if i + 1 == len(ranks) else (i + 1) * size  # surplus bytes are an error
-            self.codec.decode(payload[i * size : end], self._parts[rank, :count])
+            self.codec.decode(payload[i * size : end], self.parts(count)[rank])
 
     def others(self) -> list[int]:
         """All devices that compute something, without this one."""

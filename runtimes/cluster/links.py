@@ -8,6 +8,7 @@ thread: a dead cable or a stopped process closes the connection even while Pytho
 from __future__ import annotations
 
 import math
+import struct
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from runtimes.cluster.messages import Message, encode
 from runtimes.cluster.wire import MAX_FRAME, Frame, Header, Kind, WireError, parse
@@ -26,6 +26,7 @@ HEARTBEAT_MS = 300
 DEAD_MS = 1200  # silence after which a connection counts as dead
 QUEUE_FRAMES = 16  # per peer and direction: bounds memory to 16 MiB per peer
 _WAIT_SLICE_S = 0.1
+_EVENT = struct.Struct("=Hi")  # of a monitor; zmq.utils.monitor would load asyncio: 7 MB
 _EARLY_FRAMES = 16  # per peer
 _POSTPONED = 1 << 10  # as many as there may be slots to truncate
 _MONITORED = (
@@ -119,7 +120,6 @@ class Mailbox:
         self._refuse = refuse
         self._poller = zmq.Poller()
         self._monitors: dict[Socket, Peer] = {}
-        self._buffer = bytearray(MAX_FRAME)
 
     def add(self, socket: Socket) -> None:
         """Receive from a ROUTER or DEALER."""
@@ -164,7 +164,7 @@ class Mailbox:
         identity = socket.recv() if socket.type == zmq.ROUTER else None
         peer = Peer(socket, identity)
         more = identity is None or socket.getsockopt(zmq.RCVMORE)
-        size = socket.recv_into(self._buffer) if more else 0
+        data = socket.recv(copy=False).buffer if more else memoryview(b"")
         extra = 0
         while socket.getsockopt(zmq.RCVMORE):
             socket.recv()
@@ -172,15 +172,14 @@ class Mailbox:
         try:
             if extra:
                 raise WireError("E521", f"malformed frame: {extra} parts too many")
-            return peer, parse(memoryview(self._buffer)[:size])
+            return peer, parse(data)
         except WireError as error:
             self._refuse(peer, error)
             return None
 
     def _gone(self, monitor: Socket) -> None:
-        event = recv_monitor_message(monitor, zmq.NOBLOCK)
-        peer = self._monitors[monitor]
-        raise PeerGone(peer, refused=event["event"] != zmq.EVENT_DISCONNECTED)
+        event, _ = _EVENT.unpack(monitor.recv_multipart(zmq.NOBLOCK)[0])
+        raise PeerGone(self._monitors[monitor], refused=event != zmq.EVENT_DISCONNECTED)
 
 
 class Attendant(Protocol):

@@ -104,7 +104,7 @@ class ShardFile:
         out, offset = {}, 0
         for name in resident_order(header.config):
             size = len(own_rows(header.config, header.share, name.rpartition(".")[2]))
-            out[name] = values[offset : offset + size].astype(np.float32)
+            out[name] = values[offset : offset + size].astype(np.float32, copy=False)
             offset += size
         return out
 

@@ -86,7 +86,7 @@ class Frame:
 
     Attributes:
         header: checked.
-        payload: a view of the receive buffer, valid until the next receive.
+        payload: a view of what was received.
     """
 
     header: Header

@@ -23,8 +23,9 @@ from runtimes.cluster.links import Links, Mailbox, Peer, Socket, tune
 from runtimes.cluster.session import WorkerSession, check_hidden
 from runtimes.cluster.step import OpenEngine, run_layers, send_logits
 from runtimes.cluster.transfer import WINDOW, Download, ShardCache
-from runtimes.cluster.usage import package_version, peak_rss
+from runtimes.cluster.usage import peak_rss
 from runtimes.cluster.wire import Frame, Header, Kind, WireError
+from toolchain import __version__
 from toolchain.errors import DeviceError, FitError, InternalError, TesseraError
 
 _log = logging.getLogger("tessera.worker")
@@ -248,7 +249,7 @@ class Worker:
     def _welcome(self, peer: Peer) -> m.Welcome:
         loaded = self._session.digests if self._session is not None else ()
         return m.Welcome(
-            version=package_version(),
+            version=__version__,
             name=self._options.name or sockets.gethostname(),
             max_ram=self._options.max_ram,
             cached=self._cache.digests()[:64],

@@ -47,6 +47,7 @@ def command(
     """
     from runtimes.cluster.keys import KeyRing
     from runtimes.cluster.open_engine import engine_opener
+    from runtimes.cluster.usage import be_frugal
     from runtimes.cluster.worker import Worker, WorkerOptions
 
     if key is None and not is_open and not listen.startswith(_LOOPBACK):
@@ -63,6 +64,7 @@ def command(
     keys = KeyRing.load(key) if key else None
     options = WorkerOptions(listen, folder, name, max_ram, keys)
     worker = Worker(options, engine_opener(threads))
+    be_frugal()
     signal.signal(signal.SIGTERM, _interrupt)
     click.echo(f"listening on {worker.address}")
     try:

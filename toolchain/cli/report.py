@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -86,6 +85,8 @@ class Reporter:
         """Report a bug: the traceback with ``--debug``, else the path of a log that holds it."""
         if self.debug:
             traceback.print_exception(error, file=sys.stderr)
+        import tempfile
+
         with tempfile.NamedTemporaryFile(
             "w", prefix="tessera-", suffix=".log", delete=False
         ) as log:

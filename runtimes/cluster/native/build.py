@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +48,8 @@ def find_compiler() -> list[str]:
     Raises:
         ToolError: E601, there is none.
     """
+    import shutil
+
     names = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
     for name in names:
         if path := shutil.which(name):
@@ -83,6 +82,9 @@ def _digest(command: Sequence[str]) -> str:
 
 
 def _compile(command: Sequence[str], library: Path) -> None:
+    import subprocess  # here, since most starts find the library built
+    import tempfile
+
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as folder:
         fresh = Path(folder) / library.name
