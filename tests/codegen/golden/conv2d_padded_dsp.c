@@ -109,11 +109,8 @@ static TSR_NOINLINE void matmul_dsp_0(const uint32_t *x, const int8_t *weights, 
 }
 
 /* The inputs from column `left` on; what lies outside the map is filled in with its zero point. */
-static const int8_t *conv2d_dsp_0_window(const int8_t *row, int left, int8_t *edge)
+static TSR_NOINLINE const int8_t *conv2d_dsp_0_edge(const int8_t *row, int left, int8_t *edge)
 {
-    if (row && left >= 0 && left <= 3) {
-        return row + left * 3;
-    }
     memset(edge, -3, 9);
     const int first = left < 0 ? -left : 0;
     const int last = left > 3 ? 6 - left : 3;
@@ -121,6 +118,12 @@ static const int8_t *conv2d_dsp_0_window(const int8_t *row, int left, int8_t *ed
         memcpy(edge + first * 3, row + (left + first) * 3, (size_t)(last - first) * 3);
     }
     return edge;
+}
+
+static inline const int8_t *conv2d_dsp_0_window(const int8_t *row, int left, int8_t *edge)
+{
+    const int inside = row && left >= 0 && left <= 3;
+    return inside ? row + left * 3 : conv2d_dsp_0_edge(row, left, edge);
 }
 
 static void conv2d_dsp_0(const int8_t *const *rows, const int8_t *weights, const int32_t *stage,
@@ -132,9 +135,9 @@ static void conv2d_dsp_0(const int8_t *const *rows, const int8_t *weights, const
         const int8_t *at[3][3];
         uint32_t *out = wide;
         for (int s = 0; s < 3; s++) {
-            for (int p = 0; p < 3; p++) {
-                at[s][p] = conv2d_dsp_0_window(rows[s], left + p * 2, edge + (s * 3 + p) * 9);
-            }
+            at[s][0] = conv2d_dsp_0_window(rows[s], left, edge + (s * 3 + 0) * 9);
+            at[s][1] = conv2d_dsp_0_window(rows[s], left + 2, edge + (s * 3 + 1) * 9);
+            at[s][2] = conv2d_dsp_0_window(rows[s], left + 4, edge + (s * 3 + 2) * 9);
             out = tsr_widen_3(at[s][0], at[s][1], at[s][2], 2, out);
         }
         for (int p = 0; p < 3; p++, out++) {

@@ -121,9 +121,9 @@ static void conv2d_dsp_0(const int8_t *const *rows, const int8_t *weights, const
         uint32_t *out = wide;
         for (int s = 0; s < 1; s++) {
             const int8_t *at[1][3];
-            for (int p = 0; p < 3; p++) {
-                at[0][p] = conv2d_dsp_0_window(rows[s], left + p * 2);
-            }
+            at[0][0] = conv2d_dsp_0_window(rows[s], left);
+            at[0][1] = conv2d_dsp_0_window(rows[s], left + 2);
+            at[0][2] = conv2d_dsp_0_window(rows[s], left + 4);
             out = tsr_widen_3(at[0][0], at[0][1], at[0][2], 2, out);
         }
         matmul_dsp_0(wide, weights, stage, 2, 2, y, 4);
