@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from toolchain.importers.tflite_types import DTYPES, IDENTIFIER, SCHEMA_VERSION
-from toolchain.ir import Array, Quant, Tensor
+from toolchain.ir import DType, Quant, Tensor
+from toolchain.ops.nibbles import pack_nibbles
 
 _ALIGNMENT = 16  # of constant data, as the schema demands
 _FIRST_EXTENDED_CODE = 127  # larger codes do not fit the deprecated 8-bit field
@@ -98,7 +99,7 @@ class _Writer:
         for tensor in subgraph.tensors:
             if isinstance(tensor, Tensor) and tensor.data is not None:
                 places[tensor.name] = len(buffers)
-                buffers.append(self.buffer(tensor.data))
+                buffers.append(self.buffer(tensor))
         tensors = [self.tensor(t, places.get(t.name, 0)) for t in subgraph.tensors]
         operators = [
             self.operator(r, codes.index((r.code, r.version)), index) for r in subgraph.records
@@ -131,7 +132,10 @@ class _Writer:
     def indices(self, names: Iterable[str | None], index: Mapping[str, int]) -> int:
         return self.vector((-1 if n is None else index[n] for n in names), np.int32)
 
-    def buffer(self, values: Array) -> int:
+    def buffer(self, tensor: Tensor) -> int:
+        values = tensor.values
+        if tensor.dtype is DType.INT4:
+            values = pack_nibbles(values.reshape(1, -1))
         data = np.ascontiguousarray(values).tobytes()
         self.builder.Prep(_ALIGNMENT, len(data))
         return self.table("Buffer", Data=self.builder.CreateByteVector(data))

@@ -15,7 +15,7 @@ from toolchain.ops import Dequantize, Op, Quantize
 from toolchain.reference import infer_float
 
 _MAX_LISTED = 40
-_SCALED = (DType.INT8, DType.INT16)
+_SCALED = (DType.INT4, DType.INT8, DType.INT16)
 _HYBRID_HINT = "export the model without dynamic range quantisation, or as full int8"
 
 

@@ -18,8 +18,8 @@ _MAX_RANK = 8
 _MAX_ELEMENTS = 2**31 - 1
 # Several tensors may share a buffer, yet not so often that it only serves to blow up the reader.
 _MAX_SHARING = 8
-_STORED = {"INT4": DType.INT8, "FLOAT16": DType.FLOAT32}  # constants only, held in a wider type
-_QUANTISED = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32)
+_STORED = {"INT4": DType.INT4, "FLOAT16": DType.FLOAT32}  # constants only, held in a wider type
+_QUANTISED = (DType.INT4, DType.INT8, DType.UINT8, DType.INT16, DType.INT32)
 _LARGEST_SCALE = 1e18  # products and quotients of two stay finite in float32
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 

@@ -8,6 +8,7 @@ from toolchain.numerics import Activation
 # TensorType -> element type of the graph.
 DTYPES: dict[str, DType] = {
     "FLOAT32": DType.FLOAT32,
+    "INT4": DType.INT4,
     "INT8": DType.INT8,
     "UINT8": DType.UINT8,
     "INT16": DType.INT16,

@@ -14,8 +14,9 @@ Array = npt.NDArray[Any]
 
 
 class DType(Enum):
-    """Element types; the value is the numpy name."""
+    """Element types; the value is the numpy name, but for INT4, which numpy holds as int8."""
 
+    INT4 = "int4"  # weights only, two to a byte in files and in flash
     INT8 = "int8"
     INT16 = "int16"
     INT32 = "int32"
@@ -27,16 +28,18 @@ class DType(Enum):
     @property
     def numpy(self) -> np.dtype[Any]:
         """Return the numpy dtype."""
-        return np.dtype(self.value)
+        return np.dtype("int8" if self is DType.INT4 else self.value)
 
     @property
     def itemsize(self) -> int:
-        """Return bytes per element."""
+        """Return bytes per element as numpy holds it."""
         return self.numpy.itemsize
 
     @property
     def limits(self) -> tuple[int, int]:
         """Return the least and greatest value of an integer type."""
+        if self is DType.INT4:
+            return -8, 7
         info = np.iinfo(self.numpy)
         return int(info.min), int(info.max)
 
@@ -99,6 +102,8 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Return the number of bytes."""
+        if self.dtype is DType.INT4:
+            return (self.size + 1) // 2
         return self.size * self.dtype.itemsize
 
     @property
@@ -130,8 +135,10 @@ class Tensor:
         return self.quant
 
 
-def constant(name: str, data: Array, quant: Quant | None = None) -> Tensor:
-    """Return a constant tensor that holds a read-only copy of ``data``."""
+def constant(
+    name: str, data: Array, quant: Quant | None = None, dtype: DType | None = None
+) -> Tensor:
+    """Return a constant with a read-only copy of ``data``, of its own type or ``dtype``."""
     values = np.array(data)
     values.flags.writeable = False
-    return Tensor(name, values.shape, DType(values.dtype.name), quant, values)
+    return Tensor(name, values.shape, dtype or DType(values.dtype.name), quant, values)

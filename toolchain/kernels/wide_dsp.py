@@ -52,7 +52,7 @@ class WideConvDsp:
             numbers,
             {"weights": pack_pairs(filters), "stage": stage(lowered, out_c)},
             0 if in_place else min(BLOCK, out_w) * depth * 2,
-            in_order=True,
+            in_order=not in_place or _whole_rows(lowered),
             taps=lowered.taps,
             helpers=tuple(_helper(lowered, size, out_c % 2) for size in sizes),
         )
@@ -105,6 +105,12 @@ def stage(lowered: Lowered, channels: int) -> Array:
     multiplier = np.broadcast_to(lowered.tables["multiplier"], channels)
     columns = [_even(lowered.tables["bias"]), _even(multiplier)]
     return np.concatenate([c.reshape(-1, 2) for c in columns], 1).astype(np.int32)
+
+
+def _whole_rows(lowered: Lowered) -> bool:
+    """Tell whether the order that counts is that of rows or maps, not of columns."""
+    taps = lowered.taps
+    return taps is not None and (taps.batch > 1 or taps.out_rows > 1)
 
 
 def _even(values: Array) -> Int64:

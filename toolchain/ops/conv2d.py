@@ -12,6 +12,7 @@ from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array
 from toolchain.numerics import Activation
 from toolchain.ops.base import Lowered, Number, Op, TensorType, require
+from toolchain.ops.nibbles import scratch_of
 from toolchain.ops.spatial import NO_PADS, Pads, Sliding
 from toolchain.ops.weighted import (
     EITHER_BIAS,
@@ -103,4 +104,8 @@ class Conv2D(Op):
         }
         filters = weights.values.reshape(y.shape[3], -1)
         kernel, numbers, tables = output_stage("conv2d", operands, self.activation, filters)
-        return Lowered(kernel, {**geometry, **numbers}, tables, taps=sliding.row_taps(x, y))
+        scratch = scratch_of(weights, filters.shape[1])
+        taps = sliding.row_taps(x, y)
+        by_channel = scratch > 0  # filters that must be unpacked are taken one by one
+        numbers = {**geometry, **numbers}
+        return Lowered(kernel, numbers, tables, scratch, taps=taps, by_channel=by_channel)

@@ -12,6 +12,7 @@ from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array, DType
 from toolchain.numerics import Activation
 from toolchain.ops.base import Lowered, Number, Op, TensorType, require
+from toolchain.ops.nibbles import scratch_of
 from toolchain.ops.spatial import NO_PADS, Pads, Sliding
 from toolchain.ops.weighted import (
     finish,
@@ -100,8 +101,11 @@ class DepthwiseConv2D(Op):
         kernel, numbers, tables = output_stage(
             "depthwise_conv2d", operands, self.activation, filters
         )
-        if x.dtype is DType.INT16:
-            return Lowered(kernel, {**geometry, **numbers}, tables, taps=taps)
+        if x.dtype is DType.INT16 or weights.dtype is DType.INT4:
+            scratch = scratch_of(weights, filters.shape[1])
+            unpacked = scratch > 0
+            numbers = {**geometry, **numbers}
+            return Lowered(kernel, numbers, tables, scratch, taps=taps, by_channel=unpacked)
         by_channel = self.dilation[1] == 1 and taps.sees_rows
         fits = x.shape[3] == y.shape[3] and taps.out_row_size <= taps.in_row_size
         return Lowered(

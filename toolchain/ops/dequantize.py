@@ -27,7 +27,7 @@ class Dequantize(Op):
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:
         """See `Op.infer`."""
         x = operands.input(0)
-        legal = x.dtype in {DType.INT8, DType.UINT8, DType.INT16}
+        legal = x.dtype in {DType.INT4, DType.INT8, DType.UINT8, DType.INT16}
         require(legal, self, f"{x.dtype.value} to float32 is not supported")
         return (TensorType(x.shape, DType.FLOAT32),)
 

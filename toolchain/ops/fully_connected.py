@@ -18,6 +18,7 @@ from toolchain.numerics import (
     saturate,
 )
 from toolchain.ops.base import Lowered, Number, Op, TensorType, require
+from toolchain.ops.nibbles import pack_nibbles
 from toolchain.ops.weighted import (
     EITHER_BIAS,
     bias_values,
@@ -94,11 +95,12 @@ class FullyConnected(Op):
             numbers, tables = wide_stage(operands, self.activation, weights.values, scales)
             tables = {"weights": weights.values, **tables}
             return Lowered("fully_connected_16x8", {**geometry, **numbers}, tables, in_order=True)
+        packed = weights.dtype is DType.INT4
         return Lowered(
-            "fully_connected",
+            "fully_connected_w4" if packed else "fully_connected",
             {**geometry, **output_numbers(operands, self.activation)},
             {
-                "weights": weights.values,
+                "weights": pack_nibbles(weights.values) if packed else weights.values,
                 "bias": bias_values(operands.optional(2), units).astype(np.int32),
                 "multiplier": multiplier.astype(np.int32),
                 "shift": shift.astype(np.int8),

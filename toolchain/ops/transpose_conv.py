@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from toolchain.ir.graph import Operands
-from toolchain.ir.tensor import Array
+from toolchain.ir.tensor import Array, DType
 from toolchain.numerics import Activation
 from toolchain.ops.base import Lowered, Number, Op, TensorType, require
 from toolchain.ops.spatial import NO_PADS, Pads
@@ -44,6 +44,7 @@ class TransposeConv(Op):
         out_c, kernel_h, kernel_w, in_c = weights.shape
         require(x.shape[3] == in_c, self, f"weights are for {in_c} channels, not {x.shape[3]}")
         dtype = require_weighted(self, operands, out_c)
+        require(weights.dtype is DType.INT8, self, "weights must be int8")
         require(min(self.pads.top, self.pads.left) >= 0, self, "top and left may not be negative")
         pads, (full_h, full_w) = self.pads, self._full(x.shape, (kernel_h, kernel_w))
         out_h, out_w = full_h - pads.top - pads.bottom, full_w - pads.left - pads.right

@@ -37,12 +37,13 @@ def require_weighted(
     """
     x, weights, bias = operands.input(0), operands.input(1), operands.optional(2)
     require(weights.is_constant, op, "weights must be constant")
-    require(weights.dtype is DType.INT8, op, "weights must be int8")
+    require(weights.dtype in (DType.INT8, DType.INT4), op, "weights must be int8 or int4")
     require(x.dtype in (DType.INT8, DType.INT16), op, "x must be int8 or int16")
     require(bias is None or bias.shape == (channels,), op, f"bias must be ({channels},)")
     if x.dtype is DType.INT8:
         require(bias is None or bias.dtype is not DType.INT64, op, "bias must be int32")
         return x.dtype
+    require(weights.dtype is DType.INT8, op, "with int16 activations weights must be int8")
     require(bias is None or bias.dtype in biases, op, f"bias must be {biases[0].value}")
     tensors = (x, weights, *operands.outputs)
     zeros = (zero for t in tensors if t.quant for zero in t.quant.zero_points)

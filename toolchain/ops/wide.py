@@ -14,6 +14,7 @@ from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array, DType
 from toolchain.numerics import Activation, Int64, clamp_range, reduce_multiplier
 from toolchain.ops.base import Number
+from toolchain.ops.nibbles import NIBBLES, pack_nibbles
 from toolchain.ops.weighted import (
     bias_values,
     output_multipliers,
@@ -85,7 +86,10 @@ def output_stage(
     x, weights, y = operands.input(0), operands.input(1), operands.output
     channels = len(filters)
     if x.dtype is not DType.INT16:
-        return kernel, output_numbers(operands, activation), output_tables(operands, channels)
+        numbers, tables = output_numbers(operands, activation), output_tables(operands, channels)
+        if weights.dtype is not DType.INT4:
+            return kernel, numbers, tables
+        return NIBBLES[kernel], numbers, {**tables, "weights": pack_nibbles(filters)}
     scales = output_multipliers(x, weights, y, channels)
     numbers, tables = wide_stage(operands, activation, filters, scales)
     return _WIDE[kernel], numbers, {"weights": weights.values, **tables}
