@@ -24,7 +24,8 @@ def random_problem(rng: np.random.Generator, count: int) -> Problem:
     overlaps = {}
     for upper, lower in itertools.permutations(range(count), 2):
         if blocks[upper].last == blocks[lower].first and rng.random() < 0.5:
-            overlaps[upper, lower] = int(rng.integers(0, blocks[lower].size))
+            least = int(rng.choice([0, 1 - blocks[upper].size]))
+            overlaps[upper, lower] = int(rng.integers(least, blocks[lower].size))
     return Problem(tuple(blocks), overlaps)
 
 

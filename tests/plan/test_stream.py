@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,24 @@ def test_random_streams_equal_the_interpreter(tmp_path: Path) -> None:
     assert sum("global_pool" in stage.kernels for stage in streams) > 5
     assert sum(any(s.ring and s.fresh for s in stage.stores) for stage in streams) > 10
     assert sum(any(s.host for s in stage.stores) for stage in streams) > 5
+
+
+def over_maps(plan: Plan) -> set[str]:
+    """Return the kinds of slots of a stream that share bytes with a map alive beside them."""
+    maps = [slot for slot in plan.slots if slot.tensors]
+    pairs = ((a, b) for a in plan.slots if not a.tensors for b in maps)
+    together = ((a, b) for a, b in pairs if a.first <= b.last and b.first <= a.last)
+    shared = (a for a, b in together if a.offset < b.end and b.offset < a.end)
+    return {slot.name.rsplit(".")[-1] for slot in shared}
+
+
+def test_rings_rows_and_scratch_memory_lie_where_maps_are_read_or_not_yet_made() -> None:
+    found: Counter[str] = Counter()
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        graph = random_map_network(rng)
+        found.update(over_maps(check_plan(graph, random_cuts(graph, rng))))
+    assert min(found["ring"], found["fresh"], found["scratch"]) > 5, found
 
 
 @pytest.mark.slow

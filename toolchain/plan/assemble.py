@@ -10,6 +10,7 @@ from toolchain.kernels import Isa
 from toolchain.plan.flow import Flow
 from toolchain.plan.layout import Block, Problem, solve
 from toolchain.plan.lifetimes import Buffer, Work, buffers, roots
+from toolchain.plan.overlap import BYTES
 from toolchain.plan.plan import (
     ARENA,
     LayerStage,
@@ -20,7 +21,7 @@ from toolchain.plan.plan import (
     StreamStage,
     graph_hash,
 )
-from toolchain.plan.rows import row_bytes
+from toolchain.plan.rows import RowWork, row_bytes, row_count
 from toolchain.plan.streaming import Streaming
 
 WORD = 4
@@ -71,8 +72,10 @@ class _Assembly:
         self.root = roots(graph, work)
 
     def plan(self) -> Plan:
-        needed = [*self._maps(), *self._working()]
+        working = [*self._working()]
+        needed = [*self._maps(), *working]
         overlaps = [*self._layer_overlaps(), *self._map_overlaps(), *self._row_overlaps()]
+        overlaps += self._drained({buffer.name: buffer.last for buffer in working})
         layout = solve(_problem(needed, overlaps))
         macs = sum(self._macs(segment) for segment in self.segments)
         return Plan(
@@ -151,7 +154,7 @@ class _Assembly:
                     yield _Overlap(upper, lower, step, step, distance)
 
     def _map_overlaps(self) -> Iterator[_Overlap]:
-        """Yield whole maps that a stream reads and that its whole outputs may run over.
+        """Yield whole maps that a stream reads and that its whole outputs and rings may run over.
 
         Where there are several tiles, each reads the maps again.
         """
@@ -159,17 +162,37 @@ class _Assembly:
             stream = segment.stream
             if stream is None or len(stream.tiles) > 1:
                 continue
-            flow, inside = stream.flow, {store.tensor for store in stream.stores}
+            flow, stores = stream.flow, {store.tensor: store for store in stream.stores}
+            steps = segment.first, segment.end - 1
             for position, worker in enumerate(flow.workers):
-                lower = worker.output
-                for name in flow.lows[position]:
+                lower, store = worker.output, stores.get(worker.output.name)
+                rows = store.ring if store else row_count(lower)
+                for name in flow.lows[position] if rows else ():
                     upper = self.graph.tensors[name]
-                    if lower.name in inside or upper.dtype != lower.dtype:
-                        continue
-                    distance = flow.distance(name, row_bytes(upper), position)
-                    if distance < lower.nbytes:
-                        steps = segment.first, segment.end - 1
-                        yield _Overlap(self.root[name], lower.name, *steps, distance)
+                    distance = flow.distance(upper, position, store.ring if store else 0)
+                    if upper.dtype == lower.dtype and distance < rows * row_bytes(lower):
+                        over = f"{lower.name}.ring" if store else lower.name
+                        yield _Overlap(self.root[name], over, *steps, distance)
+
+    def _drained(self, last: Mapping[str, int]) -> Iterator[_Overlap]:
+        """Yield what dies before the last rows of a whole output are made, which may lie there.
+
+        Args:
+            last: the last step of rings, fresh rows and scratch memory.
+        """
+        for segment in self.segments:
+            stream = segment.stream
+            if stream is None or len(stream.tiles) > 1:
+                continue
+            inside = {store.tensor for store in stream.stores}
+            for position, worker in enumerate(stream.flow.workers):
+                whole = worker.output
+                if whole.name in inside or whole.dtype not in BYTES:
+                    continue
+                for name, time in _ends(stream.flow):
+                    covered = stream.flow.covered(position, time)
+                    if name in last and covered < whole.nbytes:
+                        yield _Overlap(name, whole.name, segment.first, last[name], covered)
 
     def _row_overlaps(self) -> Iterator[_Overlap]:
         """Yield fresh rows that an elementwise node may overwrite with its own fresh row.
@@ -187,6 +210,15 @@ class _Assembly:
                     if name in passing and work.output.name in fresh:
                         names = f"{name}.fresh", f"{work.output.name}.fresh"
                         yield _Overlap(*names, step, step, distance)
+
+
+def _ends(flow: Flow) -> Iterator[tuple[str, int]]:
+    """Yield the possible working buffers of a stream, and when each is used for the last time."""
+    for position, worker in enumerate(flow.workers):
+        yield f"{worker.output.name}.ring", flow.used[position]
+        yield f"{worker.output.name}.fresh", flow.used[position]
+        if isinstance(worker, RowWork):
+            yield f"{worker.node.name}.scratch", flow.turns[position][-1]
 
 
 def _release(flow: Flow, stores: Mapping[str, RowStore]) -> list[int]:

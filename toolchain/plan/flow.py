@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from toolchain.ir.tensor import Tensor
 from toolchain.plan.rows import RowWork, row_bytes
 from toolchain.plan.schedule import Keep, Make, Stream, Worker
 
@@ -36,26 +38,50 @@ class Flow:
         last_reader: per position, the last position that reads its output; -1 for none.
         lows: per position and outside tensor, the first row of that tensor still needed whenever
             the worker makes a row.
+        turns: per position, when it makes its rows; time counts events of the schedule.
+        used: per position, when its rows are read, written or moved for the last time.
     """
 
     workers: tuple[Worker, ...]
     storage: tuple[Storage, ...]
     last_reader: tuple[int, ...]
     lows: tuple[dict[str, list[int]], ...]
+    turns: tuple[tuple[int, ...], ...]
+    used: tuple[int, ...]
 
-    def distance(self, source: str, in_row: int, position: int) -> int:
+    def distance(self, source: Tensor, position: int, ring: int = 0) -> int:
         """Return how many bytes above the output of ``position`` the map ``source`` must start.
+
+        It is negative where the map may even start below: what is written above its start comes
+        when the map has been read so far.
 
         Args:
             source: a whole map that the stream reads.
-            in_row: bytes of its rows.
-            position: a worker whose output is a whole map.
+            position: a worker.
+            ring: rows of the ring that takes its rows, 0 if its output is a whole map.
         """
-        worker, lows = self.workers[position], self.lows[position][source]
+        worker, lows = self.workers[position], self.lows[position][source.name]
+        in_row, out_row = row_bytes(source), row_bytes(worker.output)
         if isinstance(worker, RowWork) and worker.folds:
-            return max(0, worker.output.nbytes - lows[-1] * in_row)
-        out_row = row_bytes(worker.output)
-        return max(0, *((y + 1) * out_row - low * in_row for y, low in enumerate(lows)))
+            return worker.output.nbytes - min(lows[-1] * in_row, source.nbytes)
+        writes = [(y % ring if ring else y, low) for y, low in enumerate(lows)]
+        if ring:
+            writes += self._visits(source.name, position, ring)
+        return max((y + 1) * out_row - min(low * in_row, source.nbytes) for y, low in writes)
+
+    def _visits(self, source: str, host: int, ring: int) -> Iterator[tuple[int, int]]:
+        """Yield where guests write on the ring of ``host``, and the row of ``source`` then due."""
+        for position, (worker, storage) in enumerate(zip(self.workers, self.storage, strict=True)):
+            if storage.host == host and isinstance(worker, RowWork):
+                lows = self.lows[position][source]
+                yield from ((worker.first_row(y) % ring, low) for y, low in enumerate(lows))
+
+    def covered(self, position: int, time: int) -> int:
+        """Return the bytes of the whole output of ``position`` that are made up to ``time``."""
+        worker, made = self.workers[position], bisect_right(self.turns[position], time)
+        if isinstance(worker, RowWork) and worker.folds:
+            return worker.output.nbytes if made == worker.rows else 0
+        return made * row_bytes(worker.output)
 
 
 def run_flow(workers: Sequence[Worker]) -> Flow:
@@ -88,6 +114,9 @@ class _Run:
         self.fresh: set[int] = set()
         self.hosts = [self._host(i) for i in range(count)]
         self.ahead = [(0, 0)] * count
+        self.time = 0
+        self.turns: list[list[int]] = [[] for _ in workers]
+        self.used = [0] * count
         inside = {worker.output.name for worker in self.workers}
         self.outside: dict[str, list[tuple[int, tuple[int, ...]]]] = {}
         for i, worker in enumerate(self.workers):
@@ -101,7 +130,9 @@ class _Run:
         self.lows: list[dict[str, list[int]]] = [{n: [] for n in self.outside} for _ in workers]
 
     def flow(self) -> Flow:
-        for event in self.stream.events():
+        for time, event in enumerate(self.stream.events()):
+            self.time = time
+            self.used[event.position] = self.time
             if isinstance(event, Make):
                 self._make(event)
             else:
@@ -109,7 +140,8 @@ class _Run:
         hosts = (self._proven_host(i) for i in range(len(self.workers)))
         storage = tuple(map(Storage, self.total, self.kept, self.separable, hosts))
         last = tuple(self.stream.last_reader(i) for i in range(len(self.workers)))
-        return Flow(self.workers, storage, last, tuple(self.lows))
+        turns = tuple(map(tuple, self.turns))
+        return Flow(self.workers, storage, last, tuple(self.lows), turns, tuple(self.used))
 
     def _make(self, event: Make) -> None:
         p = event.position
@@ -122,6 +154,11 @@ class _Run:
         for name, readers in self.outside.items():
             self.lows[p][name].append(self._low(readers, 1 << 30))
         self.fresh.add(p)
+        self.turns[p].append(self.time)
+        for source, _ in self.stream.sources[p]:
+            self.used[source] = self.time
+            if self.hosts[source] >= 0:
+                self.used[self.hosts[source]] = self.time
 
     def _keep(self, event: Keep) -> None:
         p = event.position

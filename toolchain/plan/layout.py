@@ -34,7 +34,8 @@ class Problem:
     """Blocks, and for pairs ``(upper, lower)`` of indices how close they may start.
 
     ``overlaps[upper, lower] = d`` allows block ``upper`` to start ``d`` words above the start of
-    ``lower`` although both are alive; without an entry ``d`` is the size of ``lower``.
+    ``lower`` although both are alive (or, if it is negative, below it); without an entry ``d`` is
+    the size of ``lower``.
     """
 
     blocks: tuple[Block, ...]
@@ -73,7 +74,7 @@ class Problem:
             uppers = [u for u in alive if (u, lower) in self.overlaps]
             if len(uppers) == 1:
                 pair = self.blocks[uppers[0]].size, self.blocks[lower].size
-                joint = max(pair[0] + self.overlaps[uppers[0], lower], pair[1])
+                joint = max(pair[0] + max(0, self.overlaps[uppers[0], lower]), pair[1])
                 saved += max(0, sum(pair) - joint)
             elif uppers:
                 saved += min(self.blocks[lower].size, sum(self.blocks[u].size for u in uppers))

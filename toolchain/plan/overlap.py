@@ -20,7 +20,7 @@ from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import DType, Tensor
 from toolchain.ops.window import Window
 
-_BYTES = (DType.INT8, DType.UINT8, DType.BOOL)
+BYTES = (DType.INT8, DType.UINT8, DType.BOOL)
 
 
 def distances(windows: tuple[Window, ...], operands: Operands) -> dict[str, int]:
@@ -62,7 +62,7 @@ def _distance(window: Window, x: Tensor, y: Tensor) -> int:
 
 def may_alias(x: Tensor, y: Tensor) -> bool:
     """Tell whether C allows pointers to ``x`` and ``y`` into the same bytes (C99 6.5 p7)."""
-    return x.dtype == y.dtype or x.dtype in _BYTES or y.dtype in _BYTES
+    return x.dtype == y.dtype or x.dtype in BYTES or y.dtype in BYTES
 
 
 def slice_axis(shape: tuple[int, ...]) -> int:

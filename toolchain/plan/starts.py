@@ -134,7 +134,7 @@ class Starts:
             for v in dying:
                 lows = self.flow.lows[position]
                 if v.name in lows:
-                    row = row_bytes(self.cuts.graph.tensors[v.name])
-                    distance = self.flow.distance(v.name, row, position)
+                    source = self.cuts.graph.tensors[v.name]
+                    distance = max(0, self.flow.distance(source, position))
                     saved.append(v.size + y.size - max(v.size + distance, y.size))
         return sum(v.size for v in alive) - max(saved)
