@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.models import models
 from boards import Board, load_board
 from codegen.project import project_files
-from runtimes.emulator.emulator import Emulator
+from runtimes.emulator.choose import open_emulator
 from runtimes.toolchains import build_firmware
 from toolchain.cli.arguments import random_cases
 from toolchain.cli.pipeline import load_graph
@@ -75,7 +75,8 @@ def count(graph: Graph, board: Board) -> Count:
     (case,) = random_cases(graph.input_tensors, 1, seed=1)
     with tempfile.TemporaryDirectory() as folder:
         firmware = build_firmware(files, board, Path(folder))
-        done = Emulator(firmware, board, graph, plan.hash).run(case)
+        with open_emulator(firmware, board, graph, plan.hash) as emulator:
+            done = emulator.run(case)
     pairs = zip(run(graph, case), done.outputs, strict=True)
     wrong = sum(int(np.count_nonzero(want != got)) for want, got in pairs)
     code = firmware.flash_bytes - graph.weight_bytes

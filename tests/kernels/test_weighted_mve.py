@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from tests.kernels.random_weighted import (
+    activation,
+    layer,
     random_channels,
     random_conv,
     random_fully_connected,
@@ -20,10 +22,15 @@ from tests.kernels.sanitized import assert_portable_text_is_exact
 from tests.kernels.vector_board import wrong_seeds
 from toolchain.ir import Graph
 from toolchain.kernels import Isa, candidates
+from toolchain.kernels.depthwise_mve import DepthwiseInPlaceMve
+from toolchain.ops import DepthwiseConv2D
+from toolchain.ops.spatial import Pads
+from toolchain.plan import LayerStage, plan_layers
 
 Make = Callable[[np.random.Generator], Graph]
 MATRIX_MAKERS = [random_conv, random_pointwise, random_fully_connected]
 SEEDS = range(60)  # what fits the machine's code memory
+IN_PLACE_SEEDS = range(30)
 MAKERS = [*MATRIX_MAKERS, random_channels]
 
 
@@ -72,3 +79,49 @@ def test_the_random_depthwise_layers_reach_every_formula_and_group() -> None:
     assert {variant[1:] for variant in seen} == {
         (channels, edges) for channels in (3, 8, 16, 20, 32, 40) for edges in (False, True)
     }
+
+
+def random_map_in_place(rng: np.random.Generator) -> Graph:
+    """Return a depthwise convolution whose output fits where its input lies."""
+    channels, kernel = int(rng.choice([3, 16, 20])), tuple(int(k) for k in rng.integers(1, 6, 2))
+    before = [int(rng.integers(0, k)) for k in kernel]
+    after = [int(rng.integers(0, k - b)) for k, b in zip(kernel, before, strict=True)]
+    pads = Pads(before[0], after[0], before[1], after[1])
+    op = DepthwiseConv2D((1, int(rng.choice([1, 1, 2]))), (1, 1), pads, activation(rng))
+    size = (int(k + rng.integers(1, 6)) for k in kernel)
+    return layer(rng, op, (1, *size, channels), (1, *kernel, channels), 3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("qemu-system-arm"), reason="needs QEMU")
+def test_maps_in_place_are_exact_on_the_emulated_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolchain.kernels._SPECIAL", (DepthwiseInPlaceMve(),))
+    assert not wrong_seeds(random_map_in_place, tmp_path, IN_PLACE_SEEDS)
+
+
+@pytest.mark.slow
+def test_maps_in_place_are_exact_and_defined_as_portable_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("toolchain.kernels._SPECIAL", (DepthwiseInPlaceMve(),))
+    assert_portable_text_is_exact(random_map_in_place, Isa.MVE, tmp_path, IN_PLACE_SEEDS)
+    assert "runtime error" not in capfd.readouterr().err
+
+
+def test_the_random_maps_lie_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolchain.kernels._SPECIAL", (DepthwiseInPlaceMve(),))
+    pads = set()
+    for seed in IN_PLACE_SEEDS:
+        graph = random_map_in_place(np.random.default_rng(seed))
+        plan = plan_layers(graph, Isa.MVE)
+        (stage,) = plan.stages
+        assert isinstance(stage, LayerStage)
+        assert stage.kernel == "depthwise_in_place_mve"
+        offsets = {slot.name: slot.offset for slot in plan.slots}
+        assert offsets.get("y", offsets["x"]) == offsets["x"]
+        op = graph.nodes[0].op
+        assert isinstance(op, DepthwiseConv2D)
+        pads.add(op.pads.top)
+    assert pads == {0, 1, 2, 3, 4}

@@ -6,7 +6,7 @@ from toolchain.kernels.base import Helper, Isa, Kernel, Portable, Specialised
 from toolchain.kernels.conv_dsp import Conv1x1Dsp, Conv2dDsp
 from toolchain.kernels.conv_mve import Conv1x1Mve, Conv2dMve
 from toolchain.kernels.depthwise_dsp import DepthwiseDsp
-from toolchain.kernels.depthwise_mve import DepthwiseMve
+from toolchain.kernels.depthwise_mve import DepthwiseInPlaceMve, DepthwiseMve
 from toolchain.kernels.depthwise_rolling_dsp import DepthwiseRollingDsp
 from toolchain.kernels.fully_connected_dsp import FullyConnectedDsp
 from toolchain.kernels.fully_connected_mve import FullyConnectedMve
@@ -19,6 +19,7 @@ _SPECIAL: tuple[Kernel, ...] = (
     Conv1x1Mve(),
     Conv2dMve(),
     DepthwiseMve(),
+    DepthwiseInPlaceMve(),
     FullyConnectedMve(),
     Conv1x1Dsp(),
     Conv2dDsp(),

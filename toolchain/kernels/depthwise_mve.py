@@ -7,7 +7,7 @@ read from a table of zero points.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,34 +32,72 @@ class DepthwiseMve:
 
     def supports(self, lowered: Lowered) -> bool:
         """See `Kernel.supports`."""
+        return _supports(lowered)
+
+    def specialise(self, lowered: Lowered) -> Specialised:
+        """See `Kernel.specialise`."""
+        taps = lowered.taps
+        assert taps is not None
+        numbers, tables = _packed_node(lowered)
+        return Specialised(numbers, tables, in_order=taps.out_rows > 1, taps=taps)
+
+
+@dataclass(frozen=True)
+class DepthwiseInPlaceMve:
+    """The same with stride 1 for a whole map, whose output may lie on its input.
+
+    An input row is copied before an output row takes its place, and kept while windows need it.
+    """
+
+    name: str = "depthwise_in_place_mve"
+    isa: Isa = Isa.MVE
+
+    def supports(self, lowered: Lowered) -> bool:
+        """See `Kernel.supports`."""
+        taps = lowered.taps
         return (
-            lowered.kernel == "depthwise_conv2d"
-            and lowered.taps is not None
-            and lowered.numbers["multiplier"] == 1
-            and lowered.numbers["w_zero"] == 0
-            and bool(np.all(lowered.tables["weights"] > -128))
-            and _packed(lowered) is not None
+            taps is not None
+            and (taps.stride, taps.dilation, taps.batch) == (1, 1, 1)
+            and taps.pad < taps.count
+            and 1 < taps.out_rows <= taps.in_rows
+            and taps.out_row_size <= taps.in_row_size
+            and _supports(lowered)
         )
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
-        packed, taps = _packed(lowered), lowered.taps
-        assert packed is not None
+        taps = lowered.taps
         assert taps is not None
-        n, geometry = lowered.numbers, Geometry.of(lowered.numbers)
-        first, last = _inside(geometry)
-        numbers: dict[str, Number] = {
-            **{k: n[k] for k in ("kernel", "in_w", "in_c", "out_w", "pad_rows", "pad_left")},
-            **{k: n[k] for k in ("stride_w", "dilation_w")},
-            "inside": (first, last),
-            **packed.numbers,
-        }
-        return Specialised(
-            numbers,
-            _tables(packed, integer(n, "x_zero") if geometry.edges else None),
-            in_order=taps.out_rows > 1,
-            taps=taps,
-        )
+        numbers, tables = _packed_node(lowered)
+        rows = {"out_h": taps.out_rows, "pad_top": taps.pad}
+        scratch = -(-(taps.pad + 1) * taps.in_row_size // 4) * 4
+        taps = replace(taps, rows=taps.out_rows, count=taps.out_rows - 1 + taps.count)
+        return Specialised({**numbers, **rows}, tables, scratch, in_place=True, taps=taps)
+
+
+def _supports(lowered: Lowered) -> bool:
+    return (
+        lowered.kernel == "depthwise_conv2d"
+        and lowered.taps is not None
+        and lowered.numbers["multiplier"] == 1
+        and lowered.numbers["w_zero"] == 0
+        and bool(np.all(lowered.tables["weights"] > -128))
+        and _packed(lowered) is not None
+    )
+
+
+def _packed_node(lowered: Lowered) -> tuple[dict[str, Number], dict[str, Array]]:
+    """Return the literals and tables of the kernel that makes a row."""
+    packed = _packed(lowered)
+    assert packed is not None
+    n, geometry = lowered.numbers, Geometry.of(lowered.numbers)
+    numbers: dict[str, Number] = {
+        **{k: n[k] for k in ("kernel", "in_w", "in_c", "out_w", "pad_rows", "pad_left")},
+        **{k: n[k] for k in ("stride_w", "dilation_w")},
+        "inside": _inside(geometry),
+        **packed.numbers,
+    }
+    return numbers, _tables(packed, integer(n, "x_zero") if geometry.edges else None)
 
 
 def _inside(geometry: Geometry) -> tuple[int, int]:
