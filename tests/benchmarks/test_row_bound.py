@@ -29,4 +29,6 @@ def test_plans_of_bottlenecks_are_not_below_the_bound() -> None:
     blocks = (Block(0, 4, 3, 1, residual=False), Block(8, 6, 5, 2, residual=False))
     graph = build_graph(layers(*blocks, Block(12, 6, 3, 1, residual=True)))
     for fed in (False, True):
-        assert all(p.arena_bytes >= row_bound(graph, fed=fed) for p in pareto(graph, fed=fed))
+        plans = [plan for plan in pareto(graph, fed=fed) if not plan.recomputed_macs]
+        assert plans
+        assert all(plan.arena_bytes >= row_bound(graph, fed=fed) for plan in plans)

@@ -88,9 +88,10 @@ void net_run(void)
 #include "tsr_float.h"
 #include "tsr_math.h"
 
-static TSR_NOINLINE void filters_runs_0(const tsr_run *run, const tsr_run *end, const int8_t *weights, int depth,
+static TSR_NOINLINE void filters_runs_0(const tsr_run *run, int runs, const int8_t *weights, int depth,
                          const int32_t *stage, const int16_t *extra, int filters, int8_t *y)
 {
+    const tsr_run *end = run + runs;
     while (filters > 0) {
         const int count = filters < 4 ? 1 : 4;
         int32_t sums[4];
@@ -118,7 +119,7 @@ static void conv2d_runs_0(const int8_t *const *rows, const int8_t *weights, cons
         for (int ky = 0; ky < 3; ky++) {
             end = tsr_window_runs(end, rows[ky], column * 2, 3, 6, 3, outside);
         }
-        filters_runs_0(runs, end, weights, 27, stage, extra, 4, y);
+        filters_runs_0(runs, (int)(end - runs), weights, 27, stage, extra, 4, y);
     }
 }
 

@@ -88,9 +88,10 @@ void net_run(void)
 #include "tsr_float.h"
 #include "tsr_math.h"
 
-static TSR_NOINLINE void filters_runs_0(const tsr_run *run, const tsr_run *end, const int8_t *weights, int depth,
+static TSR_NOINLINE void filters_runs_0(const tsr_run *run, int runs, const int8_t *weights, int depth,
                          const int32_t *stage, const int16_t *extra, int filters, int8_t *y)
 {
+    const tsr_run *end = run + runs;
     while (filters > 0) {
         const int count = filters < 4 ? 1 : 4;
         int32_t sums[4];
@@ -115,7 +116,7 @@ static void conv2d_runs_0(const int8_t *const *rows, const int8_t *weights, cons
     for (int column = 0; column < 3; column++, y += 4) {
         tsr_run runs[1], *end = runs;
         *end++ = (tsr_run){rows[0] + (column * 2) * 8, 8};
-        filters_runs_0(runs, end, weights, 8, stage, extra, 4, y);
+        filters_runs_0(runs, (int)(end - runs), weights, 8, stage, extra, 4, y);
     }
 }
 
