@@ -23,9 +23,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.networks import mcunetv2_large
 from benchmarks.row_bound import row_bound
 from boards import Board, load_board
-from nas.layer_list import Block, LayerList, build_graph, read_layer_lists
+from nas.layer_list import build_graph, read_layer_lists
 from toolchain.cli.pipeline import load_graph
 from toolchain.cli.reading import Reading
 from toolchain.cli.report import Reporter
@@ -36,28 +37,11 @@ FORMAT = "{:<36} {:>9} {:<8} {:>6} {:>9} {:>9} {:>9} {:>6}"
 HEAD = ("network", "MMACs", "input", "F", "arena", "bound", "H", "s")
 
 
-def _mcunetv2_large() -> LayerList:
-    """Return MCUNetV2-large, 224x224: gates of a quarter of the input channels from 28x28 on."""
-    rows = (
-        (96, 24, 3, 2, 0), (96, 40, 3, 2, 0),
-        (240, 40, 5, 1, 10), (240, 40, 5, 1, 10), (120, 40, 3, 1, 10), (240, 64, 5, 2, 10),
-        (256, 64, 5, 1, 16), (192, 64, 3, 1, 16), (256, 64, 7, 1, 16), (384, 96, 5, 1, 16),
-        (384, 96, 5, 1, 24), (288, 96, 5, 1, 24), (384, 144, 7, 2, 24),
-        (576, 144, 3, 1, 36), (576, 144, 3, 1, 36), (576, 240, 5, 1, 0),
-    )  # fmt: skip
-    blocks, channels = [Block(0, 16, 0, 1, residual=False)], 16
-    for middle, out, kernel, stride, squeeze in rows:
-        residual = out == channels and stride == 1
-        blocks.append(Block(middle, out, kernel, stride, residual, squeeze))
-        channels = out
-    return LayerList("mcunetv2-large-se", (224, 224), 3, (3, 2, 16), tuple(blocks), 384, 1000)
-
-
 def graphs(paths: Sequence[Path], only: Sequence[str]) -> Iterator[Graph]:
     """Yield the networks in ``paths``; of layer lists those in ``only``, if any are."""
     for path in paths:
         if path.suffix == ".json":
-            lists = [*read_layer_lists(path).values(), _mcunetv2_large()]
+            lists = [*read_layer_lists(path).values(), mcunetv2_large()]
             yield from (build_graph(one) for one in lists if not only or one.name in only)
         else:
             yield load_graph(path, Reporter(quiet=True, json=True), Reading(int8_ports=True))

@@ -9,27 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from nas.draft import Draft
 from toolchain.errors import UsageError
-from toolchain.ir import DType, Graph, Node, Operands, Quant, Tensor, constant, verify
+from toolchain.ir import Graph, Tensor
 from toolchain.numerics import Activation
-from toolchain.ops import (
-    Add,
-    AveragePool2D,
-    Conv2D,
-    DepthwiseConv2D,
-    FullyConnected,
-    Mean,
-    Mul,
-    Op,
-    Reshape,
-)
-from toolchain.ops.spatial import Pads
+from toolchain.ops import Add, AveragePool2D, Mean, Mul, Reshape
 
 _ACTIVATIONS = {"relu": Activation.RELU, "relu6": Activation.RELU6}
 _LARGEST = 4096  # greatest number in a list: channels, sides
@@ -140,83 +128,37 @@ def _count(value: Any) -> int:
 
 def build_graph(layers: LayerList, seed: int = 0) -> Graph:
     """Return the int8 graph of ``layers`` with random weights, the same for equal seeds."""
-    return _Builder(layers, np.random.default_rng(seed)).build()
+    draft = Draft(layers.name, seed)
+    kernel, stride, channels = layers.stem
+    source = draft.input(1, *layers.size, layers.in_channels)
+    x = draft.conv(source, channels, kernel, stride, layers.activation)
+    for block in layers.blocks:
+        x = draw_block(draft, x, block, layers.activation)
+    if layers.mix:
+        x = draft.conv(x, layers.mix, activation=layers.activation)
+    x = draft.add(AveragePool2D((x.shape[1], x.shape[2])), x, quant=x.quant)
+    x = draft.add(Reshape((1, x.shape[3])), x, quant=x.quant)
+    return draft.graph(draft.fully_connected(x, layers.classes))
 
 
-class _Builder:
-    def __init__(self, layers: LayerList, rng: np.random.Generator) -> None:
-        self.layers, self.rng = layers, rng
-        self.tensors: dict[str, Tensor] = {}
-        self.nodes: list[Node] = []
-
-    def build(self) -> Graph:
-        layers = self.layers
-        source = Tensor("input", (1, *layers.size, layers.in_channels), DType.INT8, self._quant())
-        self.tensors[source.name] = source
-        kernel, stride, channels = layers.stem
-        x = self._conv(source, kernel, stride, channels, layers.activation)
-        for block in layers.blocks:
-            x = self._block(x, block)
-        if layers.mix:
-            x = self._conv(x, 1, 1, layers.mix, layers.activation)
-        x = self._add(AveragePool2D((x.shape[1], x.shape[2])), x, quant=x.quant)
-        x = self._add(Reshape((1, x.shape[3])), x, quant=x.quant)
-        weights = self._weights((layers.classes, x.shape[1]), 0)
-        x = self._add(FullyConnected(), x, *weights)
-        return verify(Graph(layers.name, tuple(self.nodes), self.tensors, ("input",), (x.name,)))
-
-    def _block(self, x: Tensor, block: Block) -> Tensor:
-        shortcut, activation = x, self.layers.activation
-        if block.middle:
-            x = self._conv(x, 1, 1, block.middle, activation)
-        if block.kernel:
-            op = DepthwiseConv2D((block.stride,) * 2, (1, 1), _pads(block.kernel), activation)
-            x = self._add(op, x, *self._weights((1, block.kernel, block.kernel, x.shape[3]), 3))
-        if block.squeeze:
-            x = self._squeeze(x, block.squeeze)
-        x = self._conv(x, 1, 1, block.channels, Activation.NONE)
-        return self._add(Add(), shortcut, x) if block.residual else x
-
-    def _squeeze(self, x: Tensor, hidden: int) -> Tensor:
-        """Scale channels by ``relu6(f(mean) + 3) / 6``, ``f`` two small layers."""
-        gate = self._add(Mean((1, 2), keep_dims=True), x)
-        gate = self._conv(gate, 1, 1, hidden, Activation.RELU)
-        gate = self._conv(gate, 1, 1, x.shape[3], Activation.NONE)
-        gate = self._add(Add(Activation.RELU6), gate, self._scalar(3.0))
-        gate = self._add(Mul(), gate, self._scalar(1 / 6))
-        return self._add(Mul(), x, gate)
-
-    def _conv(
-        self, x: Tensor, kernel: int, stride: int, channels: int, activation: Activation
-    ) -> Tensor:
-        op = Conv2D((stride, stride), (1, 1), _pads(kernel), activation)
-        return self._add(op, x, *self._weights((channels, kernel, kernel, x.shape[3]), 0))
-
-    def _add(self, op: Op, *inputs: Tensor, quant: Quant | None = None) -> Tensor:
-        name = f"{len(self.nodes):02d}_{op.name}"
-        made = Tensor(name, (), DType.INT8, quant or self._quant())
-        (kind,) = op.infer(Operands(inputs, (made,)))
-        made = replace(made, shape=kind.shape, dtype=kind.dtype)
-        self.tensors |= {tensor.name: tensor for tensor in (*inputs, made)}
-        self.nodes.append(Node(name, op, tuple(tensor.name for tensor in inputs), (name,)))
-        return made
-
-    def _weights(self, shape: tuple[int, ...], axis: int) -> tuple[Tensor, Tensor]:
-        count, channels = len(self.nodes), shape[axis]
-        scales = tuple(float(np.float32(s)) for s in self.rng.uniform(0.002, 0.02, channels))
-        values = self.rng.integers(-127, 128, shape, dtype=np.int8)
-        bias = self.rng.integers(-500, 500, channels, dtype=np.int32)
-        quant = Quant(scales, (0,) * channels, axis)
-        return constant(f"weights_{count}", values, quant), constant(f"bias_{count}", bias)
-
-    def _scalar(self, value: float) -> Tensor:
-        data = np.full((1, 1, 1, 1), 127, np.int8)
-        return constant(f"constant_{len(self.nodes)}", data, Quant.per_tensor(value / 127))
-
-    def _quant(self) -> Quant:
-        scale, zero_point = self.rng.uniform(0.02, 0.1), int(self.rng.integers(-20, 20))
-        return Quant.per_tensor(scale, zero_point)
+def draw_block(draft: Draft, x: Tensor, block: Block, activation: Activation) -> Tensor:
+    """Add ``block`` behind ``x``; return its output."""
+    shortcut = x
+    if block.middle:
+        x = draft.conv(x, block.middle, activation=activation)
+    if block.kernel:
+        x = draft.depthwise(x, (block.kernel,) * 2, block.stride, activation)
+    if block.squeeze:
+        x = _squeeze(draft, x, block.squeeze)
+    x = draft.conv(x, block.channels)
+    return draft.add(Add(), shortcut, x) if block.residual else x
 
 
-def _pads(kernel: int) -> Pads:
-    return Pads(*(kernel // 2,) * 4)
+def _squeeze(draft: Draft, x: Tensor, hidden: int) -> Tensor:
+    """Scale channels by ``relu6(f(mean) + 3) / 6``, ``f`` two small layers."""
+    gate = draft.add(Mean((1, 2), keep_dims=True), x)
+    gate = draft.conv(gate, hidden, activation=Activation.RELU)
+    gate = draft.conv(gate, x.shape[3])
+    gate = draft.add(Add(Activation.RELU6), gate, draft.scalar(3.0))
+    gate = draft.add(Mul(), gate, draft.scalar(1 / 6))
+    return draft.add(Mul(), x, gate)
