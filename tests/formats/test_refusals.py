@@ -73,13 +73,13 @@ def test_the_untouched_network_is_read(tampered: Callable[[Any], bytes]) -> None
 def test_every_unsupported_operator_is_listed_with_its_layer_and_shapes() -> None:
     x, y, z, u = int8("x", 1, 8), int8("lstm/while", 1, 8), int8("sum", 1, 8), int8("u", 1, 8)
     records = [
-        Record("UNIDIRECTIONAL_SEQUENCE_LSTM", 1, ("x",), ("lstm/while",)),
+        Record("UNIDIRECTIONAL_SEQUENCE_RNN", 1, ("x",), ("lstm/while",)),
         Record("TANH", 1, ("lstm/while",), ("sum",)),
         Record("CUMSUM", 1, ("sum",), ("u",)),
     ]
     error = refusal(write([x, y, z, u], records, ["x"], ["u"]))
     assert error.code == "E210"
-    assert '#0 UNIDIRECTIONAL_SEQUENCE_LSTM "lstm/while" (int8[1, 8])' in error.what
+    assert '#0 UNIDIRECTIONAL_SEQUENCE_RNN "lstm/while" (int8[1, 8])' in error.what
     assert '#2 CUMSUM "u" (int8[1, 8])' in error.what
     assert error.what.startswith("2 of 3 operators are not supported")
     assert error.numbers == {"unsupported": 2, "operators": 3}
@@ -87,7 +87,7 @@ def test_every_unsupported_operator_is_listed_with_its_layer_and_shapes() -> Non
 
 def test_unsupported_operators_are_named_before_anything_else() -> None:
     odd = Tensor("x", (1, 8), DType.FLOAT32)
-    record = Record("SVDF", 1, ("x",), ("y",))
+    record = Record("CUMSUM", 1, ("x",), ("y",))
     assert refusal(write([odd, real("y", 1, 8)], [record], ["x"], ["y"])).code == "E210"
 
 
@@ -227,7 +227,7 @@ def _new_version(model: Any) -> None:
         (_no_scale, "E206", "no quantisation"),
         (_nan_scale, "E204", "scale"),
         (_far_zero_point, "E204", "zero point"),
-        (_state, "E208", "state"),
+        (_state, "E206", "lives on between inferences"),
         (_strings, "E208", "STRING"),
         (_no_graph, "E204", "no graph"),
         (_input_twice, "E205", "named once"),

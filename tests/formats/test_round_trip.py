@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from tests.graphs import Builder, random_graph
 from tests.ops.harness import random_values
+from tests.ops.test_lstm import random_lstm
+from tests.ops.test_svdf import random_svdf
 from tests.passes.clumsy import clumsy_graph, sliding_graph
 from toolchain import ops
 from toolchain.errors import ModelError
@@ -50,6 +53,18 @@ def test_states_survive_a_round_trip(seed: int) -> None:
     assert_round_trip(simplify(graph), rng)
     again = simplify(import_tflite(export_tflite(simplify(graph)), graph.name))
     assert [node.op for node in again.nodes] == [node.op for node in simplify(graph).nodes]
+
+
+@pytest.mark.parametrize("make", [random_lstm, random_svdf])
+def test_recurrent_layers_survive_a_round_trip(
+    make: Callable[[np.random.Generator], Graph],
+) -> None:
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        graph = make(rng)
+        assert_round_trip(graph, rng)
+        again = import_tflite(export_tflite(graph), graph.name)
+        assert [node.op for node in again.nodes] == [node.op for node in graph.nodes]
 
 
 def test_explicit_padding_comes_back_as_it_was() -> None:

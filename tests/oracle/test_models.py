@@ -33,7 +33,13 @@ INT8 = [
     "tinyengine/ptq_mnist_lenet-300-100",
     "tinyengine/vww",
 ]
-STATEFUL = ["micro_wake_word/hey_jarvis", "micro_wake_word/okay_nabu", "micro_wake_word/vad"]
+STATEFUL = [
+    "micro_wake_word/hey_jarvis",
+    "micro_wake_word/okay_nabu",
+    "micro_wake_word/vad",
+    "tflm/keyword_scrambled_8bit",
+    "tflm/trained_lstm_int8",
+]
 STEPS = 60  # of a sequence, in which states live on
 LARGE_INT8 = ["mcunet_gap/mcunet-512kb-2mb_imagenet", "tflm/mobilenet_v2_quantized_1x3x224x224"]
 UINT8 = ["coral/mobilenet_v1_0.25_128_quant"]
@@ -45,8 +51,6 @@ REFUSED = {
     "mlperf_tiny/ad01_fp32": "E202",
     "mlperf_tiny/kws_ref_model_float32": "E202",
     "onnx/ultraface/version-RFB-320_without_postprocessing": "E210",
-    "tflm/keyword_scrambled_8bit": "E210",
-    "tflm/trained_lstm_int8": "E210",
 }
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from toolchain.exporters import tflite_math, tflite_moves, tflite_spatial, tflite_states
+from toolchain.exporters import (
+    tflite_math,
+    tflite_moves,
+    tflite_recurrent,
+    tflite_spatial,
+    tflite_states,
+)
 from toolchain.exporters.tflite_layer import Draft, Layer, Writer
 from toolchain.exporters.tflite_math import plain
 from toolchain.exporters.tflite_writer import Handle, Subgraph, write
@@ -27,6 +33,7 @@ from toolchain.ops import (
     Log,
     Logistic,
     LogSoftmax,
+    Lstm,
     Maximum,
     MaxPool2D,
     Mean,
@@ -45,6 +52,7 @@ from toolchain.ops import (
     Split,
     StridedSlice,
     Sub,
+    Svdf,
     Tanh,
     Transpose,
     TransposeConv,
@@ -69,6 +77,7 @@ WRITERS: Mapping[type[Op], Writer] = {
     Log: plain("LOG", 2),
     LogSoftmax: plain("LOG_SOFTMAX", 2, "LogSoftmaxOptions"),
     Logistic: plain("LOGISTIC", 2),
+    Lstm: tflite_recurrent.lstm,
     MaxPool2D: tflite_spatial.max_pool2d,
     Maximum: plain("MAXIMUM", 2, "MaximumMinimumOptions"),
     Mean: tflite_moves.mean,
@@ -86,6 +95,7 @@ WRITERS: Mapping[type[Op], Writer] = {
     Split: tflite_moves.split,
     StridedSlice: tflite_moves.strided_slice,
     Sub: tflite_math.sub,
+    Svdf: tflite_recurrent.svdf,
     Tanh: plain("TANH", 2),
     Transpose: tflite_moves.transpose,
     TransposeConv: tflite_spatial.transpose_conv,
@@ -120,5 +130,6 @@ def export_tflite(graph: Graph) -> bytes:
         used.update(name for name in (*record.inputs, *record.outputs) if name is not None)
     kept = [tensor for name, tensor in draft.tensors.items() if name in used]
     tensors: list[Tensor | Handle] = [*kept, *draft.handles.values()]
-    main = Subgraph("main", tensors, draft.records, graph.inputs, graph.outputs)
+    variables = tflite_recurrent.variables(graph)
+    main = Subgraph("main", tensors, draft.records, graph.inputs, graph.outputs, variables)
     return write([main, *tflite_states.initialisation(graph)])

@@ -28,12 +28,14 @@ class Draft:
         records: the operators.
         handles: the variable of each state, by the tensor that is written to it.
         read: the tensors that nodes or the caller read.
+        states: the graph's.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.tensors: dict[str, Tensor] = dict(graph.tensors)
         self.records: list[Record] = []
         self.handles: dict[str, Handle] = {}
+        self.states = graph.states
         self.read = {*graph.outputs, *(name for name, who in graph.consumers.items() if who)}
 
     def add(self, tensor: Tensor) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from toolchain.exporters.tflite_layer import Draft, Layer
+from toolchain.exporters.tflite_recurrent import variables
 from toolchain.exporters.tflite_writer import Handle, Record, Subgraph
 from toolchain.ir import Graph, Node, State, Tensor, constant
 from toolchain.ops import Assign, Concat, Shift, StridedSlice
@@ -49,12 +50,18 @@ def _spelled(graph: Graph, node: Node, line: State) -> tuple[list[Node], list[Te
     return nodes, tensors, [State(names[0], names[2], line.initial[:, x.shape[_ROWS] :])]
 
 
+def resources(graph: Graph) -> list[State]:
+    """Return the states that are resource variables, not variable tensors of an operator."""
+    own = variables(graph)
+    return [state for state in graph.states if state.read not in own]
+
+
 def declare_states(draft: Draft, graph: Graph) -> None:
     """Write the handles, the call of the initialisation and the first reads of all states."""
-    if not graph.states:
+    if not resources(graph):
         return
     draft.records.append(Record("CALL_ONCE", 1, (), (), _ONCE, {"InitSubgraphIndex": 1}))
-    for state in graph.states:
+    for state in resources(graph):
         handle = Handle(f"{state.read}/handle", state.read)
         draft.handles[state.write] = handle
         draft.records += [_handle(handle), _read(handle, state.read)]
@@ -62,11 +69,11 @@ def declare_states(draft: Draft, graph: Graph) -> None:
 
 def initialisation(graph: Graph) -> Iterator[Subgraph]:
     """Yield the subgraph that gives the states their initial values, if there are any."""
-    if not graph.states:
+    if not resources(graph):
         return
     tensors: list[Tensor | Handle] = []
     records: list[Record] = []
-    for state in graph.states:
+    for state in resources(graph):
         handle = Handle(f"{state.read}/handle", state.read)
         quant = graph.tensors[state.read].quant
         value = constant(f"{state.read}/initial", state.initial, quant)

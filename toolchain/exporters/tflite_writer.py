@@ -49,13 +49,14 @@ class Handle:
 
 @dataclass(frozen=True)
 class Subgraph:
-    """A graph of the file: its tensors, operators, and names of inputs and outputs."""
+    """A graph of the file: its tensors, operators, and names of inputs, outputs and variables."""
 
     name: str
     tensors: Sequence[Tensor | Handle]
     records: Sequence[Record]
     inputs: Sequence[str]
     outputs: Sequence[str]
+    variables: frozenset[str] = frozenset()
 
 
 def write(subgraphs: Sequence[Subgraph]) -> bytes:
@@ -100,7 +101,10 @@ class _Writer:
             if isinstance(tensor, Tensor) and tensor.data is not None:
                 places[tensor.name] = len(buffers)
                 buffers.append(self.buffer(tensor))
-        tensors = [self.tensor(t, places.get(t.name, 0)) for t in subgraph.tensors]
+        tensors = [
+            self.tensor(t, places.get(t.name, 0), variable=t.name in subgraph.variables)
+            for t in subgraph.tensors
+        ]
         operators = [
             self.operator(r, codes.index((r.code, r.version)), index) for r in subgraph.records
         ]
@@ -140,7 +144,7 @@ class _Writer:
         self.builder.Prep(_ALIGNMENT, len(data))
         return self.table("Buffer", Data=self.builder.CreateByteVector(data))
 
-    def tensor(self, tensor: Tensor | Handle, buffer: int) -> int:
+    def tensor(self, tensor: Tensor | Handle, buffer: int, *, variable: bool) -> int:
         if isinstance(tensor, Handle):
             name = self.builder.CreateString(tensor.name)
             return self.table("Tensor", Type=self.schema.TensorType.RESOURCE, Name=name)
@@ -150,6 +154,7 @@ class _Writer:
             "Buffer": buffer,
             "Name": self.builder.CreateString(tensor.name),
             "HasRank": True,
+            "IsVariable": variable,
         }
         if tensor.quant is not None:
             fields["Quantization"] = self.quantization(tensor.quant)

@@ -27,6 +27,7 @@ from toolchain.importers.tflite_layer import Layer, Reader
 from toolchain.importers.tflite_layer import operands as kept_operands
 from toolchain.importers.tflite_legacy import legacy_ports
 from toolchain.importers.tflite_options import READERS
+from toolchain.importers.tflite_recurrent import updated_states, with_next_states
 from toolchain.importers.tflite_tensors import Tensors
 from toolchain.importers.tflite_types import ModelWarning
 from toolchain.importers.tflite_variables import Variables
@@ -175,7 +176,7 @@ def _graph(
         {tensor.name: tensor for tensor in everything},
         tuple(tensor.name for tensor in inputs),
         tuple(tensor.name for tensor in outputs),
-        variables.states(),
+        (*variables.states(), *updated_states(layers, READERS)),
     )
     return graph.with_nodes(graph.nodes)
 
@@ -192,6 +193,7 @@ def _layer(index: int, code: str, raw: Any, tensors: Tensors) -> Layer:
     outputs = [tensors[i] for i in integers(raw.OutputsAsNumpy())]
     legacy = bool(outputs) and outputs[0].name in tensors.legacy
     layer = Layer(index, code, None, tuple(inputs), tuple(outputs), legacy)
+    layer = with_next_states(layer, reader, tensors)
     layer.require(bool(outputs), "it has no output")
     layer.require(not any(t.is_constant for t in outputs), "an output is a constant")
     layer.require(

@@ -124,6 +124,7 @@ class Reader:
         weights: the input that may be quantised per channel.
         channels: the axis of its output channels.
         moves: it only moves elements, whatever they stand for.
+        states: inputs that live on between inferences; the node also makes their next values.
     """
 
     read: Callable[[Layer], Op]
@@ -134,6 +135,7 @@ class Reader:
     weights: int | None = None
     channels: int = 0
     moves: bool = False
+    states: tuple[int, ...] = ()
 
     def select(self, inputs: tuple[_T, ...]) -> tuple[_T, ...]:
         """Return the inputs that the node keeps."""

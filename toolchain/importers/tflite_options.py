@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from toolchain.importers.tflite_layer import Layer, Reader
+from toolchain.importers.tflite_recurrent import LSTM_INPUTS, lstm, svdf
 from toolchain.importers.tflite_slice import strided_slice
 from toolchain.importers.tflite_types import STAND_ALONE
 from toolchain.ir import DType
@@ -257,8 +258,12 @@ READERS: Mapping[str, Reader] = {
     "SQUEEZE": Reader(_reshape, moves=True),
     "STRIDED_SLICE": Reader(strided_slice, "StridedSliceOptions", 4, 4, (0,), moves=True),
     "SUB": Reader(lambda layer: Sub(layer.activation), "SubOptions", 2, 2),
+    "SVDF": Reader(svdf, "SVDFOptions", 3, 5, states=(4,)),
     "TANH": Reader(_plain(Tanh)),
     "TRANSPOSE": Reader(_transpose, "", 2, 2, (0,), moves=True),
     "TRANSPOSE_CONV": Reader(_transpose_conv, "TransposeConvOptions", 3, 4, (2, 1, 3), weights=1),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Reader(
+        lstm, "UnidirectionalSequenceLSTMOptions", 9, 24, LSTM_INPUTS, states=(18, 19)
+    ),
     "UNPACK": Reader(_unpack, "UnpackOptions", moves=True),
 }

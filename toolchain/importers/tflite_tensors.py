@@ -30,6 +30,7 @@ class Tensors:
     Attributes:
         oddities: what is odd in the file but does not keep it from being compiled.
         legacy: names of uint8 tensors, which become int8.
+        variables: names of tensors that live on between inferences.
     """
 
     def __init__(self, model: Any, subgraph: Any, data: bytes) -> None:
@@ -42,6 +43,7 @@ class Tensors:
         self._names: set[str] = set()
         self.oddities: list[str] = []
         self.legacy: set[str] = set()
+        self.variables: set[str] = set()
         self._budget = _MAX_SHARING * len(data)
 
     def __getitem__(self, index: int) -> Tensor:
@@ -88,9 +90,10 @@ class Tensors:
         dtype = _STORED.get(type_name) or DTYPES.get(type_name)
         if dtype is None:
             raise ModelError("E208", f"type {type_name} is not supported", where=where)
-        if raw.IsVariable() or raw.Sparsity() is not None:
-            what = "state between calls" if raw.IsVariable() else "sparse storage"
-            raise ModelError("E208", f"{what} is not supported", where=where)
+        if raw.Sparsity() is not None:
+            raise ModelError("E208", "sparse storage is not supported", where=where)
+        if raw.IsVariable():
+            self.variables.add(name)
         values = self._values(raw, shape, dtype, type_name, where)
         if values is None and type_name in _STORED:
             raise ModelError("E208", f"{type_name} activations are not supported", where=where)

@@ -18,6 +18,7 @@ from toolchain.ops.leaky_relu import LeakyRelu
 from toolchain.ops.log import Log
 from toolchain.ops.log_softmax import LogSoftmax
 from toolchain.ops.logistic import Logistic
+from toolchain.ops.lstm import Lstm
 from toolchain.ops.max_pool2d import MaxPool2D
 from toolchain.ops.maximum import Maximum
 from toolchain.ops.mean import Mean
@@ -35,6 +36,7 @@ from toolchain.ops.softmax import Softmax
 from toolchain.ops.split import Split
 from toolchain.ops.strided_slice import StridedSlice
 from toolchain.ops.sub import Sub
+from toolchain.ops.svdf import Svdf
 from toolchain.ops.tanh import Tanh
 from toolchain.ops.transpose import Transpose
 from toolchain.ops.transpose_conv import TransposeConv
@@ -59,6 +61,7 @@ __all__ = [
     "LogSoftmax",
     "Logistic",
     "Lowered",
+    "Lstm",
     "MaxPool2D",
     "Maximum",
     "Mean",
@@ -77,6 +80,7 @@ __all__ = [
     "Split",
     "StridedSlice",
     "Sub",
+    "Svdf",
     "Tanh",
     "TensorType",
     "Transpose",

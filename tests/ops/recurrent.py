@@ -1,0 +1,58 @@
+"""Graphs of one recurrent operator, and sequences of inferences in TFLite Micro."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tests.ops.harness import CASES, random_values
+from tests.oracle.runtimes import Micro, RefusedError
+from toolchain.exporters.tflite import export_tflite
+from toolchain.importers.tflite_recurrent import initial_value
+from toolchain.ir import Graph, Node, Session, State, Tensor, verify
+from toolchain.ops import Op
+
+STEPS = 50  # inferences of a sequence
+
+
+def recurrent(
+    op: Op, inputs: Sequence[Tensor | None], y: Tensor, states: Sequence[Tensor]
+) -> Graph:
+    """Return the graph of one node that makes ``y`` and updates ``states``, some of its inputs."""
+    after = [replace(state, name=f"{state.name}.next") for state in states]
+    tensors = [t for t in (*inputs, y, *after) if t is not None]
+    names = tuple(None if tensor is None else tensor.name for tensor in inputs)
+    node = Node(op.name, op, names, (y.name, *(tensor.name for tensor in after)))
+    kept = [
+        State(state.name, following.name, initial_value(state))
+        for state, following in zip(states, after, strict=True)
+    ]
+    by_name = {tensor.name: tensor for tensor in tensors}
+    return verify(Graph(op.name, (node,), by_name, ("x",), (y.name,), tuple(kept)))
+
+
+def watched(graph: Graph) -> Graph:
+    """Return the graph with its states among the outputs."""
+    return replace(graph, outputs=(*graph.outputs, *(state.write for state in graph.states)))
+
+
+def assert_sequences_equal_micro(make: Callable[[np.random.Generator], Graph]) -> None:
+    """Run sequences of random graphs in the interpreter and in TFLite Micro."""
+    compared = 0
+    for seed in range(CASES):
+        rng = np.random.default_rng(seed)
+        graph = make(rng)
+        try:
+            oracle = Micro(export_tflite(graph))
+        except RefusedError:
+            continue  # it takes some of our graphs only
+        compared += 1
+        session = Session(graph)
+        for step in range(STEPS):
+            inputs = [random_values(tensor, rng) for tensor in graph.input_tensors]
+            (want,), (got,) = oracle.run(inputs, 1), session.run(inputs)
+            message = f"seed {seed}, step {step}: {graph.nodes}"
+            np.testing.assert_array_equal(got, want.reshape(got.shape), message)
+    assert compared >= CASES // 2

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.ops.harness import assert_c_equals_reference
+from tests.ops.random_operands import ints
+from tests.ops.recurrent import assert_sequences_equal_micro, recurrent, watched
+from toolchain.errors import ModelError
+from toolchain.ir import DType, Graph, Quant, Tensor, constant
+from toolchain.ops import Lstm
+
+
+def random_lstm(rng: np.random.Generator) -> Graph:
+    """Return an LSTM; every third has activations of 16 bits."""
+    wide = rng.integers(3) == 0
+    kind, fine = (DType.INT16, 256.0) if wide else (DType.INT8, 1.0)
+    batch, steps, inputs, units = (*ints(rng, 1, 3, 2), *ints(rng, 1, 9, 2))
+    major = bool(rng.integers(2))
+    op = Lstm(major, float(np.float32(rng.choice([0.0, 0.0, 1.5]))))
+    shape = (steps, batch) if major else (batch, steps)
+
+    def activation(name: str, shape: tuple[int, ...], scale: float) -> Tensor:
+        zero = 0 if wide else int(rng.integers(-128, 128))
+        return Tensor(name, shape, kind, Quant.per_tensor(scale / fine, zero))
+
+    def weights(name: str, columns: int) -> Tensor:
+        data = rng.integers(-127, 128, (units, columns), dtype=np.int8)
+        return constant(name, data, Quant.per_tensor(rng.uniform(0.002, 0.02)))
+
+    x = activation("x", (*shape, inputs), rng.uniform(0.005, 0.05))
+    hidden = activation("hidden", (batch, units), rng.uniform(0.004, 0.01))
+    power = -int(rng.integers(8, 14))
+    cell = Tensor("cell", (batch, units), DType.INT16, Quant.per_tensor(2.0**power))
+    sums = np.int64 if wide else np.int32
+    operands = [
+        x,
+        *(weights(f"w{gate}", inputs) for gate in range(4)),
+        *(weights(f"r{gate}", units) for gate in range(4)),
+        *(constant(f"b{g}", rng.integers(-9000, 9000, units).astype(sums)) for g in range(4)),
+        hidden,
+        cell,
+    ]
+    y = replace(hidden, name="y", shape=(*shape, units))
+    return recurrent(op, operands, y, [hidden, cell])
+
+
+def test_c_equals_reference(tmp_path: Path) -> None:
+    assert_c_equals_reference(lambda rng: watched(random_lstm(rng)), tmp_path)
+
+
+def test_sequences_equal_tflite_micro() -> None:
+    assert_sequences_equal_micro(random_lstm)
+
+
+def test_cells_with_a_scale_that_is_no_power_of_two_are_refused() -> None:
+    graph = random_lstm(np.random.default_rng(0))
+    odd = replace(graph.tensors["cell"], quant=Quant.per_tensor(0.0003))
+    operands = graph.with_nodes(graph.nodes, [odd]).operands(graph.nodes[0])
+    with pytest.raises(ModelError, match="power of two"):
+        graph.nodes[0].op.infer(operands)
