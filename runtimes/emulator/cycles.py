@@ -75,10 +75,15 @@ class Estimate:
     trust: str
 
 
+def timing_of(core: str) -> Timing:
+    """Return the timing of ``core``; of cores without a model of their own, the yardstick's."""
+    return TIMINGS.get(core, _M4)
+
+
 def estimate(emulator: Emulator) -> Estimate:
     """Return the cycles that the emulator's last inference would take."""
     machine, core = emulator.machine, emulator.machine.board.core
-    timing = TIMINGS.get(core, _M4)
+    timing = timing_of(core)
     costs, branches = costs_of(machine.code, machine.block_starts, timing)
     run, *layers = (
         _cycles(*machine.executed(place), costs, branches, timing)

@@ -76,6 +76,7 @@ class Emulator:
     def __init__(
         self, firmware: Firmware, board: Board, graph: Graph, plan_hash: str, prefix: str = "model"
     ) -> None:
+        self.firmware = firmware
         self.machine = Machine(firmware, board)
         self.machine.paint_unused()
         self.machine.start()

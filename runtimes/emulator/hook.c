@@ -13,6 +13,7 @@ enum { AT_OUTSIDE = 0, AT_MARK = 1, AT_RUN = 2, FIRST_LAYER = 3 };
 #define NOWHERE 0xFFFFFFFFu
 #define IDLE_POLLS 4u
 #define LINK_REGISTER 10  /* UC_ARM_REG_LR */
+#define STACK_POINTER 12  /* UC_ARM_REG_SP */
 #define FIRST_ARGUMENT 66 /* UC_ARM_REG_R0 */
 
 typedef struct {
@@ -44,6 +45,9 @@ typedef struct {
     uint64_t fault_address;
     int (*stop)(void *uc);
     int (*read_register)(void *uc, int id, void *value);
+    /* Lowest stack pointer at each place, or null; where it stood when the run was entered. */
+    uint32_t *deepest;
+    uint32_t run_stack;
 } emulation;
 
 /* A page of peripheral registers: plain memory but for the registers above. */
@@ -60,6 +64,46 @@ static uint32_t instructions_in(const uint16_t *code, uint32_t bytes)
         i += (code[i] >> 11) >= 0x1D ? 2 : 1;
     }
     return count;
+}
+
+static uint32_t ones(uint32_t x)
+{
+    uint32_t count = 0;
+    for (; x; x &= x - 1) {
+        count++;
+    }
+    return count;
+}
+
+/* Bytes by which an instruction lowers the stack pointer: PUSH, POP, SUB, ADD, STR, VPUSH, VPOP. */
+static int32_t lowers(uint16_t first, uint16_t second)
+{
+    if ((first & 0xF600) == 0xB400) {
+        return (first & 0x0800 ? -4 : 4) * (int32_t)ones(first & 0x1FFu);
+    }
+    if ((first & 0xFF00) == 0xB000) {
+        return (first & 0x80 ? 4 : -4) * (int32_t)(first & 0x7Fu);
+    }
+    if (first == 0xE92D || first == 0xE8BD) {
+        return (first == 0xE92D ? 4 : -4) * (int32_t)ones(second);
+    }
+    if ((first & 0xFFBF) == 0xED2D || (first & 0xFFBF) == 0xECBD) {
+        return ((first & 0xFFBF) == 0xED2D ? 4 : -4) * (int32_t)(second & 0xFFu);
+    }
+    return first == 0xF84D && (second & 0xFFF) == 0xD04 ? 4 : 0;
+}
+
+/* Bytes by which a block lowers the stack pointer at most. */
+static uint32_t depth_in(const uint16_t *code, uint32_t bytes)
+{
+    int32_t depth = 0, most = 0;
+    for (uint32_t i = 0; i < bytes / 2; i++) {
+        const int wide = (code[i] >> 11) >= 0x1D && i + 1 < bytes / 2;
+        depth += lowers(code[i], wide ? code[i + 1] : 0);
+        most = depth > most ? depth : most;
+        i += (uint32_t)wide;
+    }
+    return (uint32_t)most;
 }
 
 static uint32_t read_register(void *uc, const emulation *e, int id)
@@ -79,6 +123,7 @@ static void change_place(void *uc, emulation *e, uint16_t mark, uint32_t pc)
         e->mark_return = NOWHERE;
     } else if (mark == ENTER_RUN) {
         e->return_to = read_register(uc, e, LINK_REGISTER) & ~1u;
+        e->run_stack = read_register(uc, e, STACK_POINTER);
         e->current = AT_RUN;
     } else if (e->current != AT_OUTSIDE && mark == ENTER_MARK) {
         e->mark_return = read_register(uc, e, LINK_REGISTER) & ~1u;
@@ -105,6 +150,12 @@ void on_block(void *uc, uint64_t address, uint32_t bytes, void *context)
     }
     if (e->lengths[at] >> 12 != bytes) {
         e->lengths[at] = bytes << 12 | instructions_in(e->code + at, bytes);
+    }
+    if (e->deepest) {
+        const uint32_t low = read_register(uc, e, STACK_POINTER) - depth_in(e->code + at, bytes);
+        if (low < e->deepest[e->current]) {
+            e->deepest[e->current] = low;
+        }
     }
     const uint32_t count = e->lengths[at] & 0xFFFu;
     int64_t *runs = e->runs + (uint64_t)e->current * e->stride;

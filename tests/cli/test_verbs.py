@@ -92,6 +92,9 @@ def test_profile_adds_up(capsys: pytest.CaptureFixture[str], project: Path) -> N
     assert 0 < spent <= result["instructions"] <= spent * 1.05 + 500
     assert result["core"] == "cortex-m4"
     assert all(layer["cycles_estimate"] > 0 for layer in result["layers"])
+    assert all(0 < layer["stack_bytes"] < result["stack_bytes"] for layer in result["layers"])
+    hottest = result["hot"][0]
+    assert 0 < sum(block["instructions"] for block in hottest["blocks"]) <= hottest["instructions"]
 
 
 def test_plan_and_inspect(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runtimes.emulator.blocks import disassemble, hot_functions
 from runtimes.emulator.cycles import estimate
 from runtimes.emulator.thumb import Kind, decode
 from runtimes.toolchains import build_firmware, gcc
@@ -103,3 +104,28 @@ def test_a_loop_takes_the_cycles_of_the_manual(tmp_path: Path) -> None:
     found = estimate(emulator)
     assert found.layers[0] - around in (n := 1 + 100 * (2 + 1 + 1 + 1) + 99 * 2 + 4 + 4 + 3, n + 2)
     assert found.total > sum(found.layers) > run.instructions
+
+
+def test_a_hot_loop_is_found_and_the_stack_below_a_layer_measured(tmp_path: Path) -> None:
+    network = small_network("nucleo_f446re")
+    path = "lib/model/src/model.c"
+    start, rest = network.files[path].split("LAYER layer_00_conv2d(void)\n{\n", 1)
+    loop = """__asm volatile("movs r0, #200\\n1: subs r0, #1\\n\\tnop\\n\\tnop\\n\\tbne 1b\\n\\t"
+        "push {r0, r1, r2}\\n\\tsub sp, #40\\n\\tadd sp, #52\\n\\tbx lr" ::: "r0", "cc");"""
+    body = f"LAYER __attribute__((naked)) layer_00_conv2d(void)\n{{\n    {loop}\n}}\n"
+    unused = "void unused(void);\nLAYER __attribute__((unused)) dropped(void)\n{\n"
+    files = {**network.files, path: start + body + unused + rest}
+    emulator = replace(network, files=files).emulator(tmp_path, gcc())
+    emulator.machine.watch_stack()
+    run = emulator.run(network.inputs(0))
+    functions = hot_functions(emulator)
+    assert sum(f.instructions for f in functions) == run.instructions
+    first = next(f for f in functions if f.name == "layer_00_conv2d").blocks[0]
+    # The first round of the loop is part of the block that enters it.
+    assert (first.executions, first.length) == (200, 4)
+    assert first.source.startswith("model.c:")
+    assert len(disassemble(emulator.firmware.elf, first)) == 4
+    deepest = emulator.machine.layer_stacks
+    # What the run function pushed, its call's return address among it, lies above the layer.
+    assert 52 <= deepest[0] <= 52 + 4 * 10 + 8
+    assert max(deepest) <= run.stack_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,34 @@ from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import print_table
 
 if TYPE_CHECKING:
+    from codegen.model import Call
+    from runtimes.emulator.emulator import EmulatedRun, Emulator
     from toolchain.cli.pipeline import Project
+
+_COLD = 0.01  # share of the run below which a function is left out, and of it a block
+_BLOCKS = 3
 
 
 @click.command()
 @project_argument()
+@click.option("--disassemble", is_flag=True, help="Show the instructions of the hottest blocks.")
 @common_options
-def command(reporter: Reporter, project: Path) -> int:
-    """Run the project in DIR once in the emulator and show every layer."""
+def command(reporter: Reporter, project: Path, disassemble: bool) -> int:
+    """Run the project in DIR once in the emulator and show every layer.
+
+    Below the layers stand the functions that took most of the instructions and their hot basic
+    blocks: instructions that always run together, with the source line of the first one.
+    """
     from toolchain.cli.pipeline import open_project
 
-    return reporter.result(profile_project(reporter, open_project(project, reporter)))
+    opened = open_project(project, reporter)
+    return reporter.result(profile_project(reporter, opened, disassemble=disassemble))
 
 
-def profile_project(reporter: Reporter, project: Project) -> dict[str, Any]:
-    """Run one inference in the emulator, print its layers and return them."""
+def profile_project(
+    reporter: Reporter, project: Project, *, disassemble: bool = False
+) -> dict[str, Any]:
+    """Run one inference in the emulator, print layers and hot blocks, and return them."""
     from codegen.model import build_model
     from runtimes.emulator.cycles import estimate
     from runtimes.emulator.emulator import Emulator
@@ -36,21 +50,15 @@ def profile_project(reporter: Reporter, project: Project) -> dict[str, Any]:
     calls = build_model(project.graph, project.plan, project.name).calls
     case = random_cases(project.graph.input_tensors, 1, 0)[0]
     with tempfile.TemporaryDirectory() as folder, start_emulator(project, Path(folder)) as emulator:
+        exact = emulator if isinstance(emulator, Emulator) else None
+        if exact:
+            exact.machine.watch_stack()
         run = emulator.run(case)
-        cycles = estimate(emulator) if isinstance(emulator, Emulator) else None
-    layers = [
-        {
-            "name": call.node,
-            "op": call.identifier[3:],
-            "macs": call.macs,
-            "instructions": counted.instructions,
-            "cycles_estimate": spent,
-        }
-        for call, counted, spent in zip(
-            calls, run.layers, cycles.layers if cycles else [None] * len(calls), strict=True
-        )
-    ]
+        cycles = estimate(exact) if exact else None
+        hot = _hot(exact, run.instructions, disassemble=disassemble) if exact else []
+    layers = _layers(project, calls, run, exact, cycles.layers if cycles else None)
     say_layers(reporter, layers, run.instructions)
+    say_hot(reporter, hot, run.instructions)
     about = f", about {cycles.total:,} cycles ({cycles.trust})" if cycles else ""
     reporter.say(
         f"{run.instructions:,} instructions{about} on {project.board.core}, "
@@ -60,9 +68,66 @@ def profile_project(reporter: Reporter, project: Project) -> dict[str, Any]:
         "core": project.board.core,
         "instructions": run.instructions,
         "cycles_estimate": cycles.total if cycles else None,
+        "cycles_trust": cycles.trust if cycles else None,
         "stack_bytes": run.stack_bytes,
         "layers": layers,
+        "hot": hot,
     }
+
+
+def _layers(
+    project: Project,
+    calls: Sequence[Call],
+    run: EmulatedRun,
+    emulator: Emulator | None,
+    cycles: Sequence[int] | None,
+) -> list[dict[str, Any]]:
+    unknown = [None] * len(calls)
+    scratch = {slot.name: slot.size for slot in project.plan.slots}
+    stacks = emulator.machine.layer_stacks if emulator else unknown
+    return [
+        {
+            "name": call.node,
+            "op": call.identifier[3:],
+            "kernel": call.function.template,
+            "macs": call.macs,
+            "instructions": counted.instructions,
+            "cycles_estimate": spent,
+            "scratch_bytes": scratch.get(f"{call.node}.scratch", 0),
+            "stack_bytes": stack,
+        }
+        for call, counted, spent, stack in zip(
+            calls, run.layers, cycles or unknown, stacks, strict=True
+        )
+    ]
+
+
+def _hot(emulator: Emulator, total: int, *, disassemble: bool) -> list[dict[str, Any]]:
+    """Return the functions that matter, with their hottest blocks."""
+    from runtimes.emulator import blocks
+
+    elf = emulator.firmware.elf
+    functions = blocks.hot_functions(emulator)
+    return [
+        {
+            "function": function.name,
+            "instructions": function.instructions,
+            "blocks": [
+                {
+                    "address": block.address,
+                    "executions": block.executions,
+                    "length": block.length,
+                    "instructions": block.instructions,
+                    "source": block.source,
+                    "code": blocks.disassemble(elf, block) if disassemble else [],
+                }
+                for block in function.blocks[:_BLOCKS]
+                if block.instructions >= _COLD * function.instructions
+            ],
+        }
+        for function in functions
+        if function.instructions >= _COLD * total
+    ]
 
 
 def say_layers(reporter: Reporter, layers: list[dict[str, Any]], total: int) -> None:
@@ -71,14 +136,44 @@ def say_layers(reporter: Reporter, layers: list[dict[str, Any]], total: int) -> 
         (
             number,
             layer["op"],
+            layer["kernel"],
             f"{layer['macs']:,}",
             f"{layer['instructions']:,}",
             f"{layer['instructions'] / layer['macs']:.2f}" if layer["macs"] else "",
-            f"{layer['cycles_estimate']:,}" if layer["cycles_estimate"] is not None else "",
+            _shown(layer["cycles_estimate"]),
             f"{100 * layer['instructions'] / max(1, total):.1f} %",
+            f"{layer['scratch_bytes']:,}",
+            _shown(layer["stack_bytes"]),
             layer["name"],
         )
         for number, layer in enumerate(layers)
     ]
-    head = (">#", "operator", ">MACs", ">instructions", ">per MAC", ">cycles", ">share", "layer")
+    head = (
+        ">#", "operator", "kernel", ">MACs", ">instructions", ">per MAC", ">cycles", ">share",
+        ">scratch", ">stack", "layer",
+    )  # fmt: skip
     print_table(reporter, head, rows)
+
+
+def say_hot(reporter: Reporter, hot: list[dict[str, Any]], total: int) -> None:
+    """Print the hot blocks of each function that matters."""
+    rows: list[tuple[object, ...]] = []
+    for function in hot:
+        share = f"{100 * function['instructions'] / total:.1f} %"
+        name = function["function"]
+        for block in function["blocks"]:
+            part = f"{100 * block['instructions'] / function['instructions']:.0f} %"
+            numbers = f"{block['executions']:,}", block["length"]
+            rows.append((name, share, f"0x{block['address']:08x}", *numbers, part, block["source"]))
+            rows += [("", "", "", "", "", "", f"    {line}") for line in block["code"]]
+            name = share = ""
+    if rows:
+        head = (
+            "function", ">share", "block at", ">executions", ">instructions each", ">of function",
+            "source",
+        )  # fmt: skip
+        print_table(reporter, head, rows)
+
+
+def _shown(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
