@@ -23,7 +23,7 @@ from toolchain.exporters.tflite import export_tflite
 from toolchain.importers import ModelWarning, import_float, import_model
 from toolchain.ir import Array, Graph, run
 from toolchain.passes import channels_last_inputs, simplify
-from toolchain.quantization import compare_layers
+from toolchain.quantization import compare_layers, quantize_wide
 from toolchain.quantization import quantize as quantize_cases
 from toolchain.reference import run_float
 
@@ -59,20 +59,28 @@ def import_torch(module: Any, example_input: Any, name: str = "model") -> Graph:
     return read(module, example_input, name)
 
 
-def quantize(graph: Graph, data: Any, method: str = "percentile") -> Graph:
-    """Return the int8 graph of a float graph, with inputs in the same layout.
+def quantize(
+    graph: Graph, data: Any, method: str = "percentile", *, activations: str = "int8"
+) -> Graph:
+    """Return the integer graph of a float graph, with inputs in the same layout.
 
     Args:
         graph: a float graph.
         data: sample inputs: an array or tensor (N, *shape) for a graph of one input, where the
             shape may be without the batch of 1; else an iterable of cases, each a sequence of one
             array per input, or one array.
-        method: how ranges are chosen, a key of `toolchain.quantization.METHODS`.
+        method: how ranges of int8 are chosen, a key of `toolchain.quantization.METHODS`.
+        activations: ``"int8"``, or ``"int16"`` as `toolchain.quantization.quantize_wide`.
 
     Raises:
         UsageError: E114, E115 as `toolchain.quantization.quantize`; E122 for other shapes.
     """
-    return quantize_cases(graph, cases_of(graph, data), method)
+    cases = cases_of(graph, data)
+    if activations == "int16":
+        return quantize_wide(graph, cases)
+    if activations != "int8":
+        raise UsageError("E114", f"no such activations: {activations}", hints=["int8 or int16"])
+    return quantize_cases(graph, cases, method)
 
 
 def cases_of(graph: Graph, data: Any) -> list[list[Array]]:

@@ -10,6 +10,7 @@ import pytest
 from tests.quantization.networks import float_cnn, float_graph, inputs
 from toolchain.cli import main
 from toolchain.importers import import_model
+from toolchain.ir import DType
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any]]:
@@ -47,6 +48,19 @@ def test_a_float_model_becomes_an_int8_file_with_channels_last(
     assert result["layers"][-1]["sqnr_db"] > 20
     assert abs(result["top1_float"] - result["top1_int8"]) <= 2 / 12
     assert "12 samples" in envelope["warnings"][0]
+
+
+def test_activations_may_have_sixteen_bits(
+    capsys: pytest.CaptureFixture[str], model: Path, data: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "net.tflite"
+    words = ("quantize", model, "--data", data, "-o", target, "--activations", "int16")
+    code, envelope = call(capsys, *words)
+    assert code == 0
+    assert envelope["result"]["activations"] == "int16"
+    assert {x.dtype for x in import_model(target).input_tensors} == {DType.INT16}
+    code, envelope = call(capsys, *words, "--method", "mse")
+    assert (code, envelope["error"]["code"]) == (2, "E101")
 
 
 def test_compile_of_a_float_model_tells_to_quantise(

@@ -1,11 +1,11 @@
-"""``tessera quantize``: a float model and sample inputs become an int8 ``.tflite`` file."""
+"""``tessera quantize``: a float model and sample inputs become an integer ``.tflite`` file."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -34,11 +34,16 @@ _METHODS = ("percentile", "mse", "minmax", "entropy")
     "-o", "--output", type=click.Path(path_type=Path), help="File to write. [MODEL_int8.tflite]"
 )
 @click.option(
+    "--activations",
+    type=click.Choice(("int8", "int16")),
+    default="int8",
+    show_default=True,
+    help="Bits of activations; weights are int8.",
+)
+@click.option(
     "--method",
     type=click.Choice(_METHODS),
-    default="percentile",
-    show_default=True,
-    help="How ranges are chosen.",
+    help="How ranges are chosen; int16 takes all that was seen.  [default: percentile]",
 )
 @click.option("--eval", "test", type=click.Path(path_type=Path), help="Inputs to compare on.")
 @click.option("--labels", type=click.Path(path_type=Path), help="Their classes, .npy of integers.")
@@ -50,35 +55,44 @@ def command(
     model: Path,
     data: Path | None,
     output: Path | None,
-    method: str,
+    activations: str,
+    method: str | None,
     test: Path | None,
     labels: Path | None,
     keep_layout: bool,
     per_layer: bool,
 ) -> int:
-    """Quantise the float MODEL (ONNX) to int8 with sample inputs."""
+    """Quantise the float MODEL (ONNX) to int8, or int16 activations, with sample inputs."""
     from toolchain.exporters.tflite import export_tflite
     from toolchain.importers import import_float
     from toolchain.passes import channels_last_inputs, simplify
-    from toolchain.quantization import compare_layers, quantize, uncalibrated
+    from toolchain.quantization import compare_layers, quantize, quantize_wide, uncalibrated
 
+    wide = activations == "int16"
+    if wide and method:
+        raise UsageError("E101", "--method chooses ranges of int8: drop it, or --activations int16")
     graph = import_float(model)
     if data is None and uncalibrated(graph):
         raise _no_data(graph, model)
     cases = sample_cases(data, graph.input_tensors) if data else []
     if data and len(cases) < _ENOUGH:
         reporter.warn(f"{len(cases)} samples; {_ENOUGH} to 500 give steadier ranges")
-    reporter.note(f"calibrating on {len(cases)} samples ({method})")
-    quantised = quantize(graph, cases, method)
+    chosen = "minmax" if wide else method or "percentile"
+    reporter.note(f"calibrating on {len(cases)} samples ({chosen})")
+    quantised = quantize_wide(graph, cases) if wide else quantize(graph, cases, chosen)
     tested = sample_cases(test, graph.input_tensors) if test else cases
     errors = compare_layers(graph, quantised, tested[:_REPORTED]) if tested else []
     _say_errors(reporter, errors, set(graph.outputs), per_layer)
-    accuracy = _accuracy(reporter, graph, quantised, tested, labels) if test and labels else {}
+    accuracy: dict[str, float] = {}
+    if test and labels:
+        accuracy = _accuracy(graph, quantised, tested, labels, activations)
+        shares = ", ".join(f"{name} {share:.2%}" for name, share in accuracy.items())
+        reporter.say(f"top-1: {shares}")
     final = simplify(quantised if keep_layout else channels_last_inputs(quantised))
-    target = output or Path(f"{model.stem}_int8.tflite")
+    target = output or Path(f"{model.stem}_{activations}.tflite")
     written = export_tflite(final)
     _write(target, written)
-    shapes = ", ".join(f"{x.name} int8{list(x.shape)}" for x in final.input_tensors)
+    shapes = ", ".join(f"{x.name} {activations}{list(x.shape)}" for x in final.input_tensors)
     reporter.say(f"wrote {target} ({len(written):,} bytes), input {shapes}")
     reporter.note(f"next: tessera compile {target} --board BOARD")
     return reporter.result(
@@ -86,10 +100,11 @@ def command(
             "output": str(target),
             "bytes": len(written),
             "samples": len(cases),
-            "method": method,
+            "method": chosen,
+            "activations": activations,
             "inputs": [list(x.shape) for x in final.input_tensors],
             "layers": [_facts(error) for error in errors],
-            **accuracy,
+            **{f"top1_{name}": share for name, share in accuracy.items()},
         }
     )
 
@@ -138,25 +153,19 @@ def _facts(error: LayerError) -> dict[str, object]:
 
 
 def _accuracy(
-    reporter: Reporter,
-    graph: Graph,
-    quantised: Graph,
-    cases: Sequence[Sequence[Array]],
-    labels: Path,
-) -> dict[str, Any]:
-    """Return the share of cases whose greatest output is the label, float and int8."""
+    graph: Graph, quantised: Graph, cases: Sequence[Sequence[Array]], labels: Path, name: str
+) -> dict[str, float]:
+    """Return the share of cases whose greatest output is the label, float and quantised."""
     from toolchain.ir import run
     from toolchain.quantization.report import integer_case
     from toolchain.reference import run_float
 
     classes = _classes(labels, len(cases))
-    right = {"float": 0, "int8": 0}
+    right = {"float": 0, name: 0}
     for case, label in zip(cases, classes, strict=True):
         right["float"] += int(run_float(graph, case)[0].argmax()) == label
-        right["int8"] += int(run(quantised, integer_case(quantised, case))[0].argmax()) == label
-    shares = {name: count / len(classes) for name, count in right.items()}
-    reporter.say(f"top-1: float {shares['float']:.2%}, int8 {shares['int8']:.2%}")
-    return {"top1_float": shares["float"], "top1_int8": shares["int8"]}
+        right[name] += int(run(quantised, integer_case(quantised, case))[0].argmax()) == label
+    return {kind: count / len(classes) for kind, count in right.items()}
 
 
 def _classes(path: Path, count: int) -> list[int]:

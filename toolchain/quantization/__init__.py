@@ -1,4 +1,4 @@
-"""Post-training quantisation: a float graph and sample inputs become an int8 graph."""
+"""Post-training quantisation: a float graph and sample inputs become an integer graph."""
 
 from toolchain.quantization.activations import uncalibrated
 from toolchain.quantization.calibrate import METHODS, calibrate
@@ -6,6 +6,7 @@ from toolchain.quantization.integer import quantize_graph
 from toolchain.quantization.preview import preview
 from toolchain.quantization.quantizer import quantize
 from toolchain.quantization.report import LayerError, compare_layers
+from toolchain.quantization.wide import quantize_wide
 
 __all__ = [
     "METHODS",
@@ -15,5 +16,6 @@ __all__ = [
     "preview",
     "quantize",
     "quantize_graph",
+    "quantize_wide",
     "uncalibrated",
 ]

@@ -12,8 +12,6 @@ from toolchain.ir import DType, Graph, Node, Quant
 from toolchain.ops import (
     AveragePool2D,
     Concat,
-    Logistic,
-    LogSoftmax,
     Maximum,
     MaxPool2D,
     Minimum,
@@ -22,15 +20,14 @@ from toolchain.ops import (
     Reshape,
     ResizeBilinear,
     ResizeNearest,
-    Softmax,
     Split,
     StridedSlice,
-    Tanh,
     Transpose,
     Unpack,
 )
 from toolchain.quantization.calibrate import Statistics
-from toolchain.quantization.ranges import Observed, Range, quant_of
+from toolchain.quantization.precision import INT8, Precision
+from toolchain.quantization.ranges import Observed, Range
 
 JOINS = (Concat, Maximum, Minimum, Pack)
 MOVES = (
@@ -46,18 +43,13 @@ MOVES = (
     Unpack,
 )
 SHARED = (*JOINS, *MOVES)
-FIXED: Mapping[type, Quant] = {
-    Logistic: Quant.per_tensor(2.0**-8, -128),
-    LogSoftmax: Quant.per_tensor(2.0**-4, 127),
-    Softmax: Quant.per_tensor(2.0**-8, -128),
-    Tanh: Quant.per_tensor(2.0**-7, 0),
-}
 
 
 def activation_quants(
     graph: Graph,
     statistics: Mapping[str, Statistics],
     choose: Callable[[Observed], Range],
+    precision: Precision = INT8,
 ) -> dict[str, Quant]:
     """Return the quantisation of every float activation.
 
@@ -67,29 +59,31 @@ def activation_quants(
         graph: a float graph.
         statistics: of every activation; may be empty where all carry a quantisation.
         choose: makes a range from what was observed.
+        precision: of the activations.
     """
-    groups = _Groups(graph)
+    groups = _Groups(graph, precision)
     chosen: dict[str, Quant] = {}
     for members in groups.members():
         quant = groups.preset(members)
         if quant is None:
             ranges = [choose(statistics[name]) for name in members]
-            quant = quant_of(Range(min(r.low for r in ranges), max(r.high for r in ranges)))
+            joined = Range(min(r.low for r in ranges), max(r.high for r in ranges))
+            quant = precision.quant_of(joined)
         chosen.update(dict.fromkeys(members, quant))
     return chosen
 
 
 def uncalibrated(graph: Graph) -> list[str]:
     """Return the float activations whose quantisation only data can tell."""
-    groups = _Groups(graph)
+    groups = _Groups(graph, INT8)
     return [name for names in groups.members() if groups.preset(names) is None for name in names]
 
 
 class _Groups:
     """Sets of tensors that share a quantisation, joined along the graph."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, precision: Precision) -> None:
+        self.graph, self.fixed = graph, precision.fixed
         self.parent: dict[str, str] = {
             name: name
             for name, tensor in graph.tensors.items()
@@ -114,7 +108,7 @@ class _Groups:
     def _own(self, name: str) -> Quant | None:
         """Return the quantisation that a tensor must have by itself."""
         producer = self.graph.producers.get(name)
-        fixed = FIXED.get(type(producer.op)) if producer else None
+        fixed = self.fixed.get(type(producer.op)) if producer else None
         return fixed or self.graph.tensors[name].quant
 
     def _join_node(self, node: Node) -> None:

@@ -1,4 +1,4 @@
-"""The int8 graph of a float graph, once every activation has a quantisation."""
+"""The integer graph of a float graph, once every activation has a quantisation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from toolchain.ir import Array, DType, Graph, Node, Quant, Tensor, constant, verify
+from toolchain.errors import ModelError
+from toolchain.ir import Array, DType, Graph, Node, Operands, Quant, Tensor, constant, verify
 from toolchain.ops import (
     Conv2D,
     DepthwiseConv2D,
@@ -17,35 +18,49 @@ from toolchain.ops import (
 )
 from toolchain.quantization.activations import SHARED
 from toolchain.quantization.calibrate import Statistics
-from toolchain.quantization.ranges import Range, quant_of
+from toolchain.quantization.precision import INT8, Precision
+from toolchain.quantization.ranges import Range
 from toolchain.quantization.weights import integers, least_scales, weight_quant
 
 WEIGHTED = (Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv)
 
 
 def quantize_graph(
-    graph: Graph, quants: Mapping[str, Quant], statistics: Mapping[str, Statistics]
+    graph: Graph,
+    quants: Mapping[str, Quant],
+    statistics: Mapping[str, Statistics],
+    precision: Precision = INT8,
+    narrow: Mapping[str, Quant] | None = None,
 ) -> Graph:
-    """Return the int8 graph.
+    """Return the integer graph.
 
     Args:
         graph: a float graph.
         quants: of every float activation.
         statistics: for bias correction; tensors without are not corrected for.
+        precision: types of activations and biases.
+        narrow: int8 quantisations of float activations. With them, an operator that does not take
+            the precision's activations computes in int8, between conversions.
 
     Raises:
         ModelError: E205, E206 if an operator cannot be executed with these scales.
     """
-    return verify(_Draft(graph, quants, statistics).result())
+    return verify(_Draft(graph, quants, statistics, precision, narrow).result())
 
 
 class _Draft:
-    """The int8 graph as it grows."""
+    """The integer graph as it grows."""
 
     def __init__(
-        self, graph: Graph, quants: Mapping[str, Quant], statistics: Mapping[str, Statistics]
+        self,
+        graph: Graph,
+        quants: Mapping[str, Quant],
+        statistics: Mapping[str, Statistics],
+        precision: Precision,
+        narrow: Mapping[str, Quant] | None,
     ) -> None:
         self.graph, self.quants, self.statistics = graph, quants, statistics
+        self.precision, self.narrow = precision, narrow
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         for name, tensor in graph.tensors.items():
@@ -56,6 +71,8 @@ class _Draft:
         for node in self.graph.nodes:
             if isinstance(node.op, WEIGHTED):
                 self._weighted(node)
+            elif self.narrow is not None and not self._takes(node):
+                self._narrowed(node, self.narrow)
             elif isinstance(node.op, SHARED):
                 self._shared(node)
             else:
@@ -66,7 +83,61 @@ class _Draft:
     def _activation(self, tensor: Tensor) -> Tensor:
         if tensor.dtype is not DType.FLOAT32:
             return tensor
-        return replace(tensor, dtype=DType.INT8, quant=self.quants[tensor.name])
+        dtype = self.precision.activations
+        return replace(tensor, dtype=dtype, quant=self.quants[tensor.name])
+
+    def _takes(self, node: Node) -> bool:
+        """Tell whether an operator computes with the precision's activations."""
+        operands = self.graph.operands(node)
+        inputs = tuple(x and self._known(x) for x in operands.inputs)
+        outputs = tuple(self.tensors[y.name] for y in operands.outputs)
+        try:
+            node.op.infer(Operands(inputs, outputs))
+        except ModelError:
+            return False
+        return True
+
+    def _known(self, tensor: Tensor) -> Tensor:
+        """Return an operand's type, that of a constant too."""
+        if tensor.name in self.tensors or tensor.dtype is not DType.FLOAT32:
+            return self.tensors.get(tensor.name, tensor)
+        quant = _range_quant(tensor, self.precision)
+        return replace(tensor, dtype=self.precision.activations, quant=quant, data=None)
+
+    def _narrowed(self, node: Node, quants: Mapping[str, Quant]) -> None:
+        """Add a node that computes in int8, between conversions."""
+        inputs = tuple(
+            None if name is None else self._narrow_input(node, name, quants) for name in node.inputs
+        )
+        outputs = [self.tensors[name] for name in node.outputs]
+        made = [y if y.quant is None else self._as_int8(y, quants) for y in outputs]
+        self.nodes.append(replace(node, inputs=inputs, outputs=tuple(y.name for y in made)))
+        for inner, output in zip(made, outputs, strict=True):
+            if inner is not output:
+                self.tensors[inner.name] = inner
+                self._convert(node, inner, output)
+
+    def _narrow_input(self, node: Node, name: str, quants: Mapping[str, Quant]) -> str:
+        tensor = self.graph.tensors[name]
+        if tensor.dtype is not DType.FLOAT32:
+            return name
+        if tensor.is_constant:
+            own = _range_quant(tensor, INT8)
+            return self._constant(f"{name}/{node.name}", integers(tensor.values, own), own)
+        made = self._as_int8(self.tensors[name], quants)
+        if made.name not in self.tensors:
+            self.tensors[made.name] = made
+            self._convert(node, self.tensors[name], made)
+        return made.name
+
+    def _as_int8(self, tensor: Tensor, quants: Mapping[str, Quant]) -> Tensor:
+        name, quant = f"{tensor.name} in int8", quants[tensor.name]
+        return replace(tensor, name=name, dtype=DType.INT8, quant=quant)
+
+    def _convert(self, node: Node, source: Tensor, target: Tensor) -> None:
+        """Add a QUANTIZE node that serves ``node``."""
+        name = f"quantize_{len(self.nodes)} {node.name}"
+        self.nodes.append(Node(name, Quantize(), (source.name,), (target.name,)))
 
     def _inputs(self, node: Node, quant: Quant | None) -> tuple[str | None, ...]:
         """Return the inputs of a node, all of one quantisation if one is given."""
@@ -77,9 +148,9 @@ class _Draft:
     def _input(self, node: Node, name: str, quant: Quant | None) -> str:
         tensor = self.graph.tensors[name]
         if tensor.is_constant:
-            low, high = float(tensor.values.min()), float(tensor.values.max())
-            own = quant or tensor.quant or quant_of(Range(low, high))
-            return self._constant(f"{name}/{node.name}", integers(tensor.values, own), own)
+            own = quant or tensor.quant or _range_quant(tensor, self.precision)
+            codes = integers(tensor.values, own, self.precision.activations)
+            return self._constant(f"{name}/{node.name}", codes, own)
         known = self.tensors[name]
         if quant is None or known.quant == quant:
             return name
@@ -90,8 +161,7 @@ class _Draft:
         made = replace(tensor, name=f"{tensor.name} for {node.name}", quant=quant)
         if made.name not in self.tensors:
             self.tensors[made.name] = made
-            name = f"quantize_{len(self.nodes)} {node.name}"
-            self.nodes.append(Node(name, Quantize(), (tensor.name,), (made.name,)))
+            self._convert(node, tensor, made)
         return made.name
 
     def _constant(self, name: str, values: Array, quant: Quant | None = None) -> str:
@@ -119,8 +189,7 @@ class _Draft:
         self.tensors[inner.name] = inner
         inputs = self._inputs(node, quant)
         self.nodes.append(replace(node, inputs=inputs, outputs=(inner.name,)))
-        name = f"quantize_{len(self.nodes)} {node.name}"
-        self.nodes.append(Node(name, Quantize(), (inner.name,), (output.name,)))
+        self._convert(node, inner, output)
 
     def _weighted(self, node: Node) -> None:
         operands = self.graph.operands(node)
@@ -129,7 +198,8 @@ class _Draft:
         channels = weights.shape[axis]
         bias = np.zeros(channels) if old is None else old.values.astype(np.float64)
         x_scale = self.quants[x.name].scale
-        quant = weights.quant or weight_quant(weights.values, axis, least_scales(bias, x_scale))
+        least = least_scales(bias, x_scale, self.precision.largest_bias)
+        quant = weights.quant or weight_quant(weights.values, axis, least)
         codes = integers(weights.values, quant)
         scales = np.array(quant.scales, np.float64)
         if weights.quant is None and x.name in self.statistics:
@@ -137,13 +207,19 @@ class _Draft:
             shape[axis] = -1
             error = codes * scales.reshape(shape) - weights.values
             bias = bias - mean_error(node, error, self.statistics[x.name], channels)
-        whole = np.clip(np.rint(bias / (scales * x_scale)), -(2**31), 2**31 - 1)
+        most = 2 * self.precision.largest_bias
+        whole = np.clip(np.rint(bias / (scales * x_scale)), -most, most - 1)
         inputs = (
             x.name,
             self._constant(f"{node.name}/weights", codes, quant),
-            self._constant(f"{node.name}/bias", whole.astype(np.int32)),
+            self._constant(f"{node.name}/bias", whole.astype(self.precision.bias.numpy)),
         )
         self.nodes.append(replace(node, inputs=inputs))
+
+
+def _range_quant(tensor: Tensor, precision: Precision) -> Quant:
+    """Return the quantisation that holds all values of a constant."""
+    return precision.quant_of(Range(float(tensor.values.min()), float(tensor.values.max())))
 
 
 def mean_error(node: Node, error: Array, seen: Statistics, channels: int) -> Array:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from toolchain.ir import Quant
 
 _LEVELS = 255
+_WIDE_LEVELS = 2**15 - 1
 _PERCENTILE = 99.99
 _SHRINKS = np.linspace(0.2, 1.0, 33)
 
@@ -47,6 +48,12 @@ def quant_of(chosen: Range) -> Quant:
     if not scale > np.finfo(np.float32).tiny:
         return Quant.per_tensor(1.0 / 128, 0)
     return Quant.per_tensor(scale, int(np.clip(round(-128 - low / scale), -128, 127)))
+
+
+def centred_quant_of(chosen: Range) -> Quant:
+    """Return the int16 quantisation of a range around zero, as kernels with 16 bits demand."""
+    scale = max(-chosen.low, chosen.high, 0.0) / _WIDE_LEVELS
+    return Quant.per_tensor(scale if scale > np.finfo(np.float32).tiny else 2.0**-15, 0)
 
 
 def minmax(seen: Observed) -> Range:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from toolchain.ir import Array, Quant
+from toolchain.ir import Array, DType, Quant
 
 _LEVELS = 127
 _SHRINKS = np.linspace(1.0, 0.7, 31)
@@ -38,19 +38,20 @@ def _error(rows: Floats, scale: Floats) -> Floats:
     return errors
 
 
-def least_scales(bias: Floats, x_scale: float) -> Floats:
-    """Return the weight scales from which on a bias in ``x_scale * scale`` fits its integer."""
-    scales: Floats = np.abs(bias) / (_MAX_BIAS * x_scale)
+def least_scales(bias: Floats, x_scale: float, largest: int = _MAX_BIAS) -> Floats:
+    """Return the least weight scales with which biases stay within ``largest`` steps."""
+    scales: Floats = np.abs(bias) / (largest * x_scale)
     return scales
 
 
-def integers(values: Array, quant: Quant) -> Array:
-    """Return int8 codes, half to even."""
+def integers(values: Array, quant: Quant, dtype: DType = DType.INT8) -> Array:
+    """Return codes, half to even; those around zero are symmetric."""
     shape = [1] * values.ndim
     if quant.axis is not None:
         shape[quant.axis] = -1
     scale = np.array(quant.scales, np.float64).reshape(shape)
     zero = np.array(quant.zero_points).reshape(shape)
-    low = -_LEVELS if not any(quant.zero_points) else -128
+    low, high = dtype.limits
+    low = low if any(quant.zero_points) else -high
     codes = np.rint(values.astype(np.float64) / scale) + zero
-    return np.asarray(np.clip(codes, low, 127), np.int8)
+    return np.asarray(np.clip(codes, low, high), dtype.numpy)

@@ -1,0 +1,55 @@
+"""How many bits activations get, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from toolchain.ir import DType, Quant
+from toolchain.ops import Logistic, LogSoftmax, Softmax, Tanh
+from toolchain.quantization.ranges import Range, centred_quant_of, quant_of
+
+
+@dataclass(frozen=True, eq=False)
+class Precision:
+    """Types of a quantised graph; weights are int8 in all of them.
+
+    Attributes:
+        name: as users write it.
+        activations: their type.
+        bias: type of biases.
+        largest_bias: greatest magnitude of a bias, which leaves room for the sum of products.
+        quant_of: makes the quantisation of a range.
+        fixed: what operators give whose integer kernels make one quantisation only.
+    """
+
+    name: str
+    activations: DType
+    bias: DType
+    largest_bias: int
+    quant_of: Callable[[Range], Quant]
+    fixed: Mapping[type, Quant]
+
+
+INT8 = Precision(
+    "int8",
+    DType.INT8,
+    DType.INT32,
+    2**30,
+    quant_of,
+    {
+        Logistic: Quant.per_tensor(2.0**-8, -128),
+        LogSoftmax: Quant.per_tensor(2.0**-4, 127),
+        Softmax: Quant.per_tensor(2.0**-8, -128),
+        Tanh: Quant.per_tensor(2.0**-7, 0),
+    },
+)
+INT16 = Precision(
+    "int16",
+    DType.INT16,
+    DType.INT64,
+    2**38,
+    centred_quant_of,
+    dict.fromkeys((Logistic, Softmax, Tanh), Quant.per_tensor(2.0**-15, 0)),
+)
+PRECISIONS: Mapping[str, Precision] = {one.name: one for one in (INT8, INT16)}
