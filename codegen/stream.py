@@ -10,7 +10,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.tensor import Tensor
 from toolchain.plan.plan import Slot, StreamStage
 from toolchain.plan.rows import RowNeed, RowWork, row_bytes
-from toolchain.plan.schedule import Feed, Stream
+from toolchain.plan.schedule import Feed, Stream, straight
 from toolchain.plan.tiles import Tile
 
 if TYPE_CHECKING:
@@ -187,10 +187,12 @@ class TileLowering:
         self.makers = {work.output.name: work for work in tile.works}
         if stage.feed:
             self.index[stage.feed] = "input"
+        self.shift = len(tile.workers) - len(tile.works)  # a feed comes first
         self.folds = {work.output.name: work.rows for work in self.works if work.folds}
         place = {worker.output.name: i for i, worker in enumerate(tile.workers)}
         guests = {place[s.tensor]: place[s.host] for s in stage.stores if s.host}
-        self.stream = Stream(tile.workers, frozenset(), guests)
+        paces = {place[s.tensor]: place[s.pace] for s in stage.stores if s.pace}
+        self.stream = Stream(tile.workers, frozenset(), guests, paces)
 
     def lower(self) -> CTile:
         """Return the tile's rows."""
@@ -204,11 +206,12 @@ class TileLowering:
         index = self.index[work.output.name]
         outputs = [self._rows(tensor) for tensor in self._ends(position)]
         sources = tuple(self._input(work, i) for i in range(len(work.needs)))
-        ready = (
+        ready = [
             self._ready(work, need, tensor)
             for need, tensor in zip(work.needs, work.operands.activations, strict=True)
-            if need.tensor in self.index
-        )
+            if need.tensor in self.index and position + self.shift not in self.stream.paces
+        ]
+        ready += self._awaited(position)
         return Step(
             index,
             call,
@@ -229,8 +232,19 @@ class TileLowering:
 
     def _ends(self, position: int) -> list[Tensor]:
         """Return the tensors whose newest row may move when ``position`` has made a row."""
-        reader = position + len(self.stream.workers) - len(self.works)
-        return [self.stream.workers[source].output for source in self.stream.released(reader)]
+        released = self.stream.released(position + self.shift)
+        return [self.stream.workers[source].output for source in released]
+
+    def _awaited(self, position: int) -> list[str]:
+        """Return the conditions under which a node runs in pace with another."""
+        found, row = [], f"made_{self.index[self.works[position].output.name]}"
+        for source, rows in self.stream.awaited(position + self.shift):
+            worker = self.stream.workers[source]
+            line = straight(rows, worker.rows)
+            assert line is not None, "a checked plan"
+            made = f"made_{self.index[worker.output.name]}"
+            found.append(_reached(made, row, *line, len(rows), worker.rows))
+        return found
 
     def _rows(self, part: Tensor) -> Rows:
         """Return where the rows lie of a tensor of which the tile has a part."""
@@ -271,13 +285,26 @@ class TileLowering:
             ahead = f"{row} + {down}" if down else row
             return f"{made} > {ahead}" if part.shape[1] > 1 else f"{made} > {down}"
         ahead_rows = (taps.count - 1) * taps.dilation + 1 - taps.pad + down
-        scaled = row if taps.stride == 1 else f"{row} * {taps.stride}"
-        reached = f"{made} >= {scaled} {'-' if ahead_rows < 0 else '+'} {abs(ahead_rows)}"
-        clipped = (work.rows - 1) * taps.stride + ahead_rows > count
-        return f"({reached} || {made} == {count})" if clipped else reached
+        return _reached(made, row, taps.stride, ahead_rows, work.rows, count)
 
     def _source(self, work: RowWork, i: int, rows: Rows) -> str:
         need, part = work.needs[i], work.operands.activations[i]
         down, made = need.low[0], f"made_{self.index[work.output.name]}"
         row = f"({made} + {down})" if down else made
         return rows.pointer(row if part.shape[1] > 1 else str(down), const=True)
+
+
+def _reached(made: str, row: str, slope: int, start: int, rows: int, count: int) -> str:
+    """Return the condition that ``slope * row + start`` rows are made, or all there are.
+
+    Args:
+        made: C expression, rows made.
+        row: C expression, the row that waits.
+        slope: rows more from row to row.
+        start: rows that the first row needs.
+        rows: number of rows that wait.
+        count: number of rows to make.
+    """
+    scaled = row if slope == 1 else f"{row} * {slope}"
+    reached = f"{made} >= {scaled} {'-' if start < 0 else '+'} {abs(start)}"
+    return f"({reached} || {made} == {count})" if slope * (rows - 1) + start > count else reached

@@ -178,6 +178,34 @@ def random_bottlenecks(rng: np.random.Generator) -> Graph:
     return build.graph(x)
 
 
+def random_shortcuts(rng: np.random.Generator) -> Graph:
+    """Return residual blocks of two convolutions with a convolution beside them."""
+    build = Builder(rng)
+    size = (int(n) for n in rng.integers(6, 20, 2))
+    image = x = build.activation("x", (1, *size, int(rng.integers(1, 5))))
+    for _ in range(int(rng.integers(1, 4))):
+        stride = tuple(int(s) for s in rng.choice([1, 2, 2, 3], 2))
+        channels = int(rng.integers(1, 5))
+        joined = [
+            same_size(build, x, channels, int(rng.choice([1, 1, 2, 3])), stride),
+            same_size(build, x, channels, int(rng.choice([2, 3, 3, 5])), stride),
+        ]
+        if rng.random() < 0.7:
+            joined[1] = same_size(build, joined[1], channels, int(rng.integers(1, 5)), (1, 1))
+        x = build.add(Add(), *joined)
+    return build.graph(image)
+
+
+def same_size(
+    build: Builder, x: Tensor, channels: int, kernel: int, stride: tuple[int, ...]
+) -> Tensor:
+    """Add a convolution whose output is smaller by its stride alone."""
+    top, left = (int(n) for n in build.rng.integers(0, kernel, 2))
+    pads = Pads(top, kernel - 1 - top, left, kernel - 1 - left)
+    weights = build.weights((channels, kernel, kernel, x.shape[3]), 0)
+    return build.add(Conv2D(stride, pads=pads), x, *weights)
+
+
 def bottleneck(build: Builder, x: Tensor, *, gate: bool) -> Tensor:
     """Add an inverted bottleneck, with a squeeze-and-excite gate if asked, maybe a residual."""
     rng = build.rng

@@ -12,7 +12,7 @@ import pytest
 from codegen.emit import emit
 from runtimes.host.library import HostModel, compile_host
 from tests.ops.harness import random_values
-from tests.plan.networks import random_bottlenecks, random_map_network
+from tests.plan.networks import random_bottlenecks, random_map_network, random_shortcuts
 from toolchain.errors import FitError
 from toolchain.ir import Graph, run
 from toolchain.kernels import Isa
@@ -30,6 +30,8 @@ from toolchain.plan import (
 from toolchain.plan.assemble import assemble
 from toolchain.plan.cuts import Cuts, Edge
 from toolchain.plan.lifetimes import prepare
+
+KINDS = (random_map_network, random_bottlenecks, random_shortcuts)
 
 
 def random_cuts(graph: Graph, rng: np.random.Generator) -> Plan:
@@ -54,7 +56,8 @@ def assert_plans_equal_the_interpreter(seeds: range, folder: Path) -> list[Strea
     cases, files, streams = [], {}, []
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        graph = random_map_network(rng) if rng.random() < 0.7 else random_bottlenecks(rng)
+        kind = rng.choice(KINDS, p=(0.5, 0.25, 0.25))
+        graph = kind(rng)
         plan = check_plan(graph, random_cuts(graph, rng))
         assert plan_from_json(plan_to_json(plan)) == plan
         streams += [stage for stage in plan.stages if isinstance(stage, StreamStage)]
@@ -77,6 +80,7 @@ def test_random_streams_equal_the_interpreter(tmp_path: Path) -> None:
     assert sum("global_pool" in stage.kernels for stage in streams) > 5
     assert sum(any(s.ring and s.fresh for s in stage.stores) for stage in streams) > 10
     assert sum(any(s.host for s in stage.stores) for stage in streams) > 5
+    assert sum(any(s.pace for s in stage.stores) for stage in streams) > 2
 
 
 def over_maps(plan: Plan) -> set[str]:
@@ -164,6 +168,22 @@ def test_a_damaged_stream_is_refused() -> None:
     ):
         damaged = replace(plan, stages=(replace(stage, **change), *plan.stages[1:]))
         with pytest.raises(FitError, match=said):
+            check_plan(graph, damaged)
+
+
+def test_a_pace_that_cannot_be_kept_is_refused() -> None:
+    for seed in range(100):
+        graph = random_shortcuts(np.random.default_rng(seed))
+        plan = plan_model(graph, fed=True)
+        stage = plan.stages[0]
+        paced = [s for s in stage.stores if s.pace] if isinstance(stage, StreamStage) else []
+        if paced:
+            break
+    assert isinstance(stage, StreamStage)
+    for pace in ("nothing", paced[0].tensor, stage.feed):
+        stores = tuple(replace(s, pace=pace) if s is paced[0] else s for s in stage.stores)
+        damaged = replace(plan, stages=(replace(stage, stores=stores), *plan.stages[1:]))
+        with pytest.raises(FitError, match="cannot be made in pace"):
             check_plan(graph, damaged)
 
 

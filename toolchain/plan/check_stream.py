@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.tensor import Tensor
 from toolchain.kernels import Isa
+from toolchain.plan.flow import can_pace
 from toolchain.plan.moments import Moment, Span, moments
 from toolchain.plan.plan import RowStore, StreamStage
 from toolchain.plan.rows import RowNeed, RowWork, row_bytes
@@ -82,6 +83,8 @@ class StreamCheck:
                 raise wrong("a fold makes its output whole", f'"{store.tensor}"')
             if store.host:
                 self._check_guest(store, worker)
+            if store.pace:
+                self._check_pace(store, positions)
         for position, worker in enumerate(workers):
             for need in worker.needs:
                 if positions.get(need.tensor, -1) >= position:
@@ -96,6 +99,12 @@ class StreamCheck:
             sizes = {worker.output.name: row_bytes(worker.output) for worker in tile.workers}
             if sizes[store.tensor] > sizes[store.host]:
                 raise wrong(f'is longer than a row of "{store.host}"', f'"{store.tensor}"')
+
+    def _check_pace(self, store: RowStore, positions: Mapping[str, int]) -> None:
+        leader = positions.get(store.pace, -1)
+        pair = {positions[store.tensor]: leader}
+        if leader < 0 or not all(can_pace(tile.workers, pair) for tile in self.tiles):
+            raise wrong(f'cannot be made in pace with "{store.pace}"', f'"{store.tensor}"')
 
 
 class _TileCheck:
@@ -112,7 +121,8 @@ class _TileCheck:
         both = (self.position[s.tensor] for s in stage.stores if s.ring and s.fresh)
         place = self.position
         guests = {place[s.tensor]: place[s.host] for s in stage.stores if s.host}
-        self.stream = Stream(tile.workers, frozenset(both), guests)
+        paces = {place[s.tensor]: place[s.pace] for s in stage.stores if s.pace}
+        self.stream = Stream(tile.workers, frozenset(both), guests, paces)
 
     def run(self) -> None:
         for event in self.stream.events():

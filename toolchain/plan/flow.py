@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from toolchain.ir.tensor import Tensor
 from toolchain.plan.rows import RowWork, row_bytes
-from toolchain.plan.schedule import Keep, Make, Stream, Worker
+from toolchain.plan.schedule import Keep, Make, Stream, Worker, straight
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Flow:
             the worker makes a row.
         turns: per position, when it makes its rows; time counts events of the schedule.
         used: per position, when its rows are read, written or moved for the last time.
+        paces: positions that run in pace with another (`Stream`).
     """
 
     workers: tuple[Worker, ...]
@@ -48,6 +49,13 @@ class Flow:
     lows: tuple[dict[str, list[int]], ...]
     turns: tuple[tuple[int, ...], ...]
     used: tuple[int, ...]
+    paces: Mapping[int, int]
+
+    @property
+    def ring_bytes(self) -> int:
+        """Return the bytes of the rings of all outputs."""
+        rows = (s.kept if s.separable else s.total for s in self.storage)
+        return sum(n * row_bytes(w.output) for n, w in zip(rows, self.workers, strict=True))
 
     def distance(self, source: Tensor, position: int, ring: int = 0) -> int:
         """Return how many bytes above the output of ``position`` the map ``source`` must start.
@@ -84,9 +92,49 @@ class Flow:
         return made * row_bytes(worker.output)
 
 
-def run_flow(workers: Sequence[Worker]) -> Flow:
+def run_flow(workers: Sequence[Worker], paces: Mapping[int, int]) -> Flow:
     """Run the schedule of ``workers`` with a ring and a fresh row for each output."""
-    return _Run(workers).flow()
+    return _Run(workers, paces).flow()
+
+
+def best_flow(workers: Sequence[Worker]) -> Flow:
+    """Run the schedule in which those nodes wait for another (`Stream`) that so save memory."""
+    best = run_flow(workers, {})
+    for follower, leader in _companions(workers):
+        paces = {**best.paces, follower: leader}
+        if can_pace(workers, paces):
+            found = run_flow(workers, paces)
+            best = min(best, found, key=lambda flow: flow.ring_bytes)
+    return best
+
+
+def _companions(workers: Sequence[Worker]) -> Iterator[tuple[int, int]]:
+    """Yield nodes that may run in pace, each with the last reader of what it reads."""
+    stream = Stream(workers, frozenset())
+    for position, sources in enumerate(stream.sources):
+        if sources:
+            yield position, stream.last_reader(sources[0][0])
+
+
+def can_pace(workers: Sequence[Worker], paces: Mapping[int, int]) -> bool:
+    """Tell whether these followers can run in pace with their leaders (`Stream`), by position."""
+    if not all(_alike(workers, *pair) for pair in paces.items()):
+        return False
+    stream = Stream(workers, frozenset(), paces=paces)
+    awaited = (gate for position in range(len(workers)) for gate in stream.awaited(position))
+    return all(straight(rows, workers[source].rows) is not None for source, rows in awaited)
+
+
+def _alike(workers: Sequence[Worker], follower: int, leader: int) -> bool:
+    """Tell whether both make rows from the rows of one tensor, the follower from nothing else."""
+    needs = workers[follower].needs
+    if len(needs) != 1 or not follower < leader:
+        return False
+    made = {worker.output.name: worker for worker in workers[:follower]}
+    pair = workers[follower], workers[leader], made.get(needs[0].tensor, workers[leader])
+    folds = any(isinstance(worker, RowWork) and worker.folds for worker in pair)
+    reads = {need.tensor for need in workers[leader].needs}
+    return not folds and needs[0].tensor in reads & set(made)
 
 
 def merged(flows: Sequence[Flow]) -> Flow:
@@ -105,10 +153,10 @@ def merged(flows: Sequence[Flow]) -> Flow:
 
 
 class _Run:
-    def __init__(self, workers: Sequence[Worker]) -> None:
-        self.workers = tuple(workers)
+    def __init__(self, workers: Sequence[Worker], paces: Mapping[int, int]) -> None:
+        self.workers, self.paces = tuple(workers), paces
         count = len(self.workers)
-        self.stream = Stream(workers, frozenset(range(count)))
+        self.stream = Stream(workers, frozenset(range(count)), paces=paces)
         self.total, self.kept = [1] * count, [0] * count
         self.separable = [True] * count
         self.fresh: set[int] = set()
@@ -141,7 +189,8 @@ class _Run:
         storage = tuple(map(Storage, self.total, self.kept, self.separable, hosts))
         last = tuple(self.stream.last_reader(i) for i in range(len(self.workers)))
         turns = tuple(map(tuple, self.turns))
-        return Flow(self.workers, storage, last, tuple(self.lows), turns, tuple(self.used))
+        used = tuple(self.used)
+        return Flow(self.workers, storage, last, tuple(self.lows), turns, used, self.paces)
 
     def _make(self, event: Make) -> None:
         p = event.position

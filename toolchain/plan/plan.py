@@ -43,17 +43,23 @@ class RowStore:
     place of the first row of its window, and the host's newest row moves to the ring only when the
     guest has been read.
 
+    A row that others than its first reader wait for is made no earlier than it must: in pace with
+    another tensor made from the same rows, just before the row of that which lets go of them
+    (`toolchain.plan.schedule.paced`).
+
     Attributes:
         tensor: the tensor's name.
         ring: rows of the ring, 0 for none.
         fresh: 1 if the newest row has a slot of its own, else 0.
         host: the tensor on whose ring the rows lie, one at a time; empty for none.
+        pace: the tensor with which rows are made in pace; empty for none.
     """
 
     tensor: str
     ring: int
     fresh: int
     host: str = ""
+    pace: str = ""
 
 
 @dataclass(frozen=True)

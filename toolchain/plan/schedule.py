@@ -4,12 +4,15 @@ Rule: the last node (in the stage's order) that has the rows it needs makes its 
 node, or one ahead of it, makes another row, its fresh row is moved to its ring; if the last reader
 of a fresh row has just run (and that of a guest in its ring), the row is moved at once. So rows
 live as short as they can, and a few counters are all the state that the generated code needs.
+A node beside a longer branch may be held back until its rows are due (`paced`).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from toolchain.ir.tensor import Tensor
 from toolchain.plan.rows import RowNeed, RowWork, row_count
@@ -58,9 +61,11 @@ class Stream:
         workers: feed and nodes, in order.
         stored: positions whose output has both a ring and a fresh row.
         guests: for positions whose rows lie on another's ring, the position of that host.
+        paces: for positions that wait for another reader of what they read (`paced`), that one.
 
     Attributes:
         sources: per position, the positions it reads from with the rows needed by each output row.
+        gates: per position, the positions it waits for with the rows that each of its own awaits.
         readers: per position, the positions that read its output.
         made: rows made so far, per position.
         kept: rows moved to the ring so far, per position.
@@ -71,6 +76,7 @@ class Stream:
         workers: Sequence[Worker],
         stored: frozenset[int],
         guests: Mapping[int, int] | None = None,
+        paces: Mapping[int, int] | None = None,
     ) -> None:
         self.workers, self.stored = workers, stored
         self.guest = {host: guest for guest, host in (guests or {}).items()}
@@ -83,8 +89,21 @@ class Stream:
             tuple(j for j, sources in enumerate(self.sources) if any(s == i for s, _ in sources))
             for i in range(len(workers))
         )
+        self.gates = [[(i, need.high) for i, need in sources] for sources in self.sources]
+        for follower, leader in (paces or {}).items():
+            (source, need), *_ = self.sources[follower]
+            read = next(need for i, need in self.sources[leader] if i == source)
+            waits, before = paced(need, read)
+            self.gates[follower][0] = source, waits
+            self.gates[leader].append((follower, before))
+        self.paces = dict(paces or {})
         self.made = [0] * len(workers)
         self.kept = [0] * len(workers)
+
+    def awaited(self, position: int) -> list[tuple[int, tuple[int, ...]]]:
+        """Return what a position waits for to run in pace, as in ``gates``."""
+        gates = self.gates[position]
+        return gates[: position in self.paces] + gates[len(self.sources[position]) :]
 
     def last_reader(self, position: int) -> int:
         """Return the last position that reads what ``position`` makes, -1 for none."""
@@ -109,7 +128,8 @@ class Stream:
                 yield from self._keep(position)
             elif self._ready(position):
                 yield from self._make(position)
-                position = max(self.last_reader(position), position)
+                waits = self.paces.get(position, position)
+                position = max(self.last_reader(position), waits)
             else:
                 position -= 1
 
@@ -130,7 +150,7 @@ class Stream:
     def _ready(self, position: int) -> bool:
         row = self.made[position]
         return row < self.workers[position].rows and all(
-            self.available(source) >= need.high[row] for source, need in self.sources[position]
+            self.available(source) >= high[row] for source, high in self.gates[position]
         )
 
     def available(self, position: int) -> int:
@@ -139,3 +159,37 @@ class Stream:
         if isinstance(worker, RowWork) and worker.folds:
             return self.made[position] // worker.rows * row_count(worker.output)
         return self.made[position]
+
+
+def paced(need: RowNeed, leader: RowNeed) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return how a node runs in step with another reader, the leader, of the rows it reads.
+
+    Each row is made just before that row of the leader which lets go of what both read: no earlier,
+    so that it need not be kept, and no later, so that what it is made from need not be.
+
+    Args:
+        need: what the node needs.
+        leader: what the leader needs of the same tensor.
+
+    Returns:
+        By row of the node, the rows of the tensor that it awaits; by row of the leader, the rows
+        of the node that it awaits.
+    """
+    turns = [bisect_right(leader.low, low) - 1 for low in need.low]
+    pairs = zip(need.high, turns, strict=True)
+    waits = tuple(max(high, leader.high[turn]) if turn >= 0 else high for high, turn in pairs)
+    return waits, tuple(bisect_right(turns, row) for row in range(len(leader.low)))
+
+
+def straight(values: Sequence[int], most: int) -> tuple[int, int] | None:
+    """Return ``(a, b)`` with ``values[i] == min(max(a * i + b, 0), most)``, ``None`` without any.
+
+    That is how the generated code counts rows that are awaited.
+    """
+    rises = (after - before for before, after in pairwise(values))
+    slope = max(rises, default=0)
+    bends = (i for i, value in enumerate(values) if value > 0)
+    first = next(bends, 0)
+    start = values[first] - slope * first
+    found = [min(max(slope * i + start, 0), most) for i in range(len(values))]
+    return (slope, start) if found == list(values) else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from toolchain.kernels import Isa
 from toolchain.plan.edges import Edge
-from toolchain.plan.flow import run_flow
+from toolchain.plan.flow import best_flow
 from toolchain.plan.rows import RowWork, row_bytes
 from toolchain.plan.schedule import Feed, Worker
 from toolchain.plan.streaming import is_guest
@@ -32,7 +32,7 @@ class Starts:
         self.cuts, self.first = cuts, first
         self.workers = cuts.run(first)
         self.shift = sum(isinstance(worker, Feed) for worker in self.workers)
-        self.flow = run_flow(self.workers)
+        self.flow = best_flow(self.workers)
         self.values = {v.name: v for v in cuts.values}
         self.sizes = [row_bytes(worker.output) for worker in self.workers]
         storages = zip(self.workers, self.flow.storage, strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from toolchain.kernels import Isa
-from toolchain.plan.flow import Flow, merged, run_flow
+from toolchain.plan.flow import Flow, best_flow, can_pace, merged, run_flow
 from toolchain.plan.plan import RowStore
 from toolchain.plan.rows import RowWork, row_bytes
 from toolchain.plan.schedule import Feed, Worker
@@ -71,7 +71,12 @@ def stream(tiling: Tiling, isa: Isa, spare: int) -> Streaming | None:
     tiles = tiling.tiles(kernels) if kernels else None
     if tiles is None:
         return None
-    flow = merged([run_flow(workers) for workers in _distinct(tiles)])
+    every = _distinct(tiles)
+    chosen, outputs = best_flow(every[0]).paces, [worker.output.name for worker in every[0]]
+    paces = {f: leader for f, leader in chosen.items() if outputs[f] in tiling.inside}
+    if not all(can_pace(workers, paces) for workers in every):
+        paces = {}
+    flow = merged([run_flow(workers, paces) for workers in every])
     bare = Streaming(tiling.grid, tiles, flow, ())
     return replace(bare, stores=_stores(bare, tiling.inside, spare))
 
@@ -111,6 +116,9 @@ def _stores(stream: Streaming, inside: frozenset[str], spare: int) -> tuple[RowS
         if cost <= spare:
             spare -= cost
             found[name] = RowStore(name, total, 0)
+    for follower, leader in flow.paces.items():
+        name, pace = (flow.workers[i].output.name for i in (follower, leader))
+        found[name] = replace(found[name], pace=pace)
     return tuple(found.values())
 
 
