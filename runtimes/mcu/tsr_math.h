@@ -11,21 +11,32 @@
 /* The high word of a * b. Armv6-M and Armv8-M Baseline have no such product: 16 bits by 16 there. */
 #if defined(__thumb__) && !defined(__thumb2__)
 
-/* The low half of x; GCC 12 would shift it up and down. */
-static inline int32_t tsr_low_half(int32_t x)
-{
-    int32_t low;
-    __asm__("uxth %0, %1" : "=l"(low) : "l"(x));
-    return low;
-}
-
+/* Four products of halves; GCC 12 runs out of low registers and moves them to and fro. */
 static inline int32_t tsr_mul_cut(int32_t a, int32_t b)
 {
-    const int32_t a_high = a >> 16, b_high = b >> 16;
-    const int32_t a_low = tsr_low_half(a), b_low = tsr_low_half(b);
-    const int32_t upper = a_high * b_low + (int32_t)((uint32_t)a_low * (uint32_t)b_low >> 16);
-    const int32_t lower = a_low * b_high + tsr_low_half(upper);
-    return a_high * b_high + (upper >> 16) + (lower >> 16);
+    int32_t low_a, low_b, low;
+    __asm__(".syntax unified\n\t"
+            "uxth %2, %0\n\t"
+            "uxth %3, %1\n\t"
+            "asrs %0, %0, #16\n\t"
+            "asrs %1, %1, #16\n\t"
+            "movs %4, %2\n\t"
+            "muls %4, %3, %4\n\t"
+            "lsrs %4, %4, #16\n\t"
+            "muls %3, %0, %3\n\t"
+            "adds %3, %3, %4\n\t"
+            "uxth %4, %3\n\t"
+            "asrs %3, %3, #16\n\t"
+            "muls %2, %1, %2\n\t"
+            "adds %2, %2, %4\n\t"
+            "asrs %2, %2, #16\n\t"
+            "muls %0, %1, %0\n\t"
+            "adds %0, %0, %3\n\t"
+            "adds %0, %0, %2\n\t"
+            : "+l"(a), "+l"(b), "=&l"(low_a), "=&l"(low_b), "=&l"(low)
+            :
+            : "cc");
+    return a;
 }
 
 /* a * b / 2^31, rounded half up. b is a multiplier below 2^31, so the result never saturates. */
@@ -97,7 +108,8 @@ static inline int32_t tsr_saturate8(int32_t x)
 #if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
     return (int32_t)__builtin_arm_ssat(x, 8);
 #else
-    return tsr_clamp(x, INT8_MIN, INT8_MAX);
+    const int32_t narrow = (int8_t)x;
+    return narrow == x ? x : (x >> 31) ^ INT8_MAX;
 #endif
 }
 

@@ -106,8 +106,8 @@ def alone(
     )
     output = choose(filters_of(numbers, tables["multiplier"], tables["shift"], reach))
     start, far = folded(bias, low, high, output)
-    # With a zero point, products and what is taken off for it are summed apart.
-    apart = filters.shape[1] << 15 if zero else 0
+    # What is taken off for zero points, and for weights stored without a sign, is summed apart.
+    apart = filters.shape[1] << 15
     if far.max() + apart >= 2**31:
         return None
     live = np.where(output.constant[:, None], zero, filters).astype(np.int8)

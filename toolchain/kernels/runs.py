@@ -1,9 +1,13 @@
 """Convolution and fully connected layers in portable C: runs of inputs times four filters.
 
 A pixel's inputs are a short list of runs: itself, or the rows of its window, with padding read from
-a row of zero points. The list is made once and multiplied with all filters, four at a time, so that
-an input is loaded once for four products; nothing is copied and no scratch memory is needed. The
-input's zero point is folded into the bias.
+a row of zero points. The list is made once and multiplied with all filters, eight or four at a time,
+so that an input is loaded once for as many products; nothing is copied and no scratch memory is
+needed. The input's zero point is folded into the bias.
+
+Eight filters are interleaved and stored as weight + 128: Armv6-M can load a byte from a literal
+distance only if it is not signed, and with one pointer for all filters there are registers for
+eight sums. The inputs' sum, taken 128 times, is subtracted from each.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from toolchain.kernels.base import Helper, Isa, Specialised
 from toolchain.kernels.conv_dsp import Geometry
 from toolchain.kernels.packing import Alone, alone
 from toolchain.ops.base import Lowered, Number
+
+_EIGHTS = 16  # fewer filters do not pay for the sum of the inputs
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Conv2dRuns:
         }
         return Specialised(
             numbers,
-            packed.tables,
+            _tables(packed),
             in_order=True,
             taps=lowered.taps,
             helpers=(_filters(packed, lowered.numbers),),
@@ -77,7 +83,7 @@ class FullyConnectedRuns:
             "extra": "extra" in packed.tables,
         }
         helpers = (_filters(packed, n),)
-        return Specialised(numbers, packed.tables, in_order=True, helpers=helpers)
+        return Specialised(numbers, _tables(packed), in_order=True, helpers=helpers)
 
 
 def _runs(geometry: Geometry) -> int:
@@ -91,7 +97,25 @@ def _runs(geometry: Geometry) -> int:
 
 
 def _filters(packed: Alone, numbers: Mapping[str, Number]) -> Helper:
-    return Helper("filters_runs", {"w_zero": numbers["w_zero"], **packed.output.numbers})
+    count, eights = _counts(packed)
+    rest = count - 8 * eights
+    groups = {"eights": eights > 0, "fours": rest >= 4, "ones": rest % 4 > 0}
+    return Helper("filters_runs", {"w_zero": numbers["w_zero"], **groups, **packed.output.numbers})
+
+
+def _counts(packed: Alone) -> tuple[int, int]:
+    """Return the number of filters and that of groups of eight."""
+    count = len(packed.tables["stage"])
+    return count, count // 8 if count >= _EIGHTS else 0
+
+
+def _tables(packed: Alone) -> dict[str, Array]:
+    """Interleave groups of eight filters, each weight as a byte 128 above it."""
+    eights = _counts(packed)[1]
+    filters = packed.tables["weights"]
+    groups = filters[: 8 * eights].reshape(eights, 8, filters.shape[1]).transpose(0, 2, 1)
+    weights = np.concatenate([groups.reshape(-1) ^ np.int8(-128), filters[8 * eights :].reshape(-1)])
+    return {**packed.tables, "weights": weights}
 
 
 def _packed(lowered: Lowered) -> Alone | None:
