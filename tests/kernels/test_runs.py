@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,28 @@ from tests.ops import test_conv2d, test_fully_connected
 from tests.ops.harness import CASES, assert_c_equals_reference
 from toolchain.ir import Graph, Quant
 from toolchain.kernels import Isa, candidates
+from toolchain.ops import Conv2D, FullyConnected
+from toolchain.ops.spatial import Pads
 
 BOARD = "emulator_m0plus_16m"
+
+
+def random_wide(rng: np.random.Generator) -> Graph:
+    """Return a layer of many filters."""
+    depth, filters = int(rng.integers(1, 40)), int(rng.integers(16, 40))
+    if rng.random() < 0.5:
+        shape = (filters, depth)
+        return random_weighted.layer(rng, FullyConnected(), (2, depth), shape)
+    op = Conv2D(pads=Pads(1, 0, 0, 1), activation=random_weighted.activation(rng))
+    return random_weighted.layer(rng, op, (1, 3, 4, depth), (filters, 2, 2, depth))
+
+
 # The last two also make groups and multipliers above 1.
 MAKERS: list[Callable[[np.random.Generator], Graph]] = [
     random_weighted.random_conv,
     random_weighted.random_pointwise,
     random_weighted.random_fully_connected,
+    random_wide,
     test_conv2d.random_conv,
     test_fully_connected.random_fully_connected,
 ]
@@ -54,13 +70,16 @@ def test_the_portable_text_is_exact_and_defined(
 
 
 def test_the_random_layers_reach_every_variant() -> None:
-    seen = set()
+    seen, groups = set(), set()
     for seed in range(2 * CASES):
         graph = any_layer(np.random.default_rng(seed))
         lowered = graph.nodes[0].op.lower(graph.operands(graph.nodes[0]))
         kernel = candidates(lowered, Isa.PORTABLE)[0]
         for helper in kernel.specialise(lowered).helpers:
+            groups.add(tuple(helper.numbers[key] for key in ("eights", "fours", "ones")))
             seen.add((kernel.name, helper.numbers["mode"], helper.numbers["w_zero"] != 0))
     modes = ("lean", "linear", "signed", "general")
     kernels = ("conv2d_runs", "fully_connected_runs")
     assert seen == {(k, m, z) for k in kernels for m in modes for z in (False, True)}
+    some = itertools.product((False, True), repeat=3)
+    assert groups == {group for group in some if any(group)}

@@ -1,9 +1,9 @@
 """Convolution and fully connected layers in portable C: runs of inputs times four filters.
 
 A pixel's inputs are a short list of runs: itself, or the rows of its window, with padding read from
-a row of zero points. The list is made once and multiplied with all filters, eight or four at a time,
-so that an input is loaded once for as many products; nothing is copied and no scratch memory is
-needed. The input's zero point is folded into the bias.
+a row of zero points. The list is made once and multiplied with all filters, eight or four at a
+time, so that an input is loaded once for as many products; nothing is copied and no scratch memory
+is needed. The input's zero point is folded into the bias.
 
 Eight filters are interleaved and stored as weight + 128: Armv6-M can load a byte from a literal
 distance only if it is not signed, and with one pointer for all filters there are registers for
@@ -114,8 +114,8 @@ def _tables(packed: Alone) -> dict[str, Array]:
     eights = _counts(packed)[1]
     filters = packed.tables["weights"]
     groups = filters[: 8 * eights].reshape(eights, 8, filters.shape[1]).transpose(0, 2, 1)
-    weights = np.concatenate([groups.reshape(-1) ^ np.int8(-128), filters[8 * eights :].reshape(-1)])
-    return {**packed.tables, "weights": weights}
+    parts = [groups.reshape(-1) ^ np.int8(-128), filters[8 * eights :].reshape(-1)]
+    return {**packed.tables, "weights": np.concatenate(parts)}
 
 
 def _packed(lowered: Lowered) -> Alone | None:

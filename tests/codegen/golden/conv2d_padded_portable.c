@@ -88,25 +88,25 @@ void net_run(void)
 #include "tsr_float.h"
 #include "tsr_math.h"
 
+static TSR_NOINLINE void filters_runs_0_outputs(const int32_t *sums, const int32_t *stage,
+const int16_t *extra, int count, int8_t *y)
+{
+    for (; count > 0; count--, stage += 2) {
+        const int32_t sum = *sums++ + *stage;
+        *y++ = (int8_t)tsr_clamp(tsr_requant(sum, stage[1], *extra++) + (-128), -128, 72);
+    }
+}
+
 static TSR_NOINLINE void filters_runs_0(const tsr_run *run, int runs, const int8_t *weights, int depth,
                          const int32_t *stage, const int16_t *extra, int filters, int8_t *y)
 {
     const tsr_run *end = run + runs;
-    while (filters > 0) {
-        const int count = filters < 4 ? 1 : 4;
-        int32_t sums[4];
-        for (int i = 0; i < count; i++) {
-            sums[i] = stage[2 * i];
-        }
-        if (count == 4) {
-            tsr_dot_runs_4(run, end, weights, depth, sums);
-        } else {
-            sums[0] = tsr_dot_runs(run, end, weights, sums[0]);
-        }
-        for (int i = 0; i < count; i++) {
-            *y++ = (int8_t)tsr_clamp(tsr_requant(sums[i], stage[2 * i + 1], extra[i]) + (-128), -128, 72);
-        }
-        filters -= count, weights += count * depth, stage += 2 * count, extra += count;
+    int32_t sums[4];
+    for (; filters >= 4; filters -= 4, stage += 8, extra += 4, y += 4) {
+        sums[0] = 0;
+        tsr_dot_runs_4(run, end, weights, depth, sums);
+        weights += 4 * depth;
+        filters_runs_0_outputs(sums, stage, extra, 4, y);
     }
 }
 
