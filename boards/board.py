@@ -31,6 +31,8 @@ class Region:
         size: bytes.
         speed: ``"tcm"`` (no wait states, no cache needed), ``"sram"``, ``"flash"``, ``"external"``.
         source: where the figures come from.
+        enable: ``(register, bits to set)`` before the first access; ``None`` if nothing is said,
+            which means that off-chip memory is not for an arena.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Region:
     size: int
     speed: str
     source: str
+    enable: tuple[tuple[int, int], ...] | None = None
 
     @property
     def end(self) -> int:
@@ -152,4 +155,5 @@ def _adjoin(a: Region, b: Region) -> bool:
 
 def _joined(a: Region, b: Region) -> Region:
     source = a.source if a.source == b.source else f"{a.source}; {b.source}"
-    return Region(f"{a.name}+{b.name}", a.kind, a.start, a.size + b.size, b.speed, source)
+    enable = None if a.enable is b.enable is None else (*(a.enable or ()), *(b.enable or ()))
+    return Region(f"{a.name}+{b.name}", a.kind, a.start, a.size + b.size, b.speed, source, enable)

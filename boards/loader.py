@@ -83,7 +83,7 @@ def parse_board(name: str, text: str, where: str) -> Board:
 
 
 def _region(table: Table) -> Region:
-    table.allow("name kind start size speed source")
+    table.allow("name kind start size speed source enable")
     return Region(
         table.text("name"),
         table.choice("kind", KINDS),
@@ -91,6 +91,7 @@ def _region(table: Table) -> Region:
         table.size("size"),
         table.choice("speed", SPEEDS),
         table.text("source"),
+        table.pairs("enable"),
     )
 
 

@@ -45,9 +45,18 @@ class Table:
     def integer(self, key: str) -> int:
         """Return a number of 32 bits."""
         value = self.values.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
+        if not isinstance(value, int) or not _is_number(value):
             raise self.fail(key, "a number of 32 bits")
         return value
+
+    def pairs(self, key: str) -> tuple[tuple[int, int], ...] | None:
+        """Return a list of pairs of numbers of 32 bits, ``None`` when it is absent."""
+        values = self.values.get(key)
+        if values is None:
+            return None
+        if not isinstance(values, list) or not all(map(_is_pair, values)):
+            raise self.fail(key, "a list of pairs of numbers of 32 bits")
+        return tuple((first, second) for first, second in values)
 
     def size(self, key: str) -> int:
         """Return bytes, written ``64K``, ``2M`` or plain (K = 1024)."""
@@ -86,3 +95,11 @@ class Table:
         table = Table(self.values[key], self.where, f"{key}.")
         table.allow(names)
         return table
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))

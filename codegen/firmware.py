@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from boards import Board
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from boards import Board, Region
 from boards.console import console_of
+from codegen.arenas import section_of
 from codegen.emit import support
 from codegen.render import render
 
@@ -35,21 +40,46 @@ def linker_script(board: Board) -> str:
     return f"ld/{board.id}.ld"
 
 
-def board_files(board: Board, stack_bytes: int = STACK_BYTES) -> dict[str, str]:
+@dataclass(frozen=True)
+class Bank:
+    """A piece of RAM as the linker script shows it."""
+
+    block: Region
+
+    @property
+    def memory(self) -> str:
+        """Return its name in the linker script."""
+        return "BANK_" + re.sub(r"\W+", "_", self.block.name).upper()
+
+    @property
+    def section(self) -> str:
+        """Return the section that goes there."""
+        return section_of(self.block.name)
+
+
+def board_files(
+    board: Board, stack_bytes: int = STACK_BYTES, regions: Collection[str] = ()
+) -> dict[str, str]:
     """Return what differs between boards: the header of addresses and the linker script.
 
-    Everything in RAM goes to the largest contiguous piece of on-chip RAM.
+    Everything in RAM goes to the largest contiguous piece of on-chip RAM, but for arenas that a
+    plan puts elsewhere.
 
     Args:
         board: any Cortex-M board.
         stack_bytes: bytes reserved for the stack, a multiple of 8.
+        regions: other pieces of RAM that are used; those that the board has not are left out.
     """
+    banks = [Bank(block) for block in board.ram_blocks[1:] if block.name in regions]
+    enable = [(at, 0, bits) for bank in banks for at, bits in bank.block.enable or ()]
     values = {"board": board, "stack_bytes": stack_bytes}
     header = render(
         "project/tsr_board.h.j2",
         console=console_of(board),
         semihosting=bool(board.emulation.qemu),
+        enable=tuple(enable),
         **values,
     )
-    script = render("project/board.ld.j2", flash=board.flash, ram=board.ram, **values)
+    places = {"flash": board.flash, "ram": board.ram, "banks": banks}
+    script = render("project/board.ld.j2", **places, **values)
     return {f"include/{board.id}/tsr_board.h": header, linker_script(board): script}

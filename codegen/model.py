@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from codegen.arenas import Arena, arena_of, arenas
 from codegen.stream import Feeding
 from codegen.tiles import CStream, lower_stream
 from toolchain.ir.graph import Graph, Node, Operands
@@ -93,9 +94,9 @@ class Port:
 
 @dataclass(frozen=True)
 class Memory:
-    """A state: where it lies, and its first value, one byte throughout or a table in flash."""
+    """A state: where it lies in C, and its first value, one byte throughout or a table in flash."""
 
-    offset: int
+    place: str
     size: int
     fill: int | None
     table: str
@@ -116,6 +117,11 @@ class CModel:
     states: tuple[Memory, ...] = ()
 
     @property
+    def arenas(self) -> tuple[Arena, ...]:
+        """Return the arenas, one for each region."""
+        return arenas(self.plan)
+
+    @property
     def feed(self) -> Feeding | None:
         """Return how the caller hands over the input row by row, ``None`` if it is whole."""
         first = self.stages[0] if self.stages else None
@@ -130,6 +136,11 @@ class CModel:
 def identifier(text: str) -> str:
     """Return ``text`` as a C identifier (may collide: callers add a number)."""
     return re.sub(r"\W+", "_", text).strip("_").lower() or "node"
+
+
+def _place(slot: Slot) -> str:
+    """Return the address of a slot in C."""
+    return f"{arena_of(slot.region)} + {slot.offset}"
 
 
 def build_model(graph: Graph, plan: Plan, prefix: str) -> CModel:
@@ -165,9 +176,9 @@ class _Builder:
         state = self.graph.states[number]
         slot, content = self.slots[state.read], np.ascontiguousarray(state.initial).view(np.uint8)
         if (content == content.flat[0]).all():
-            return Memory(slot.offset, state.initial.nbytes, int(content.flat[0]), "")
+            return Memory(_place(slot), state.initial.nbytes, int(content.flat[0]), "")
         table = self._table(f"{number:02d}", "state", state.initial)
-        return Memory(slot.offset, state.initial.nbytes, None, table)
+        return Memory(_place(slot), state.initial.nbytes, None, table)
 
     def _stage(self, stage: Stage) -> Call | CStream | None:
         nodes = {node.name: node for node in self.graph.nodes}
@@ -209,7 +220,7 @@ class _Builder:
         label = f"{index:02d}_{identifier(node.op.name)}"
         extras = [self._table(label, name, data) for name, data in special.tables.items()]
         if special.scratch_bytes:
-            extras.append(f"arena + {self.named[f'{node.name}.scratch'].offset}")
+            extras.append(_place(self.named[f"{node.name}.scratch"]))
         return Call(
             index,
             node.name,
@@ -255,7 +266,7 @@ class _Builder:
     def _address(self, tensor: Tensor, *, const: bool) -> str:
         ctype = C_TYPES[tensor.dtype]
         qualifier = "const " if const else ""
-        return f"({qualifier}{ctype} *)(arena + {self.slots[tensor.name].offset})"
+        return f"({qualifier}{ctype} *)({_place(self.slots[tensor.name])})"
 
     def _port(self, tensor: Tensor) -> Port:
         place = self._address(tensor, const=False) if tensor.name in self.slots else ""

@@ -19,7 +19,7 @@ from codegen.golden import golden_sums
 from codegen.model import C_TYPES, identifier
 from codegen.render import render
 from toolchain.ir.graph import Graph
-from toolchain.plan.plan import Plan
+from toolchain.plan.plan import ARENA, Plan
 
 QEMU_FLAGS = (
     "-nographic", "-monitor", "none", "-semihosting-config", "enable=on,target=native",
@@ -95,9 +95,10 @@ def project_files(
     feed = graph.tensors[plan.feed] if plan.feed else None
     files = {**library, **support_files(fed=feed is not None), **_platform(environments)}
     for target in {e.target.id: e.target for e in environments}.values():
-        files |= board_files(target, stack_bytes)
+        files |= board_files(target, stack_bytes, plan.regions)
     values = {"name": name, "p": prefix, "board": board, "environments": environments, "feed": feed}
     values["pull"] = plan.pull
+    values["banks"] = [region for region in plan.regions if region != ARENA]
     ports = {"inputs": graph.input_tensors, "outputs": graph.output_tensors}
     ports["states"] = tuple(graph.tensors[state.read] for state in graph.states)
     files |= {

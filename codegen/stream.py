@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from codegen.arenas import arena_of
 from toolchain.ir.graph import Graph
 from toolchain.ir.tensor import Tensor
-from toolchain.plan.plan import Slot, StreamStage
+from toolchain.plan.plan import ARENA, Slot, StreamStage
 from toolchain.plan.rows import RowNeed, RowWork, row_bytes
 from toolchain.plan.schedule import Feed, Stream, straight
 from toolchain.plan.tiles import Tile
@@ -33,6 +34,7 @@ class Rows:
         shift: rows of the ring before row 0.
         at: C parameter that says where in the whole map a tile begins, empty at its start.
         column: bytes from the start of a row to where the node's input begins.
+        arena: the arena in which they lie.
     """
 
     ctype: str
@@ -45,6 +47,7 @@ class Rows:
     shift: int = 0
     at: str = ""
     column: int = 0
+    arena: str = ARENA
 
     @property
     def moves(self) -> bool:
@@ -82,7 +85,7 @@ class Rows:
 
     def pointer(self, row: str, *, const: bool) -> str:
         """Return the address of ``row``."""
-        return f"({'const ' if const else ''}{self.ctype} *)(arena + {self.place(row)})"
+        return f"({'const ' if const else ''}{self.ctype} *)({self.arena} + {self.place(row)})"
 
 
 @dataclass(frozen=True)
@@ -253,19 +256,26 @@ class TileLowering:
         if store is None:
             at = "" if name in self.folds else self.params.get(name, "")
             pitch = row_bytes(self.graph.tensors[name])
-            return Rows(ctype, pitch, index, self.slots[name].offset, 0, None, at=at)
+            slot = self.slots[name]
+            return Rows(
+                ctype, pitch, index, slot.offset, 0, None, at=at, arena=arena_of(slot.region)
+            )
         if store.host:
             return self._guest(self.makers[name], index)
-        ring = self.slots[f"{name}.ring"].offset if store.ring else None
-        fresh = self.slots[f"{name}.fresh"].offset if store.fresh else None
-        return Rows(ctype, row_bytes(self.made[name]), index, ring, store.ring, fresh)
+        ring = self.slots[f"{name}.ring"] if store.ring else None
+        fresh = self.slots[f"{name}.fresh"] if store.fresh else None
+        (region,) = {slot.region for slot in (ring, fresh) if slot}  # a checked plan
+        places = ring.offset if ring else None, store.ring, fresh.offset if fresh else None
+        size, arena = row_bytes(self.made[name]), arena_of(region)
+        return Rows(ctype, size, index, *places, arena=arena)
 
     def _guest(self, work: RowWork, index: str) -> Rows:
         """Return where the rows of ``work`` lie: one at a time on the ring it reads."""
         host, taps = self._rows(work.operands.input(0)), work.special.taps
         assert taps is not None, "a checked plan"
         ctype, shift = self.ctypes[work.output.name], work.first_row(0) % host.ring
-        return Rows(ctype, host.size, index, host.base, host.ring, None, taps.stride, shift)
+        base = host.base, host.ring, None
+        return Rows(ctype, host.size, index, *base, taps.stride, shift, arena=host.arena)
 
     def _input(self, work: RowWork, i: int) -> Rows:
         """Return where the rows of one input lie, from the column at which the node begins."""

@@ -63,6 +63,7 @@ class Firmware:
         flash_bytes: code, constants and initial values.
         ram_bytes: variables, arena and the reserved stack.
         arena_bytes: arenas of the networks among them, as the linker placed them.
+        pieces: bytes of RAM in each contiguous piece of the board's, by its name.
     """
 
     elf: Path
@@ -71,6 +72,7 @@ class Firmware:
     flash_bytes: int
     ram_bytes: int
     arena_bytes: int
+    pieces: Mapping[str, int]
 
 
 def gcc() -> Toolchain | None:
@@ -173,12 +175,13 @@ def measure(elf: Path, board: Board) -> Firmware:
         symbols = list(file.get_section_by_name(".symtab").iter_symbols())
     arena = sum(int(s["st_size"]) for s in symbols if s.name.startswith(ARENA))
     sizes = {s.name: int(s["sh_size"]) for s in allocated if s["sh_size"]}
-    start, end = board.ram.start, board.ram.end
-    in_ram = {s.name for s in allocated if start <= s["sh_addr"] < end}
-    stored = sum(size for name, size in sizes.items() if name not in in_ram)
-    initial = sizes.get(".data", 0)
-    ram = sum(size for name, size in sizes.items() if name in in_ram)
-    return Firmware(elf, board, sizes, stored + initial, ram, arena)
+    pieces = {
+        block.name: sum(s["sh_size"] for s in allocated if block.start <= s["sh_addr"] < block.end)
+        for block in board.ram_blocks
+    }
+    ram = sum(pieces.values())
+    stored = sum(sizes.values()) - ram + sizes.get(".data", 0)
+    return Firmware(elf, board, sizes, stored, ram, arena, pieces)
 
 
 def _failure(message: str, board: Board) -> ToolError | FitError:

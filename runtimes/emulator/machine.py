@@ -269,7 +269,9 @@ class Machine:
         self._outgoing = ctypes.create_string_buffer(_UART_BUFFER)
         state.outgoing, state.outgoing_size = ctypes.addressof(self._outgoing), _UART_BUFFER
         read, write = address_of(hook_library(), "on_read"), address_of(hook_library(), "on_write")
-        bases = {address & ~(PAGE - 1) for address in (*console.registers, _SYSTEM_CONTROL)}
+        enabling = [at for region in self.board.regions for at, _ in region.enable or ()]
+        touched = (*console.registers, *enabling, _SYSTEM_CONTROL)
+        bases = {address & ~(PAGE - 1) for address in touched}
         self._pages = [Page(ctypes.pointer(state), base) for base in sorted(bases)]
         for page in self._pages:
             self._native("uc_mmio_map", page.base, PAGE, read, page, write, page)

@@ -67,6 +67,7 @@ class ShadowModel:
         prefix: C prefix of the network.
 
     Raises:
+        ValueError: if the arena lies in several regions, each of which is an array of its own.
         ToolError: E601 without a compiler, E602 if it refuses the code or has no instrumentation.
     """
 
@@ -78,6 +79,8 @@ class ShadowModel:
         folder: Path,
         prefix: str = "model",
     ) -> None:
+        if len(plan.regions) > 1:
+            raise ValueError("a shadow has one arena")
         self._graph, self._prefix = graph, prefix
         path = _build(files, folder)
         self._library = ctypes.CDLL(str(path))

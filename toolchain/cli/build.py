@@ -26,10 +26,11 @@ def command(reporter: Reporter, project: Path) -> int:
 
     opened = open_project(project, reporter)
     firmware = link(read_manifest(project)["files"], opened.board, project)
-    ram, flash = opened.board.ram, opened.board.flash
-    used = (("RAM", firmware.ram_bytes, ram.size), ("flash", firmware.flash_bytes, flash.size))
+    blocks = [b for b in opened.board.ram_blocks if firmware.pieces[b.name]]
+    used = [(f"RAM {block.name}", firmware.pieces[block.name], block.size) for block in blocks]
+    used.append(("flash", firmware.flash_bytes, opened.board.flash.size))
     rows = [(name, kib(part), kib(whole), share(part, whole)) for name, part, whole in used]
-    rows.insert(1, ("  arena", kib(firmware.arena_bytes), "", ""))
+    rows.insert(len(blocks), ("  arena", kib(firmware.arena_bytes), "", ""))
     print_table(reporter, ("memory", ">used", ">available", ">share"), rows)
     reporter.say(f"wrote {firmware.elf}")
     reporter.note(f"next: tessera flash {project}")
@@ -38,6 +39,7 @@ def command(reporter: Reporter, project: Path) -> int:
             "elf": str(firmware.elf),
             "ram_bytes": firmware.ram_bytes,
             "arena_bytes": firmware.arena_bytes,
+            "regions": dict(firmware.pieces),
             "flash_bytes": firmware.flash_bytes,
             "sections": dict(firmware.sections),
         }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from toolchain.cli.pipeline import Project
     from toolchain.ir import Graph
     from toolchain.plan import Plan
-    from toolchain.plan.fit import Fit
+    from toolchain.plan.fit import Fit, Usage
 
 
 @click.command()
@@ -95,7 +95,10 @@ def compile_model(
 
     target = load_board(board)
     graph = load_graph(model, reporter, reading)
-    plan = read_plan_file(choice, graph) if isinstance(choice, Path) else choice.plan(graph, target)
+    if isinstance(choice, Path):
+        plan = read_plan_file(choice, graph, target)
+    else:
+        plan = choice.plan(graph, target)
     fit = footprint(graph, plan, target)
     say_fit(reporter, graph, fit, target)
     inputs = both_inputs(graph, plan, target)
@@ -111,6 +114,7 @@ def compile_facts(graph: Graph, plan: Plan, fit: Fit) -> dict[str, Any]:
     return {
         "fits": fit.fits,
         "arena_bytes": plan.arena_bytes,
+        "regions": plan.regions,
         "stack_bytes": fit.stack_bytes,
         "input_bytes": sum(tensor.nbytes for tensor in graph.input_tensors),
         "output_bytes": sum(tensor.nbytes for tensor in graph.output_tensors),
@@ -128,21 +132,22 @@ def say_fit(reporter: Reporter, graph: Graph, fit: Fit, board: Board) -> None:
     reporter.say(
         f"{graph.name} on {board.name} ({board.core}, {board.mhz} MHz), {millions(graph.macs)}MACs"
     )
-    ram, flash = board.ram, board.flash
+    ram, *banks, flash = fit.usages
     rows = [
-        ("RAM", kib(fit.ram_total_bytes), kib(ram.size), share(fit.ram_total_bytes, ram.size)),
-        ("  arena", kib(fit.arena_bytes), "", ""),
+        _row("RAM", ram),
+        ("  arena", kib(fit.arena_bytes - sum(bank.needed for bank in banks)), "", ""),
         ("  stack", kib(fit.stack_bytes), "", ""),
-        (
-            "flash",
-            kib(fit.flash_total_bytes),
-            kib(flash.size),
-            share(fit.flash_total_bytes, flash.size),
-        ),
+        *(_row(f"RAM {bank.region.name}", bank) for bank in banks),
+        _row("flash", flash),
         ("  weights", kib(graph.weight_bytes), "", ""),
     ]
     print_table(reporter, ("memory", ">needed", ">available", ">used"), rows)
     reporter.say("fits" if fit.fits else "does not fit")
+
+
+def _row(name: str, usage: Usage) -> tuple[str, str, str, str]:
+    size = usage.region.size
+    return name, kib(usage.needed), kib(size), share(usage.needed, size)
 
 
 def share(part: int, whole: int) -> str:

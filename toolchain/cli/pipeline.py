@@ -54,7 +54,7 @@ def plan_for(graph: Graph, board: Board) -> Plan:
     from toolchain.plan import check_plan, plan_model
 
     plan = plan_model(graph, board)
-    check_plan(graph, plan)
+    check_plan(graph, plan, board)
     return plan
 
 
@@ -114,7 +114,7 @@ def open_project(folder: Path, reporter: Reporter) -> Project:
     reading = Reading(**{f.name: manifest.get(f.name) is True for f in fields(Reading)})
     graph = load_graph(folder / MODEL_COPY, reporter, reading)
     plan = plan_from_json(text)
-    check_plan(graph, plan)
+    check_plan(graph, plan, board)
     if plan.hash != manifest.get("plan_hash"):
         raise UsageError("E108", f"{PLAN_FILE} is not the compiled plan", hints=[hint])
     return Project(folder, graph, plan, board, name)

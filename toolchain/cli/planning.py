@@ -45,7 +45,7 @@ class Wish:
 
         ram, work = self.max_ram, self.max_macs
         plan = plan_model(graph, board, max_ram=ram, max_macs=work, fed=self.fed)
-        check_plan(graph, plan)
+        check_plan(graph, plan, board)
         if self.fed and not (plan.feed or plan.pull):
             first = graph.nodes[0].op.name if graph.nodes else "nothing"
             raise FitError(
@@ -131,8 +131,8 @@ def both_inputs(graph: Graph, plan: Plan, board: Board | None) -> Inputs:
     return Inputs(plan, other if other.feed else None)
 
 
-def read_plan_file(path: Path, graph: Graph) -> Plan:
-    """Return the plan in ``path``, checked against ``graph``.
+def read_plan_file(path: Path, graph: Graph, board: Board) -> Plan:
+    """Return the plan in ``path``, checked against ``graph`` and the regions of ``board``.
 
     Raises:
         FitError, UsageError: if it cannot be read, or is wrong for the graph: with the byte range
@@ -140,4 +140,4 @@ def read_plan_file(path: Path, graph: Graph) -> Plan:
     """
     from toolchain.plan import check_plan, read_plan
 
-    return check_plan(graph, read_plan(path))
+    return check_plan(graph, read_plan(path), board)

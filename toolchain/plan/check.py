@@ -9,6 +9,7 @@ overwritten too early is found when it is read, with its range and both values.
 
 from __future__ import annotations
 
+from boards import Board
 from toolchain.errors import FitError
 from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.kernels import Isa, Specialised
@@ -16,12 +17,18 @@ from toolchain.ops.base import Lowered
 from toolchain.plan.check_stream import StreamCheck
 from toolchain.plan.lowering import lower, specialise
 from toolchain.plan.moments import Moment, Span, moments
-from toolchain.plan.plan import LayerStage, Plan, StreamStage, graph_hash, stage_nodes
+from toolchain.plan.plan import ARENA, LayerStage, Plan, StreamStage, graph_hash, stage_nodes
 from toolchain.plan.shadow import Shadow, wrong
 
 
-def check_plan(graph: Graph, plan: Plan) -> Plan:
+def check_plan(graph: Graph, plan: Plan, board: Board | None = None) -> Plan:
     """Check ``plan`` against ``graph`` and return it unchanged.
+
+    Args:
+        graph: the graph.
+        plan: the plan.
+        board: whose regions the slots name; their limits must hold. Without one the names and sizes
+            of regions do not matter.
 
     Raises:
         FitError: E303 with the byte range and the two values concerned where live bytes would be
@@ -32,8 +39,23 @@ def check_plan(graph: Graph, plan: Plan) -> Plan:
         raise FitError("E305", "this plan was made for another model", hints=["tessera plan MODEL"])
     if plan.isa.upper() not in Isa.__members__:
         raise wrong(f'there is no instruction set "{plan.isa}"')
+    if board is not None:
+        _check_regions(plan, board)
     _Check(graph, plan).run()
     return plan
+
+
+def _check_regions(plan: Plan, board: Board) -> None:
+    """Refuse slots that leave their region; the largest is weighed by `toolchain.plan.fit`."""
+    sizes = {block.name: block.size for block in board.ram_blocks[1:]}
+    for slot in plan.slots:
+        if slot.region != ARENA and slot.region not in sizes:
+            names = ", ".join(f'"{name}"' for name in (ARENA, *sizes))
+            what = f'{board.id} has no region "{slot.region}", only {names}'
+            raise wrong(what, f'slot "{slot.name}"')
+        if slot.region != ARENA and slot.end > sizes[slot.region]:
+            room = f"the {sizes[slot.region]} bytes of {slot.region}"
+            raise wrong(f"bytes {slot.offset} to {slot.end} leave {room}", f'slot "{slot.name}"')
 
 
 class _Check:

@@ -78,6 +78,7 @@ class StreamCheck:
             legal = store.ring >= 0 and store.fresh in (0, 1) and (rows > 0) != bool(store.host)
             if not legal or store.tensor not in positions:
                 raise wrong("no rows of this are made here, or none are kept", f'"{store.tensor}"')
+            self._check_region(store)
             worker = workers[positions[store.tensor]]
             if isinstance(worker, RowWork) and worker.folds:
                 raise wrong("a fold makes its output whole", f'"{store.tensor}"')
@@ -89,6 +90,12 @@ class StreamCheck:
             for need in worker.needs:
                 if positions.get(need.tensor, -1) >= position:
                     raise wrong(f'reads "{need.tensor}" before it is made', worker.output.name)
+
+    def _check_region(self, store: RowStore) -> None:
+        kinds = [kind for kind in ("ring", "fresh") if getattr(store, kind)]
+        names = {self.shadow.region(f"{store.tensor}.{kind}") for kind in kinds}
+        if len(names) > 1:
+            raise wrong("its ring and its fresh row must be in one region", f'"{store.tensor}"')
 
     def _check_guest(self, store: RowStore, worker: Worker) -> None:
         host = next((s for s in self.stage.stores if s.tensor == store.host), None)

@@ -6,12 +6,13 @@ stack, and the static data of the runtime. HAL, libc and the application are not
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from boards import Board, Region, all_boards
 from toolchain.errors import FitError
 from toolchain.ir.graph import Graph
-from toolchain.plan.plan import Plan, stage_nodes
+from toolchain.plan.plan import ARENA, Plan, stage_nodes
 
 STACK_BYTES = 2048
 DATA_BYTES = 512
@@ -43,6 +44,7 @@ class Fit:
         data_bytes: static data of the runtime.
         flash_total_bytes: code and constants.
         peak: the node at which most memory is alive, and what is alive there, for messages.
+        banks: bytes of the arena that lie in other RAM than the largest piece, by its name.
     """
 
     board: Board
@@ -52,6 +54,7 @@ class Fit:
     data_bytes: int
     flash_total_bytes: int
     peak: str
+    banks: Mapping[str, int]
 
     @property
     def ram_total_bytes(self) -> int:
@@ -64,8 +67,11 @@ class Fit:
         return self._usages(self.board)
 
     def _usages(self, board: Board) -> tuple[Usage, ...]:
-        ram = Usage(board.ram, self.ram_total_bytes)
-        return ram, Usage(board.flash, self.flash_total_bytes)
+        pieces = {block.name: block for block in board.ram_blocks[1:]}
+        apart = {name: size for name, size in self.banks.items() if name in pieces}
+        ram = Usage(board.ram, self.ram_total_bytes - sum(apart.values()))
+        banks = (Usage(pieces[name], size) for name, size in apart.items())
+        return ram, *banks, Usage(board.flash, self.flash_total_bytes)
 
     @property
     def fits(self) -> bool:
@@ -112,7 +118,8 @@ def fit(
         stack_bytes: what the linker script reserves.
     """
     sizes = plan.arena_bytes, stack_bytes, DATA_BYTES, flash_bytes
-    return Fit(board, graph.name, *sizes, _peak(plan))
+    banks = {name: size for name, size in plan.regions.items() if name != ARENA}
+    return Fit(board, graph.name, *sizes, _peak(plan), banks)
 
 
 def _peak(plan: Plan) -> str:

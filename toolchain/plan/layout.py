@@ -10,7 +10,7 @@ with a limit on nodes, so that equal problems have equal answers on every machin
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -104,6 +104,29 @@ def solve(problem: Problem) -> Layout:
     if best.extent > bound:
         best = _climb(problem, best, bound)
     return _tighten(problem, best, bound)
+
+
+class Subsets:
+    """Layouts of some blocks of a problem, quick ones and good ones."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem, self._orders = problem, _orders(problem)
+
+    def extent(self, chosen: Collection[int]) -> int:
+        """Return the extent of a layout of the ``chosen`` blocks that is found at once."""
+        orders = ([i for i in order if i in chosen] for order in self._orders)
+        return min(_stack(self._problem, order).extent for order in orders)
+
+    def solve(self, chosen: Sequence[int]) -> Layout:
+        """Return `solve` of the problem of the ``chosen`` blocks."""
+        place = {block: number for number, block in enumerate(chosen)}
+        blocks = tuple(self._problem.blocks[block] for block in chosen)
+        overlaps = {
+            (place[upper], place[lower]): distance
+            for (upper, lower), distance in self._problem.overlaps.items()
+            if upper in place and lower in place
+        }
+        return solve(Problem(blocks, overlaps))
 
 
 def _tighten(problem: Problem, best: _Placed, bound: int) -> Layout:

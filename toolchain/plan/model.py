@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from boards import Board
 from toolchain.errors import FitError
 from toolchain.ir.graph import Graph
 from toolchain.kernels import Isa
+from toolchain.plan.banks import place
 from toolchain.plan.plan import Plan
 from toolchain.plan.search import Search
 
@@ -22,7 +25,7 @@ def plan_model(
 
     Args:
         graph: a verified graph.
-        board: whose kernels to use; ``None`` for portable ones.
+        board: whose kernels and banks to use; ``None`` for portable ones in one arena.
         max_ram: with it, the plan of least work whose arena has at most so many bytes; without
             it, the plan of least memory.
         max_macs: greatest factor of multiply-accumulates over the plain network. Without it, and
@@ -40,12 +43,14 @@ def plan_model(
     search = Search(graph, _isa(board), fed=fed)
     most_macs = None if max_macs is None else int(graph.macs * max_macs)
     if max_ram is None:
-        return search.once()[-1] if most_macs is None else _leanest(search, most_macs)
-    fitting = [plan for plan in search.once() if plan.arena_bytes <= max_ram]
-    plan = fitting[0] if fitting else search.lightest(max_ram)
-    if plan is None or (most_macs is not None and plan.macs > most_macs):
+        least = _least(search, most_macs)
+        return _placed(graph, least, board, None) or next(_least(search, most_macs))
+    fitting = [
+        plan for plan in _lightest(search, max_ram) if most_macs is None or plan.macs <= most_macs
+    ]
+    if not fitting:
         raise _impossible(search, max_ram, most_macs)
-    return plan
+    return _placed(graph, fitting, board, max_ram) or fitting[0]
 
 
 def pareto(graph: Graph, board: Board | None = None, *, fed: bool = False) -> tuple[Plan, ...]:
@@ -62,11 +67,38 @@ def pareto(graph: Graph, board: Board | None = None, *, fed: bool = False) -> tu
     """
     search = Search(graph, _isa(board), fed=fed)
     once = search.once()
-    return tuple(reversed([*once, *search.again(once[-1].arena_bytes)]))
+    plans = reversed([*once, *search.again(once[-1].arena_bytes)])
+    return tuple(_placed(graph, [plan], board, None) or plan for plan in plans)
 
 
 def _isa(board: Board | None) -> Isa:
     return Isa.PORTABLE if board is None else Isa[board.isa.upper()]
+
+
+def _placed(
+    graph: Graph, plans: Iterable[Plan], board: Board | None, most_bytes: int | None
+) -> Plan | None:
+    """Return the first plan that the banks of ``board`` can hold."""
+    for plan in plans:
+        placed = plan if board is None else place(graph, plan, board, most_bytes)
+        if placed is not None:
+            return placed
+    return None
+
+
+def _least(search: Search, most_macs: int | None) -> Iterator[Plan]:
+    """Yield plans of least memory first."""
+    if most_macs is not None:
+        yield _leanest(search, most_macs)
+    yield from reversed(search.once())
+
+
+def _lightest(search: Search, most_bytes: int) -> Iterator[Plan]:
+    """Yield plans within so many bytes, those of least work first."""
+    fitting = [plan for plan in search.once() if plan.arena_bytes <= most_bytes]
+    yield from fitting
+    if not fitting and (plan := search.lightest(most_bytes)) is not None:
+        yield plan
 
 
 def _leanest(search: Search, most_macs: int) -> Plan:

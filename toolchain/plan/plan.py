@@ -10,12 +10,14 @@ whenever one of its steps runs.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
 from toolchain.ir.graph import Graph
 
 ARENA = "arena"
+_WORD, _ALIGNMENT = 4, 8
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Slot:
         name: the first tensor that lives here, or ``"<node>.scratch"``, ``"<tensor>.ring"``,
             ``"<tensor>.fresh"``.
         tensors: all tensors that live here whole (a tensor and its views).
-        region: memory region of the board, ``"arena"`` when the board does not matter.
+        region: piece of the board's RAM; ``"arena"`` is the largest, with stack and data.
         offset: bytes from the start of the region's arena.
         size: bytes.
         first: first step that needs it.
@@ -144,7 +146,8 @@ class Plan:
         isa: name of the instruction set the kernels were chosen for.
         stages: in order of execution.
         slots: the arena's layout.
-        arena_bytes: extent of the arena (activations, scratch, inputs and outputs).
+        arena_bytes: extent of the arena (activations, scratch, inputs and outputs), over all
+            regions.
         lower_bound_bytes: no layout of these stages can be smaller; equal to ``arena_bytes`` when
             the layout is proven optimal.
         macs: multiply-accumulates that one inference executes.
@@ -163,6 +166,20 @@ class Plan:
     def slot_of(self, tensor: str) -> Slot:
         """Return the slot that holds ``tensor``."""
         return next(slot for slot in self.slots if tensor in slot.tensors)
+
+    @property
+    def regions(self) -> dict[str, int]:
+        """Return the bytes of the arena in each memory region, in order of the slots."""
+        found: dict[str, int] = {}
+        for slot in self.slots:
+            found[slot.region] = max(found.get(slot.region, 0), -(-slot.end // _WORD) * _WORD)
+        return found if len(found) > 1 else dict.fromkeys(found or (ARENA,), self.arena_bytes)
+
+    @property
+    def bases(self) -> dict[str, int]:
+        """Return where the arena of each region begins if all lie end to end."""
+        sizes = [-(-size // _ALIGNMENT) * _ALIGNMENT for size in self.regions.values()]
+        return dict(zip(self.regions, itertools.accumulate([0, *sizes]), strict=False))
 
     @property
     def feed(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,8 +26,9 @@ class Shadow:
         if not 0 <= plan.arena_bytes < _MAX_ARENA:
             raise wrong(f"an arena of {plan.arena_bytes} bytes is not possible")
         self.step = 0
-        self._slots = _slots(plan)
-        self._owner = np.zeros(plan.arena_bytes, np.int32)
+        self._bases = plan.bases
+        self._slots = _slots(plan, self._bases)
+        self._owner = np.zeros(plan.arena_bytes + 8 * len(self._bases), np.int32)
         self._values = ["nothing"]  # by owner number
         self._numbers: dict[str, int] = {}  # owner number of each value written so far
 
@@ -48,6 +50,10 @@ class Shadow:
             lives = f"lives from {slot.first} to {slot.last}"
             raise wrong(f"is used in step {self.step}, but {lives}", where)
         return slot
+
+    def region(self, name: str) -> str:
+        """Return the region of a slot, empty if there is no such slot."""
+        return self._slots[name].region if name in self._slots else ""
 
     def scratch(self, node: str, size: int) -> tuple[Span, ...]:
         """Return the scratch memory of ``node``, nothing if it needs none."""
@@ -90,12 +96,19 @@ class Shadow:
         lost = np.flatnonzero(owners != self._numbers[span.value])
         if lost.size:
             thief = self._values[owners[lost[0]]]
-            low, high = span.low + int(lost[0]), span.low + int(lost[-1]) + 1
             raise wrong(
-                f'bytes {low} to {high} of "{span.value}" are overwritten by "{thief}" '
-                "while they are needed",
+                f"{self._bytes(span.low + int(lost[0]), span.low + int(lost[-1]) + 1)} of "
+                f'"{span.value}" are overwritten by "{thief}" while they are needed',
                 reader,
             )
+
+    def _bytes(self, low: int, high: int) -> str:
+        """Return a range of bytes as it is called in its region."""
+        region, base = max(
+            ((name, base) for name, base in self._bases.items() if base <= low), key=lambda b: b[1]
+        )
+        named = f" in {region}" if len(self._bases) > 1 else ""
+        return f"bytes {low - base} to {high - base}{named}"
 
 
 def wrong(what: str, where: str | None = None) -> FitError:
@@ -103,7 +116,7 @@ def wrong(what: str, where: str | None = None) -> FitError:
     return FitError("E303", what, where=where)
 
 
-def _slots(plan: Plan) -> dict[str, Slot]:
+def _slots(plan: Plan, bases: Mapping[str, int]) -> dict[str, Slot]:
     found: dict[str, Slot] = {}
     for slot in plan.slots:
         if slot.offset < 0 or slot.size < 0 or slot.end > plan.arena_bytes:
@@ -114,5 +127,7 @@ def _slots(plan: Plan) -> dict[str, Slot]:
         for name in slot.tensors or (slot.name,):
             if name in found:
                 raise wrong("two slots hold this", f'"{name}"')
-            found[name] = slot
+            found[name] = replace(slot, offset=slot.offset + bases[slot.region])
+    if (needed := sum(plan.regions.values())) > plan.arena_bytes:
+        raise wrong(f"the regions need {needed} bytes, the arena has {plan.arena_bytes}", "slots")
     return found
