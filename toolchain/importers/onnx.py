@@ -15,6 +15,7 @@ import numpy as np
 from toolchain.errors import ModelError
 from toolchain.importers import onnx_math as calc
 from toolchain.importers import onnx_moves as moves
+from toolchain.importers import onnx_recurrent as recurrent
 from toolchain.importers import onnx_weighted as weighted
 from toolchain.importers.onnx_builder import (
     Builder,
@@ -71,6 +72,7 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "Exp": calc.unary(Exp()),
     "Flatten": moves.flatten,
     "Gather": moves.gather,
+    "GRU": recurrent.gru,
     "Gelu": calc.gelu,
     "Gemm": weighted.gemm,
     "GlobalAveragePool": weighted.global_average_pool,
@@ -78,6 +80,7 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "HardSigmoid": calc.hard_sigmoid,
     "HardSwish": calc.unary(HardSwish()),
     "Identity": calc.identity,
+    "LSTM": recurrent.lstm,
     "LeakyRelu": calc.leaky_relu,
     "Log": calc.unary(Log()),
     "LogSoftmax": calc.softmax(LogSoftmax),
@@ -216,8 +219,9 @@ class _Walk:
         outputs = tuple(name for name in proto.output if name)
         extra = attributes(proto, self.folder)
         node = OnnxNode(proto.op_type, index, self.opset, names, inputs, outputs, extra, self.build)
-        # Dropout and others may name further outputs, which nobody may read.
-        self.build.values.update(zip(outputs, reader(node), strict=False))
+        # Dropout and others may name further outputs, which nobody may read; LSTM leaves some out.
+        made = zip(proto.output, reader(node), strict=False)
+        self.build.values.update((name, value) for name, value in made if name)
 
     def refuse(self) -> None:
         """Raise E210 with every operator that was refused."""
