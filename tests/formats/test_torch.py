@@ -103,6 +103,44 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
 }
 
 
+class Recurrent(nn.Module):  # type: ignore[misc, name-defined]
+    """Layers over a sequence, with initial states where they are given."""
+
+    def __init__(self, kind: str, **options: Any) -> None:
+        super().__init__()
+        self.layers = getattr(nn, kind)(6, 5, **options)
+
+    def forward(self, x: Any, *states: Any) -> Any:
+        y, last = self.layers(x, states[0] if len(states) == 1 else states or None)
+        return y, *(last if isinstance(last, tuple) else (last,))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize(
+    ("options", "batch"),
+    [
+        ({}, 1),
+        ({"num_layers": 2, "batch_first": True}, 1),
+        ({"bidirectional": True, "bias": False}, 3),
+        ({"num_layers": 3, "bidirectional": True, "batch_first": True}, 2),
+    ],
+)
+def test_recurrent_layers(kind: str, options: dict[str, Any], batch: int) -> None:
+    torch.manual_seed(0)
+    module = Recurrent(kind, **options)
+    shape = (batch, 4, 6) if options.get("batch_first") else (4, batch, 6)
+    x = torch.randn(shape)
+    assert_equals_torch(module, x)
+    rows = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
+    states = [torch.randn(rows, batch, 5) for _ in range(2 if kind == "LSTM" else 1)]
+    assert_equals_torch(module, x, *states)
+
+
+def test_projections_are_refused() -> None:
+    with pytest.raises(ModelError, match="projections"):
+        ts.import_torch(Recurrent("LSTM", proj_size=2), torch.randn(4, 1, 6))
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_equal_torch(name: str) -> None:
     function, shape = FUNCTIONS[name]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from toolchain.importers import aten as calc
 from toolchain.importers import aten_maps as maps
 from toolchain.importers.aten import AtenNode, Reader, same
+from toolchain.importers.aten_recurrent import recurrent
 from toolchain.importers.onnx_builder import Value
 
 
@@ -60,6 +61,7 @@ READERS: Mapping[str, Reader] = {
     "expand": calc.expand,
     "flatten": calc.reshape,
     "gelu": calc.gelu,
+    "gru": recurrent("GRU"),
     "hardsigmoid": _hard_sigmoid,
     "hardswish": same("HardSwish"),
     "hardtanh": calc.clamp,
@@ -67,6 +69,7 @@ READERS: Mapping[str, Reader] = {
     "linear": calc.linear,
     "log": same("Log"),
     "log_softmax": calc.softmax("LogSoftmax"),
+    "lstm": recurrent("LSTM"),
     "matmul": calc.matmul,
     "max_pool1d": maps.pool("MaxPool"),
     "max_pool2d": maps.pool("MaxPool"),
