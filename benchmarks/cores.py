@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.kernels import count
+from benchmarks.counting import count
 from benchmarks.models import models
 from benchmarks.networks import wake_word
 from boards import load_board

@@ -38,7 +38,8 @@ class Draft:
     def input(self, *shape: int, dtype: DType = DType.INT8) -> Tensor:
         """Add a graph input."""
         quant = self._quant(Activation.NONE) if dtype is DType.INT8 else None
-        tensor = Tensor("input", shape, dtype, quant)
+        name = f"input_{len(self._inputs)}" if self._inputs else "input"
+        tensor = Tensor(name, shape, dtype, quant)
         self._tensors[tensor.name] = tensor
         self._inputs.append(tensor.name)
         return tensor
