@@ -41,6 +41,19 @@ def random_fully_connected(rng: np.random.Generator) -> Graph:
     return layer(rng, FullyConnected(activation(rng)), (rows, depth), (units, depth))
 
 
+def random_pixel(rng: np.random.Generator) -> Graph:
+    in_c, out_c = int(rng.integers(1, 50)), int(rng.integers(1, 14))
+    return layer(rng, Conv2D(activation=activation(rng)), (1, 1, 1, in_c), (out_c, 1, 1, in_c))
+
+
+def random_column(rng: np.random.Generator) -> Graph:
+    """Return a depthwise layer over time, rarely with channels that do not come in fours."""
+    in_c, kernel = int(rng.choice([4, 8, 12, 12, 16, 5])), int(rng.integers(1, 12))
+    op = DepthwiseConv2D(stride(rng), activation=activation(rng))
+    rows = kernel + int(rng.choice([0, 0, 1, 2, 5]))
+    return layer(rng, op, (int(rng.integers(1, 3)), rows, 1, in_c), (1, kernel, 1, in_c), 3)
+
+
 def layer(
     rng: np.random.Generator,
     op: Op,

@@ -12,9 +12,11 @@ import pytest
 from tests.kernels.random_weighted import (
     activation,
     layer,
+    random_column,
     random_conv,
     random_depthwise,
     random_fully_connected,
+    random_pixel,
     random_pointwise,
     stride,
 )
@@ -29,6 +31,7 @@ from toolchain.plan import LayerStage, plan_layers
 
 Make = Callable[[np.random.Generator], Graph]
 MAKERS = [random_conv, random_pointwise, random_depthwise, random_fully_connected]
+NARROW = [random_pixel, random_column]
 
 
 def variants(make: Make) -> Counter[tuple[object, ...]]:
@@ -45,7 +48,7 @@ def variants(make: Make) -> Counter[tuple[object, ...]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("make", [*MAKERS, *NARROW])
 def test_the_emulated_core_is_exact(make: Make, tmp_path: Path) -> None:
     assert_c_equals_reference(make, tmp_path, isa=Isa.DSP)
 
@@ -81,7 +84,7 @@ def test_the_random_layers_reach_all_of_the_rolling_kernel() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("make", [*MAKERS, *NARROW])
 def test_the_portable_text_is_exact_and_defined(
     make: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,3 +107,12 @@ def test_the_random_layers_reach_every_block() -> None:
     vectors = {(v[4], v[3], v[5]) for v in seen if v[4] is not None}
     assert vectors == {(p, o, t) for p, o in ((1, 0), (1, 1), (2, 0)) for t in (False, True)}
     assert {v[6] for v in seen if v[6] is not None} == {0, 1, 2, 3}
+
+
+def test_the_narrow_layers_reach_their_kernels() -> None:
+    pixels, columns = variants(random_pixel), variants(random_column)
+    assert sum(pixels[v] for v in pixels if v[0] == "conv1x1_pixel_dsp") > CASES
+    assert sum(columns[v] for v in columns if v[0] == "depthwise_column_dsp") > CASES // 2
+    assert {(v[1], v[3]) for v in columns if v[0] == "depthwise_column_dsp"} == {
+        (mode, odd) for mode in ("lean", "linear", "signed", "general") for odd in (0, 1)
+    }

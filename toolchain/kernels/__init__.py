@@ -5,10 +5,11 @@ from __future__ import annotations
 from toolchain.kernels.base import Helper, Isa, Kernel, Portable, Specialised
 from toolchain.kernels.conv_dsp import Conv1x1Dsp, Conv2dDsp
 from toolchain.kernels.conv_mve import Conv1x1Mve, Conv2dMve
+from toolchain.kernels.depthwise_column_dsp import DepthwiseColumnDsp
 from toolchain.kernels.depthwise_dsp import DepthwiseDsp
 from toolchain.kernels.depthwise_mve import DepthwiseInPlaceMve, DepthwiseMve
 from toolchain.kernels.depthwise_rolling_dsp import DepthwiseRollingDsp
-from toolchain.kernels.fully_connected_dsp import FullyConnectedDsp
+from toolchain.kernels.fully_connected_dsp import FullyConnectedDsp, PixelDsp
 from toolchain.kernels.fully_connected_mve import FullyConnectedMve
 from toolchain.kernels.runs import Conv2dRuns, FullyConnectedRuns
 from toolchain.kernels.wide_dsp import WideConvDsp, WideFullyConnectedDsp
@@ -21,8 +22,10 @@ _SPECIAL: tuple[Kernel, ...] = (
     DepthwiseMve(),
     DepthwiseInPlaceMve(),
     FullyConnectedMve(),
+    PixelDsp(),
     Conv1x1Dsp(),
     Conv2dDsp(),
+    DepthwiseColumnDsp(),
     DepthwiseRollingDsp(),
     DepthwiseDsp(),
     DepthwiseDsp("depthwise_row_dsp", scratch=0),

@@ -80,15 +80,15 @@ class DepthwiseDsp:
             tables,
             4 * row_words * taps.count,
             in_order=in_order(taps),
-            in_place=_in_place(taps, integer(lowered.numbers, "multiplier")),
+            in_place=in_place(taps, integer(lowered.numbers, "multiplier")),
             over_row=over_row(taps, integer(lowered.numbers, "multiplier")),
             taps=taps,
             helpers=(Helper("plane_dsp", helper),),
         )
 
 
-def _in_place(taps: RowTaps, multiplier: int) -> bool:
-    """Tell whether one call gathers all of a channel, and writes it where it stood."""
+def in_place(taps: RowTaps, multiplier: int) -> bool:
+    """Tell whether one call reads all of a channel before it writes it where that stood."""
     once = taps.rows == taps.out_rows and taps.batch == 1
     smaller = taps.out_rows * taps.out_row_size <= taps.in_rows * taps.in_row_size
     return once and multiplier == 1 and smaller

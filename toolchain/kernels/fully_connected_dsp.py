@@ -8,8 +8,9 @@ import numpy as np
 
 from toolchain.ir.tensor import Array
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
+from toolchain.kernels.conv_dsp import Geometry, plain_filters
 from toolchain.kernels.packing import Packed, pack
-from toolchain.ops.base import Lowered, Number
+from toolchain.ops.base import Lowered, Number, RowTaps
 
 
 @dataclass(frozen=True)
@@ -30,21 +31,53 @@ class FullyConnectedDsp:
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
+        packed, n = _packed(lowered), lowered.numbers
+        assert packed is not None
+        rows, depth, units = (integer(n, key) for key in ("rows", "depth", "units"))
+        return _vectors(packed, {"rows": rows, "depth": depth, "units": units}, None)
+
+
+@dataclass(frozen=True)
+class PixelDsp:
+    """A pointwise convolution of a single pixel: its inputs are a vector."""
+
+    name: str = "conv1x1_pixel_dsp"
+    isa: Isa = Isa.DSP
+
+    def supports(self, lowered: Lowered) -> bool:
+        """See `Kernel.supports`."""
+        n, taps = lowered.numbers, lowered.taps
+        return (
+            lowered.kernel == "conv2d"
+            and (n["kernel"], n["in_w"], n["out_w"]) == ((1, 1), 1, 1)
+            and taps is not None
+            and (taps.batch, taps.in_rows, taps.out_rows) == (1, 1, 1)
+            and not Geometry.of(n).edges
+            and plain_filters(lowered) is not None
+            and _packed(lowered) is not None
+        )
+
+    def specialise(self, lowered: Lowered) -> Specialised:
+        """See `Kernel.specialise`."""
         packed = _packed(lowered)
         assert packed is not None
-        n = lowered.numbers
-        rows, depth, units = (integer(n, key) for key in ("rows", "depth", "units"))
-        groups = _groups(units)
-        numbers: dict[str, Number] = {
-            "rows": rows,
-            "depth": depth,
-            "units": units,
-            "steps": -(-depth // 4),
-            "groups": groups,
-            "stage_words": packed.stage.shape[1],
-        }
-        tables = {"weights": _interleave(packed.weights, units // 4), "stage": packed.stage}
-        return Specialised(numbers, tables, in_order=True, helpers=_helpers(packed, groups, depth))
+        depth, units = integer(lowered.numbers, "in_c"), len(packed.output.bias)
+        return _vectors(packed, {"depth": depth, "units": units}, lowered.taps)
+
+
+def _vectors(packed: Packed, sizes: dict[str, int], taps: RowTaps | None) -> Specialised:
+    """Return what a kernel needs that multiplies vectors of ``depth`` with ``units`` filters."""
+    depth, units = sizes["depth"], sizes["units"]
+    groups = _groups(units)
+    numbers: dict[str, Number] = {
+        **sizes,
+        "steps": -(-depth // 4),
+        "groups": groups,
+        "stage_words": packed.stage.shape[1],
+    }
+    tables = {"weights": _interleave(packed.weights, units // 4), "stage": packed.stage}
+    helpers = _helpers(packed, groups, depth)
+    return Specialised(numbers, tables, in_order=True, taps=taps, helpers=helpers)
 
 
 def _groups(units: int) -> tuple[tuple[int, int, int], ...]:
@@ -65,7 +98,8 @@ def _helpers(
 
 
 def _packed(lowered: Lowered) -> Packed | None:
-    weights = lowered.tables["weights"].astype(np.int64)
+    filters = plain_filters(lowered)
+    weights = lowered.tables["weights"].astype(np.int64) if filters is None else filters
     padded = np.pad(weights, ((0, 0), (0, -weights.shape[1] % 4)))
     return pack(padded, lowered.tables, lowered.numbers)
 
