@@ -12,7 +12,6 @@ one thread, from a Python with llama-cpp-python and gguf) runs in the same minut
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -23,44 +22,26 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.cluster_kernels import GGUF, TINY_LLAMA, time_llama
+from benchmarks.cluster_kernels import GGUF, LLAMA, TINY_LLAMA, time_llama
 from runtimes.cluster.bench import Measurement, measure
-from runtimes.cluster.convert import ShardFolder, open_shards
+from runtimes.cluster.convert import ShardFolder, write_sparse_shards
 from runtimes.cluster.deploy import HeadOptions
-from runtimes.cluster.emulate.cluster import EmulatedCluster, pinned
+from runtimes.cluster.emulate.cluster import EmulatedCluster, pinned, worker_command
 from runtimes.cluster.launch import ClusterModel, open_forward
-from runtimes.cluster.shard_writer import write_sparse_shard
 from runtimes.cluster.timing import Clock
 from runtimes.cluster.usage import peak_rss
-from toolchain.cluster.split import Bits, split
+from toolchain.cluster.split import Bits
 
 PROMPT, TOKENS = 28, 24
-
-
-def make_shards(folder: Path, devices: int, bits: Bits) -> ShardFolder:
-    shares = split(TINY_LLAMA, [1.0] * devices)
-    index = {"model": TINY_LLAMA.as_dict(), "bits": bits, "source": "0" * 64}
-    index["shares"] = [share.as_dict() for share in shares]
-    folder.mkdir()
-    (folder / "cluster.json").write_text(json.dumps(index))
-    shards = open_shards(folder)
-    for share in shares:
-        path = shards.shard(share.rank)
-        write_sparse_shard(TINY_LLAMA, share, bits, path, digest=shards.source)
-    return shards
 
 
 def run(shards: ShardFolder, link: str, rounds: int) -> tuple[Measurement, dict[str, int]]:
     """Measure one cluster; the first device is this process."""
     count = len(shards.shares)
-    prompt = np.random.default_rng(0).integers(0, TINY_LLAMA.vocab, PROMPT).tolist()
+    prompt = np.random.default_rng(0).integers(0, shards.config.vocab, PROMPT).tolist()
     with tempfile.TemporaryDirectory(dir=shards.path.parent) as caches:
-
-        def worker(number: int) -> list[str]:
-            flags = ["--listen", "127.0.0.1:0", "--cache", f"{caches}/{number}"]
-            return [sys.executable, "-m", "toolchain", "cluster", "worker", *flags]
-
-        with EmulatedCluster(count - 1, link, worker) as cluster, pinned(0):
+        command = worker_command(Path(caches))
+        with EmulatedCluster(count - 1, link, command) as cluster, pinned(0):
             clock = Clock()
             options = HeadOptions(capacity=256)
             model = open_forward(shards, cluster.addresses, options, clock=clock)
@@ -74,7 +55,8 @@ def run(shards: ShardFolder, link: str, rounds: int) -> tuple[Measurement, dict[
 def report(devices: int, link: str, bits: Bits, rounds: int) -> None:
     """One row; called in a process of its own, so that its peak memory is that of one head."""
     with tempfile.TemporaryDirectory() as folder:
-        result, memory = run(make_shards(Path(folder) / "shards", devices, bits), link, rounds)
+        shards = write_sparse_shards(Path(folder) / "shards", TINY_LLAMA, [1.0] * devices, bits)
+        result, memory = run(shards, link, rounds)
     quietest = min(statistics.median(r.passes_s) for r in result.plain)
     split_ms = "  ".join(f"{k[:-2]} {1e3 * v:6.1f}" for k, v in result.split().items())
     sizes = " / ".join(f"{size >> 20}" for size in memory.values())
@@ -85,13 +67,13 @@ def report(devices: int, link: str, bits: Bits, rounds: int) -> None:
     )
 
 
-def report_llama(python: str) -> None:
+def report_llama(python: str, package: str) -> None:
     c = TINY_LLAMA
     sizes = (c.hidden, c.ffn, c.layers, c.heads, c.kv_heads, c.head_dim, c.vocab)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "tiny.gguf"
         subprocess.run([python, "-c", GGUF, str(model), *map(str, sizes)], check=True)
-        first, tokens = time_llama(python, model)
+        first, tokens = time_llama(python, package, model)
     token = statistics.median(tokens)
     print(f"llama.cpp {1e3 * token:7.1f} {1e3 * token:8.1f}  {1e3 * first:8.0f}", flush=True)
 
@@ -103,6 +85,7 @@ def main() -> None:
     parser.add_argument("--bits", type=int, choices=(4, 8), default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--llama-python", default="", help="with llama-cpp-python and gguf")
+    parser.add_argument("--llama-package", choices=sorted(LLAMA), default="xllamacpp")
     parser.add_argument("--row", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row is not None:
@@ -117,7 +100,7 @@ def main() -> None:
         command += ["--bits", str(options.bits), "--rounds", str(options.rounds)]
         subprocess.run(command, check=True)
     if options.llama_python:
-        report_llama(options.llama_python)
+        report_llama(options.llama_python, options.llama_package)
 
 
 if __name__ == "__main__":

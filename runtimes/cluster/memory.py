@@ -85,7 +85,7 @@ class BlockMemory:
             for number, entry in enumerate(self._entries):
                 if number not in streamed:
                     target = self._memory[offset : offset + entry.bytes]
-                    file.read(target, entry)
+                    file.read(target, entry.offset)
                     self._shard.check(entry.name, target.data)
                     self._pinned[number] = target
                     offset += entry.bytes
@@ -188,7 +188,7 @@ class Ring:
     def _load(self, file: DirectFile, number: int, slot: int) -> None:
         entry = self._entries[number]
         target = self._slots[slot][: entry.bytes]
-        file.read(target, entry)
+        file.read(target, entry.offset)
         if number not in self._checked:
             self._shard.check(entry.name, target.data)
             self._checked.add(number)
@@ -238,10 +238,10 @@ class DirectFile:
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
-    def read(self, target: Bytes, entry: BlockEntry) -> None:
-        """Fill a page-aligned buffer with a block.
+    def read(self, target: Bytes, offset: int) -> None:
+        """Fill a page-aligned buffer from a page-aligned offset.
 
         Raises:
             ModelError: E224, the file is cut short or cannot be read.
         """
-        read_into(self._fd, target.data, entry.offset, self._path)
+        read_into(self._fd, target.data, offset, self._path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import tempfile
 import time
@@ -15,6 +16,7 @@ import numpy as np
 from runtimes.cluster.crew import Crew, WorkerAddress
 from runtimes.cluster.engine import Engine
 from runtimes.cluster.keys import KeyRing
+from runtimes.cluster.memory import DirectFile
 from runtimes.cluster.open_engine import engine_opener
 from runtimes.cluster.shard_writer import write_sparse_shard
 from runtimes.cluster.step import EngineRequest
@@ -28,7 +30,7 @@ from toolchain.errors import DeviceError
 _LARGE = ModelConfig("profile", 2048, 5632, 6, 32, 4, 64, 512, 64)  # 150 MB: in no cache
 _SMALL = ModelConfig("profile", 64, 32, 1, 2, 2, 32, 32, 64)
 _POSITIONS = 32
-_DISK_BYTES = 64 << 20
+_DISK_BYTES, _READ_BYTES = 128 << 20, 4 << 20
 _ECHO_BYTES = 256 << 10
 
 
@@ -52,7 +54,7 @@ def profile_device(name: str, folder: Path, *, threads: int = 1) -> Device:
     with tempfile.TemporaryDirectory(prefix="tessera-", dir=folder) as scratch:
         large = _feed_forward(_LARGE, Path(scratch), threads)
         small = _feed_forward(_SMALL, Path(scratch), threads)
-        disk = _disk_bandwidth(Path(scratch))
+        disk = disk_bandwidth(Path(scratch))
     share = split(_LARGE, [1.0])[0]
     size = block_bytes(_LARGE, share, 4).feed_forward
     macs = 3 * _LARGE.hidden * _LARGE.ffn * _POSITIONS
@@ -113,21 +115,26 @@ def _median(action: Callable[[], None], rounds: int) -> float:
     return sorted(times)[rounds // 2]
 
 
-def _disk_bandwidth(folder: Path) -> float:
-    """Bytes per second of a file that is not in the page cache (as far as the system obeys)."""
+def disk_bandwidth(folder: Path) -> float:
+    """Bytes per second of a file, read as shards are: past the page cache where that is possible.
+
+    Args:
+        folder: on the disk in question.
+    """
     path = folder / "disk"
-    chunk = np.random.default_rng(0).bytes(1 << 20)
+    chunk = np.random.default_rng(0).bytes(_READ_BYTES)
     with path.open("wb") as file:
-        for _ in range(_DISK_BYTES >> 20):
+        for _ in range(_DISK_BYTES // _READ_BYTES):
             file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
         with contextlib.suppress(AttributeError, OSError):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    target = np.frombuffer(mmap.mmap(-1, _READ_BYTES), np.uint8)  # page-aligned
     began = time.perf_counter()
-    with path.open("rb", buffering=0) as file:
-        while file.read(1 << 20):
-            pass
+    with DirectFile(path) as disk:
+        for offset in range(0, _DISK_BYTES, _READ_BYTES):
+            disk.read(target, offset)
     return _DISK_BYTES / (time.perf_counter() - began)
 
 

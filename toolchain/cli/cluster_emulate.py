@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,10 +17,9 @@ from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
     from runtimes.cluster.convert import ShardFolder
+    from runtimes.cluster.deploy import HeadOptions
     from runtimes.cluster.head import Head
-    from toolchain.cluster.predict import Payload, Prediction, Topology
-
-_RELAY_S = 0.35e-3  # ZeroMQ and the relay process, per exchange
+    from toolchain.cluster.predict import Prediction
 
 
 @click.command()
@@ -33,7 +32,7 @@ _RELAY_S = 0.35e-3  # ZeroMQ and the relay process, per exchange
 @click.option("--prompt-tokens", type=click.IntRange(1, 4096), default=28, show_default=True)
 @click.option("--tokens", type=click.IntRange(1, 4096), default=16, show_default=True)
 @click.option("--fetch", is_flag=True, help="Send shards over the links, as at a first start.")
-@click.option("--predict", is_flag=True, help="Profile this machine and predict first.")
+@click.option("--predict", is_flag=True, help="Measure such a cluster, predict first.")
 @click.option("--kill-after", type=int, help="Kill the last worker after so many tokens.")
 @common_options
 def command(
@@ -58,18 +57,15 @@ def command(
     Nothing needs root. Prompt tokens are random: this measures.
     """
     from runtimes.cluster.convert import open_shards
-    from runtimes.cluster.deploy import HeadOptions, open_head
-    from runtimes.cluster.emulate.cluster import EmulatedCluster, pinned
+    from runtimes.cluster.deploy import HeadOptions
     from runtimes.cluster.exchange import Topology
-    from runtimes.cluster.transfer import StoredShard, stock
     from runtimes.cluster.wire import Encoding
 
     folder = open_shards(shards)
-    count = len(folder.shares)
-    if devices not in (None, count):
+    if devices not in (None, len(folder.shares)):
         raise UsageError(
             "E145",
-            f"the shards are cut for {count} devices, not {devices}",
+            f"the shards are cut for {len(folder.shares)} devices, not {devices}",
             hints=[f"tessera cluster convert MODEL -o {shards} --devices {devices}"],
         )
     options = HeadOptions(
@@ -79,21 +75,9 @@ def command(
         kv="f32" if exchange == "fixed" else "int8",
         max_ram=max_ram,
     )
-    forecast = _predict(folder, link, topology, exchange, prompt_tokens) if predict else None
-    with tempfile.TemporaryDirectory(prefix="tessera-") as caches:
-
-        def worker(number: int) -> list[str]:
-            cache = Path(caches) / str(number)
-            if not fetch:
-                stock(cache, StoredShard.of(number + 1, folder.shard(number + 1)))
-            flags = ["--listen", "127.0.0.1:0", "--cache", str(cache), "--max-ram", str(max_ram)]
-            return [sys.executable, "-m", "toolchain", "cluster", "worker", *flags]
-
-        with EmulatedCluster(count - 1, link, worker, max_ram=max_ram) as cluster:
-            reporter.note(f"{count} devices over {link}")
-            with pinned(0), open_head(shards, cluster.addresses, options) as head:
-                kill = {kill_after: lambda: cluster.kill(count - 2)} if count > 1 else {}
-                result = _measure(head, prompt_tokens, tokens, kill)
+    request = _Request(link, prompt_tokens, tokens, fetch, kill_after)
+    forecast = _predict(folder, options, request) if predict else None
+    result = _run(reporter, folder, options, request)
     _say(reporter, result)
     if forecast is not None:
         result["predicted"] = dataclasses.asdict(forecast)
@@ -104,30 +88,42 @@ def command(
     return reporter.result(result)
 
 
-def _predict(
-    folder: ShardFolder, link: str, topology: str, exchange: str, prompt: int
-) -> Prediction:
-    """Predict from this machine's figures, the shares of the shards and the link."""
-    from runtimes.cluster.emulate.link import LinkSpec
-    from runtimes.cluster.emulate.profile import profile_emulated
-    from toolchain.cluster.devices import Link
-    from toolchain.cluster.predict import predict
-    from toolchain.cluster.ram import streams
-    from toolchain.cluster.residency import plan_residency
+@dataclass(frozen=True)
+class _Request:
+    """What to emulate; see the options of the command."""
 
-    device, spec = profile_emulated(len(folder.shares), folder.path), LinkSpec.parse(link)
-    return predict(
-        folder.config,
-        folder.shares,
-        [device] * len(folder.shares),
-        Link(spec.latency_s + spec.jitter_s / 2, spec.bytes_per_s, overhead_s=_RELAY_S),
-        [plan_residency(streams(folder.config, s, folder.bits), None) for s in folder.shares],
-        bits=folder.bits,
-        topology=cast("Topology", topology),
-        payload=cast("Payload", exchange),
-        kv="int8",
-        prompt=prompt,
-    )
+    link: str
+    prompt: int
+    tokens: int
+    fetch: bool
+    kill_after: int | None
+
+
+def _predict(folder: ShardFolder, options: HeadOptions, request: _Request) -> Prediction:
+    """Measure a cluster of this form with models of its own, then predict these shards."""
+    from runtimes.cluster.emulate.profile import predict_emulated, profile_emulated
+
+    count = len(folder.shares)
+    measured = profile_emulated(count, request.link, folder.path, bits=folder.bits, options=options)
+    return predict_emulated(folder, measured, options, prompt=request.prompt)
+
+
+def _run(
+    reporter: Reporter, folder: ShardFolder, options: HeadOptions, request: _Request
+) -> dict[str, Any]:
+    """Start the workers and the link, measure, end them."""
+    from runtimes.cluster.deploy import open_head
+    from runtimes.cluster.emulate.cluster import EmulatedCluster, pinned, worker_command
+
+    count, max_ram = len(folder.shares), options.max_ram
+    with tempfile.TemporaryDirectory(prefix="tessera-") as caches:
+        stocked = [] if request.fetch else [folder]
+        command = worker_command(Path(caches), stocked, max_ram=max_ram)
+        with EmulatedCluster(count - 1, request.link, command, max_ram=max_ram) as cluster:
+            reporter.note(f"{count} devices over {request.link}")
+            with pinned(0), open_head(folder.path, cluster.addresses, options) as head:
+                kill = {request.kill_after: lambda: cluster.kill(count - 2)} if count > 1 else {}
+                return _measure(head, request.prompt, request.tokens, kill)
 
 
 def _measure(head: Head, prompt: int, tokens: int, events: dict[int | None, Any]) -> dict[str, Any]:

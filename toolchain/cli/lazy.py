@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from toolchain.cli.report import Reporter
 from toolchain.errors import UsageError
 
 
@@ -35,8 +36,10 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return the verb, or fail with the nearest names."""
-        del ctx
         if cmd_name in self._verbs:
+            reporter = ctx.find_object(Reporter)
+            if reporter is not None:  # the words that lead here, for the JSON envelope
+                reporter.command = f"{self._prefix} {cmd_name}".partition(" ")[2]
             command: click.Command = importlib.import_module(self._verbs[cmd_name][0]).command
             return command
         near = difflib.get_close_matches(cmd_name, self._verbs, n=3)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from toolchain.cluster.config import ModelConfig
@@ -120,26 +121,53 @@ def predict(
         The times.
     """
     pairs = list(zip(shares, devices, strict=True))
-    count = len(pairs)
+    network = partial(network_seconds, config, shares, link, topology=topology, payload=payload)
     compute = sum(max(times) for times in _blocks(config, pairs, bits, kv, prompt))
-    edges = _edges(config, shares, link)
-    hidden = payload_bytes(payload, config.hidden)
-    exchange = 2 * config.layers * exchange_seconds(topology, count, hidden, link) + edges
+    exchange = network(rows=1)
     disk = max(
         residency.streamed_bytes / device.disk_per_s
         for residency, device in zip(residencies, devices, strict=True)
     )
-    first = 0.0
+    first = _logits(config, pairs, bits)
     rows = min(max_rows(config, payload), prompt)
     for start in range(0, prompt, rows):
         n = min(rows, prompt - start)
-        slice_compute = sum(max(times) for times in _batch(config, pairs, bits, n))
-        one = exchange_seconds(topology, count, payload_bytes(payload, n * config.hidden), link)
-        spread = _to_workers(count, 4 * n * config.hidden, link)
-        first += max(slice_compute + 2 * config.layers * one + spread, disk)
-    logits = _logits(config, pairs, bits) + edges
-    token = max(compute + exchange, disk)
-    return Prediction(compute, exchange, disk, token, first + logits)
+        batch = sum(max(times) for times in _batch(config, pairs, bits, n))
+        first += max(batch + network(rows=n, logits=start + n == prompt), disk)
+    return Prediction(compute, exchange, disk, max(compute + exchange, disk), first)
+
+
+def network_seconds(
+    config: ModelConfig,
+    shares: Sequence[Share],
+    link: Link,
+    *,
+    topology: Topology,
+    payload: Payload,
+    rows: int,
+    logits: bool = True,
+) -> float:
+    """Time of all that a pass sends: hidden states out, exchanges, logits of one row back.
+
+    Args:
+        config: the model.
+        shares: of all ranks.
+        link: between any two.
+        topology: of the exchange.
+        payload: encoding of partial sums.
+        rows: positions of the pass.
+        logits: whether the head wants any.
+    """
+    count = len(shares)
+    if count < 2:
+        return 0.0
+    sums = payload_bytes(payload, rows * config.hidden)
+    exchanges = 2 * config.layers * exchange_seconds(topology, count, sums, link)
+    hidden = wire_bytes(4 * rows * config.hidden)
+    out = link.latency_s + (count - 1) * hidden / link.bytes_per_s
+    owners = [4 * len(share.vocab) for share in shares[1:] if len(share.vocab)] if logits else []
+    back = sum(map(wire_bytes, owners)) / link.bytes_per_s + (link.latency_s if owners else 0.0)
+    return out + exchanges + back
 
 
 def max_rows(config: ModelConfig, payload: Payload) -> int:
@@ -189,18 +217,3 @@ def _logits(config: ModelConfig, pairs: Sequence[tuple[Share, Device]], bits: Bi
     return max(
         block_bytes(config, share, bits).logits / device.weights_per_s for share, device in pairs
     )
-
-
-def _edges(config: ModelConfig, shares: Sequence[Share], link: Link) -> float:
-    """One hidden state out to all workers, their logits back to the head."""
-    if len(shares) < 2:
-        return 0.0
-    rows = [4 * len(share.vocab) for share in shares[1:] if len(share.vocab)]
-    back = sum(map(wire_bytes, rows)) / link.bytes_per_s + link.latency_s if rows else 0.0
-    return _to_workers(len(shares), 4 * config.hidden, link) + back
-
-
-def _to_workers(count: int, size: int, link: Link) -> float:
-    if count < 2:
-        return 0.0
-    return link.latency_s + (count - 1) * wire_bytes(size) / link.bytes_per_s

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from runtimes.cluster.convert import ShardFolder
 from runtimes.cluster.crew import WorkerAddress
+from runtimes.cluster.transfer import StoredShard, stock
 from toolchain.cluster.ram import PROCESS_BYTES
 from toolchain.errors import DeviceError, FitError
 
@@ -21,6 +23,27 @@ _STACKS = 40 << 20  # address space that thread stacks reserve and never touch
 _SLACK = 1.05
 
 WorkerCommand = Callable[[int], Sequence[str]]
+
+
+def worker_command(
+    caches: Path, shards: Sequence[ShardFolder] = (), *, max_ram: int = 0
+) -> WorkerCommand:
+    """Return what starts ``tessera cluster worker`` as an emulated device.
+
+    Args:
+        caches: folder for the caches of all workers.
+        shards: folders whose shards the workers already have.
+        max_ram: bytes each worker may use, 0 for no limit.
+    """
+
+    def command(number: int) -> list[str]:
+        cache, rank = caches / str(number), number + 1
+        for folder in shards:
+            stock(cache, StoredShard.of(rank, folder.shard(rank)))
+        flags = ["--listen", "127.0.0.1:0", "--cache", str(cache), "--max-ram", str(max_ram)]
+        return [sys.executable, "-m", "toolchain", "cluster", "worker", *flags]
+
+    return command
 
 
 class EmulatedCluster:

@@ -1,54 +1,218 @@
-"""What an emulated device can do: as many of them as run at once, measured at once."""
+"""What emulated devices can do, measured as they will run: side by side, over emulated links.
+
+Processors share a memory bus, devices beyond their number take turns, and the relay needs a
+processor too: what one device reaches alone would promise too much. So two models run on a
+cluster of the same form: a thin one, which is all exchange, and a thick one with weights beyond
+all caches. Their difference is computing, what remains is the exchange.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import subprocess
-import sys
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
-from runtimes.cluster.emulate.cluster import pin
-from toolchain.cluster.devices import Device
-from toolchain.errors import DeviceError
+from runtimes.cluster.convert import ShardFolder, write_sparse_shards
+from runtimes.cluster.deploy import HeadOptions, deployment_of
+from runtimes.cluster.emulate.cluster import EmulatedCluster, pinned, worker_command
+from runtimes.cluster.emulate.link import LinkSpec
+from runtimes.cluster.head import Head
+from runtimes.cluster.open_engine import engine_opener
+from runtimes.cluster.profile import disk_bandwidth
+from toolchain.cluster.config import ModelConfig
+from toolchain.cluster.devices import Device, Devices, Link
+from toolchain.cluster.plan import PlanOptions
+from toolchain.cluster.predict import (
+    Payload,
+    Prediction,
+    Topology,
+    network_seconds,
+    predict,
+)
+from toolchain.cluster.ram import fixed_bytes, streams
+from toolchain.cluster.residency import plan_residency
+from toolchain.cluster.split import TILE_COLUMNS, Bits, block_bytes, matrix_bytes
+
+_HIDDEN, _LAYERS, _HEAD_DIM = 2048, 8, 64
+_THICK_BYTES = 160 << 20  # of all devices together: more than caches hold
+_ROWS = 32  # of a batch
+_TURNS, _ROUNDS = 3, {1: 20, _ROWS: 3}  # passes per turn by positions
 
 
-def profile_emulated(count: int, folder: Path) -> Device:
-    """Measure devices side by side on the processors that they share.
+@dataclass(frozen=True)
+class _Passes:
+    """Median seconds of passes over one position and over a batch."""
 
-    Processors share a memory bus: one alone would promise too much. Devices beyond the number of
-    processors take turns.
+    one_s: float
+    batch_s: float
+
+
+def profile_emulated(
+    count: int, link: str, folder: Path, *, bits: Bits, options: HeadOptions
+) -> Devices:
+    """Measure an emulated cluster.
 
     Args:
         count: of devices.
+        link: between any two, see `LinkSpec.parse`.
         folder: on the disk of the shards.
+        bits: of a weight.
+        options: topology and encoding of the exchange.
 
     Returns:
-        The mean device.
+        Equal devices, and the link with its overhead (for one device: the time per block) and
+        the bandwidth that is reached.
 
     Raises:
-        DeviceError: E520, a measuring process failed.
+        DeviceError: E520, a worker did not start.
+        UsageError: E142, not a link.
     """
-    together = min(count, len(os.sched_getaffinity(0)))
-    command = [sys.executable, "-m", "toolchain", "cluster", "profile", "--json"]
-    running = []
-    for device in range(together):
-        process = subprocess.Popen(
-            [*command, "--folder", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        pin(process.pid, device)
-        running.append(process)
-    answers = [process.communicate()[0] for process in running]
-    if any(process.returncode for process in running):
-        raise DeviceError("E520", "a device could not be measured")
-    devices = [Device(**json.loads(answer)["result"]["device"]) for answer in answers]
-    turns = count / together
-    return dataclasses.replace(
-        devices[0],
+    options = replace(options, capacity=2 * _ROWS, max_ram=0, slots=1)
+    with tempfile.TemporaryDirectory(prefix="tessera-", dir=folder) as scratch:
+        shards = [
+            write_sparse_shards(Path(scratch) / str(ffn), _model(count, ffn), [1.0] * count, bits)
+            for ffn in (TILE_COLUMNS * count, _thick_columns(count, bits))
+        ]
+        disk = disk_bandwidth(Path(scratch)) / count
+        command = worker_command(Path(scratch) / "caches", shards)
+        with EmulatedCluster(count - 1, link, command) as cluster, pinned(0):
+            thin, thick = _time(shards, cluster, options)
+    solved, block_s = _solve_link(shards[0], thin, LinkSpec.parse(link), options)
+    size, macs = (_extra(function, shards) for function in (_weight_bytes, _macs))
+    alone = thin.batch_s if count > 1 else thin.one_s  # what is not computed, or not per position
+    device = Device(
         name="emulated",
-        weights_per_s=sum(device.weights_per_s for device in devices) / together / turns,
-        macs_per_s=sum(device.macs_per_s for device in devices) / together / turns,
-        disk_per_s=sum(device.disk_per_s for device in devices) / turns,
-        block_s=max(device.block_s for device in devices) * turns,
+        weights_per_s=size / max(thick.one_s - thin.one_s, 1e-9),
+        macs_per_s=_ROWS * macs / max(thick.batch_s - alone, 1e-9),
+        disk_per_s=disk,
+        block_s=block_s,
     )
+    return Devices(solved, (device,) * count)
+
+
+def predict_emulated(
+    shards: ShardFolder, devices: Devices, options: HeadOptions, *, prompt: int
+) -> Prediction:
+    """Predict a model on devices that `profile_emulated` has measured.
+
+    Args:
+        shards: the model and its cut.
+        devices: as many as there are shards.
+        options: of the run; ``max_ram`` is the cap of every device.
+        prompt: tokens before the first one that is generated.
+
+    Raises:
+        FitError: E312, the cap is too low.
+    """
+    config, shares, bits = shards.config, shards.shares, shards.bits
+    topology, payload = _names(options)
+    asked = PlanOptions(bits, payload, options.kv, options.capacity, options.slots, prompt)
+    budgets = [options.max_ram - fixed_bytes(config, share, len(shares), asked) for share in shares]
+    return predict(
+        config,
+        shares,
+        devices.devices,
+        devices.link,
+        [
+            plan_residency(
+                streams(config, share, bits), max(budget, 0) if options.max_ram else None
+            )
+            for share, budget in zip(shares, budgets, strict=True)
+        ],
+        bits=bits,
+        topology=topology,
+        payload=payload,
+        kv=options.kv,
+        prompt=prompt,
+    )
+
+
+def _names(options: HeadOptions) -> tuple[Topology, Payload]:
+    """Return topology and payload as plans name them."""
+    return cast("Topology", str(options.topology)), cast("Payload", options.encoding.name.lower())
+
+
+def _model(count: int, ffn: int) -> ModelConfig:
+    """Make a model whose heads and columns are cut evenly; its prompt fits the context."""
+    return ModelConfig(
+        family="profile",
+        hidden=_HIDDEN,
+        ffn=ffn,
+        layers=_LAYERS,
+        heads=count,
+        kv_heads=count,
+        head_dim=_HEAD_DIM,
+        vocab=16 * count,
+        context=2 * _ROWS,
+    )
+
+
+def _thick_columns(count: int, bits: Bits) -> int:
+    """Columns that make all devices' weights exceed the caches, in equal whole tiles."""
+    unit = TILE_COLUMNS * count
+    layer = 2 * matrix_bytes(unit, _HIDDEN, bits) + matrix_bytes(_HIDDEN, unit, bits)
+    return unit * -(-_THICK_BYTES // (_LAYERS * layer))
+
+
+def _time(
+    models: Sequence[ShardFolder], cluster: EmulatedCluster, options: HeadOptions
+) -> list[_Passes]:
+    """Run passes over the models in turns: what disturbs one disturbs all."""
+    times: list[dict[int, list[float]]] = [{rows: [] for rows in _ROUNDS} for _ in models]
+    for _ in range(_TURNS):
+        for model, found in zip(models, times, strict=True):
+            with Head(deployment_of(model, cluster.addresses, options), engine_opener()) as head:
+                head.forward(0, [7] * _ROWS, 0, rows=1)
+                for rows, rounds in _ROUNDS.items():
+                    found[rows] += [_seconds(head, rows) for _ in range(rounds)]
+    return [
+        _Passes(statistics.median(found[1]), statistics.median(found[_ROWS])) for found in times
+    ]
+
+
+def _seconds(head: Head, rows: int) -> float:
+    """Time one pass: a batch at the start, one position behind it."""
+    began = time.perf_counter()
+    head.forward(0, [7] * rows, 0 if rows == _ROWS else _ROWS, rows=1)
+    return time.perf_counter() - began
+
+
+def _solve_link(
+    shards: ShardFolder, thin: _Passes, spec: LinkSpec, options: HeadOptions
+) -> tuple[Link, float]:
+    """Find bandwidth and overhead from passes that are all exchange; time per block if none."""
+    blocks = 2 * _LAYERS
+    nominal = Link(spec.latency_s + spec.jitter_s / 2, spec.bytes_per_s, overhead_s=0.0)
+    if len(shards.shares) == 1:
+        return nominal, thin.one_s / blocks
+    topology, payload = _names(options)
+
+    def network(rows: int, link: Link) -> float:
+        return network_seconds(
+            *(shards.config, shards.shares, link), topology=topology, payload=payload, rows=rows
+        )
+
+    byte = Link(latency_s=0.0, bytes_per_s=1.0, overhead_s=0.0)
+    carried = network(_ROWS, byte) - network(1, byte)
+    rate = min(carried / max(thin.batch_s - thin.one_s, 1e-9), spec.bytes_per_s)
+    reached = replace(nominal, bytes_per_s=rate)
+    overhead = max(thin.one_s - network(1, reached), 0.0) / blocks
+    return replace(reached, overhead_s=overhead), 0.0
+
+
+def _extra(size: Callable[[ShardFolder], int], shards: list[ShardFolder]) -> int:
+    """How much more the thick model has, on one device."""
+    thin, thick = map(size, shards)
+    return thick - thin
+
+
+def _weight_bytes(shards: ShardFolder) -> int:
+    return block_bytes(shards.config, shards.shares[0], shards.bits).feed_forward * _LAYERS
+
+
+def _macs(shards: ShardFolder) -> int:
+    return 3 * _HIDDEN * len(shards.shares[0].ffn) * _LAYERS
