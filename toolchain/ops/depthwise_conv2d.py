@@ -110,7 +110,7 @@ class DepthwiseConv2D(Op):
         fits = x.shape[3] == y.shape[3] and taps.out_row_size <= taps.in_row_size
         return Lowered(
             kernel,
-            {**geometry, "by_channel": by_channel, **numbers},
+            {**geometry, "by_channel": by_channel and y.shape[2] > 1, **numbers},
             tables,
             taps=taps,
             by_channel=by_channel,
