@@ -14,7 +14,13 @@ SUPPORT = ("tsr_math.h", "tsr_fixed.h", "tsr_float.h")
 # What kernels include, by the end of their template's name: their header and those that it needs.
 _HEADERS = {
     "_dsp": ("tsr_dsp.h", "tsr_lanes.h", "tsr_output.h"),
-    "_mve": ("tsr_mve.h", "tsr_mve_vector.h", "tsr_mve_dot.h", "tsr_mve_taps.h"),
+    "_mve": (
+        "tsr_mve.h",
+        "tsr_mve_vector.h",
+        "tsr_mve_dot.h",
+        "tsr_mve_map.h",
+        "tsr_mve_taps.h",
+    ),
     "_runs": ("tsr_runs.h", "tsr_output.h"),
     "softmax_float": ("tsr_exp_log.h",),
     "_16": ("tsr_wide.h",),

@@ -8,6 +8,7 @@
 #define TSR_MVE_H
 
 #include "tsr_mve_dot.h"
+#include "tsr_mve_map.h"
 #include "tsr_mve_taps.h"
 #include "tsr_mve_vector.h"
 

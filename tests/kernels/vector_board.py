@@ -35,8 +35,8 @@ int main(void)
 {
     tsr_port_init();
 """
-_CASE = """    memcpy({name}_input_0(), {name}_x{case}, sizeof {name}_x{case});
-    {name}_run();
+_GIVE = "    memcpy({name}_input_{i}(), {name}_x{case}_{i}, sizeof {name}_x{case}_{i});\n"
+_CASE = """    {name}_run();
     if (memcmp({name}_output_0(), {name}_y{case}, sizeof {name}_y{case})) {{
         report({seed});
     }}
@@ -77,7 +77,9 @@ def _main(graphs: Mapping[int, Graph]) -> str:
         data.append(f'#include "{name}.h"\n')
         for case in range(2):
             inputs = [random_values(tensor, rng) for tensor in graph.input_tensors]
-            data.append(_array(f"{name}_x{case}", inputs[0]))
+            for i, value in enumerate(inputs):
+                data.append(_array(f"{name}_x{case}_{i}", value))
+                calls.append(_GIVE.format(name=name, case=case, i=i))
             data.append(_array(f"{name}_y{case}", run(graph, inputs)[0]))
             calls.append(_CASE.format(name=name, case=case, seed=seed))
     return "".join(data) + _HEAD + "".join(calls) + "    return 0;\n}\n"

@@ -11,6 +11,8 @@ from toolchain.kernels.depthwise_mve import DepthwiseInPlaceMve, DepthwiseMve
 from toolchain.kernels.depthwise_rolling_dsp import DepthwiseRollingDsp
 from toolchain.kernels.fully_connected_dsp import FullyConnectedDsp, PixelDsp
 from toolchain.kernels.fully_connected_mve import FullyConnectedMve
+from toolchain.kernels.map_mve import BinaryMve
+from toolchain.kernels.pool_mve import AveragePoolMve, MaxPoolMve, MeanMve
 from toolchain.kernels.runs import Conv2dRuns, FullyConnectedRuns
 from toolchain.kernels.wide_dsp import WideConvDsp, WideFullyConnectedDsp
 from toolchain.ops.base import Lowered
@@ -22,6 +24,12 @@ _SPECIAL: tuple[Kernel, ...] = (
     DepthwiseMve(),
     DepthwiseInPlaceMve(),
     FullyConnectedMve(),
+    BinaryMve("affine_mve", "affine"),
+    BinaryMve("add_mve", "add"),
+    BinaryMve("mul_mve", "mul"),
+    AveragePoolMve(),
+    MaxPoolMve(),
+    MeanMve(),
     PixelDsp(),
     Conv1x1Dsp(),
     Conv2dDsp(),

@@ -84,6 +84,7 @@ class Binary(Op):
             "loops": collapse(operands.output.shape, inputs[0].shape, inputs[1].shape),
             "constant": tuple(tensor.is_constant for tensor in inputs),
             "constant_types": tuple(table.dtype.name for table in tables.values()),
+            "bits": 8 * operands.output.dtype.itemsize,
             **element.numbers,
         }
         return Lowered(element.kernel, numbers, tables, in_order=True)

@@ -68,6 +68,7 @@ class Pool(Op):
                 "pad_left": self.pads.left,
                 "y_min": low,
                 "y_max": high,
+                "bits": 8 * x.dtype.itemsize,
             },
             taps=taps,
         )

@@ -1,0 +1,30 @@
+"""Sums and products of two tensors on the vector extension: four elements at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toolchain.kernels.base import Isa, Specialised
+from toolchain.ops.base import Lowered
+
+
+@dataclass(frozen=True)
+class BinaryMve:
+    """An elementwise operator of two int8 inputs, of any shapes that broadcast.
+
+    Attributes:
+        name: the template's name.
+        operator: name of the portable kernel.
+    """
+
+    name: str
+    operator: str
+    isa: Isa = Isa.MVE
+
+    def supports(self, lowered: Lowered) -> bool:
+        """See `Kernel.supports`: the portable kernels serve 16-bit tensors, too."""
+        return lowered.kernel == self.operator and lowered.numbers["bits"] == 8
+
+    def specialise(self, lowered: Lowered) -> Specialised:
+        """See `Kernel.specialise`: four elements are read before they are written."""
+        return Specialised(lowered.numbers, lowered.tables, in_order=lowered.in_order)
