@@ -13,6 +13,10 @@ CORES = (
     "cortex-m33",
     "cortex-m55",
     "xtensa-lx7",
+    "cortex-a8",
+    "cortex-a53",
+    "cortex-a72",
+    "cortex-a76",
     "host",
 )
 FEATURES = ("fpu-sp", "fpu-dp", "dsp", "mve")
@@ -88,6 +92,29 @@ class Emulation:
 
 
 @dataclass(frozen=True)
+class Linux:
+    """How programs are made for a board that runs Linux.
+
+    Attributes:
+        target: architecture, system and ABI as clang names them; ``"native"`` for this computer.
+        cpu: clang's name of the core, empty for a native target.
+    """
+
+    target: str
+    cpu: str = ""
+
+    @property
+    def native(self) -> bool:
+        """Tell whether this computer is the board."""
+        return self.target == "native"
+
+    @property
+    def architecture(self) -> str:
+        """Return the machine's name as ``uname -m`` and QEMU's user mode know it."""
+        return self.target.split("-", 1)[0]
+
+
+@dataclass(frozen=True)
 class Board:
     """A board: its core, clock, memory map and tools.
 
@@ -102,6 +129,7 @@ class Board:
         platformio: names in its registry, ``None`` where it does not know the board.
         flashing: how to upload, ``None`` for a machine that is only emulated.
         emulation: where its firmware runs without it.
+        linux: how programs are made for it, ``None`` for a microcontroller.
     """
 
     id: str
@@ -114,6 +142,7 @@ class Board:
     platformio: PlatformIO | None
     flashing: Flashing | None
     emulation: Emulation
+    linux: Linux | None = None
 
     @property
     def isa(self) -> str:

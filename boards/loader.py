@@ -17,6 +17,7 @@ from boards.board import (
     Board,
     Emulation,
     Flashing,
+    Linux,
     PlatformIO,
     Region,
 )
@@ -66,7 +67,7 @@ def parse_board(name: str, text: str, where: str) -> Board:
         table = Table(tomllib.loads(text), where, "")
     except tomllib.TOMLDecodeError as error:
         raise UsageError("E103", f"not legal TOML: {error}", where=where) from None
-    table.allow("name mcu core features mhz regions platformio flashing emulation")
+    table.allow("name mcu core features mhz regions platformio flashing emulation linux")
     board = Board(
         id=name,
         name=table.text("name"),
@@ -78,6 +79,7 @@ def parse_board(name: str, text: str, where: str) -> Board:
         platformio=_platformio(table),
         flashing=_flashing(table),
         emulation=_emulation(table),
+        linux=_linux(table),
     )
     return _checked(board, where)
 
@@ -112,6 +114,11 @@ def _emulation(parent: Table) -> Emulation:
     if table is None:
         return Emulation()
     return Emulation(table.text("unicorn", ""), table.text("qemu", ""), table.text("stand_in", ""))
+
+
+def _linux(parent: Table) -> Linux | None:
+    table = parent.optional("linux", "target cpu")
+    return Linux(table.text("target"), table.text("cpu", "")) if table else None
 
 
 def _checked(board: Board, where: str) -> Board:

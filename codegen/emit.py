@@ -31,7 +31,9 @@ _HEADERS = {
 }
 
 
-def emit(graph: Graph, plan: Plan, prefix: str = "model") -> dict[str, str]:
+def emit(
+    graph: Graph, plan: Plan, prefix: str = "model", *, instances: bool = False
+) -> dict[str, str]:
     """Return the C library of ``graph`` executed as ``plan`` says: ``{path: text}``.
 
     The same graph and plan give the same bytes: no dates, no absolute paths.
@@ -41,11 +43,14 @@ def emit(graph: Graph, plan: Plan, prefix: str = "model") -> dict[str, str]:
         plan: a checked plan of that graph.
         prefix: C identifier that starts every public name, so that one firmware can hold several
             networks.
+        instances: the arena is the caller's, one per thread or several, instead of one static
+            array: for computers with threads.
     """
     model = build_model(graph, plan, prefix)
     headers = _headers(model)
     included = [names[0] for names in headers]
     values = {"m": model, "p": prefix, "P": prefix.upper(), "headers": included}
+    values["instances"] = instances
     image = (
         {f"include/{prefix}_image.h": render("model/image.h.j2", **values)} if model.pull else {}
     )

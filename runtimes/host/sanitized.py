@@ -7,10 +7,9 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from codegen.render import render
 from runtimes.host.library import WARNINGS, host_compiler, write_files
+from runtimes.host.pipe import join_cases, split_outputs
 from toolchain.errors import InternalError, ToolError
 from toolchain.ir.graph import Graph
 from toolchain.ir.tensor import Array
@@ -39,7 +38,9 @@ class SanitizedModel:
         self._program = (folder / "batch").resolve()
         ports = {"inputs": self._inputs, "outputs": self._outputs}
         pull = f"include/{prefix}_image.h" in files
-        program = render("host/batch.c.j2", p=prefix, feed=feed, pull=pull, **ports)
+        program = render(
+            "host/batch.c.j2", p=prefix, feed=feed, pull=pull, instances=False, **ports
+        )
         write_files({**files, "src/batch.c": program}, folder)
         sources = [name for name in (*files, "src/batch.c") if name.endswith(".c")]
         command = [*host_compiler(), *WARNINGS, "-O1", "-g", *_CHECKS, "-Iinclude", "-Isrc"]
@@ -56,12 +57,7 @@ class SanitizedModel:
         Raises:
             InternalError: E902 with the sanitizer's report.
         """
-        tensors = self._inputs
-        data = b"".join(
-            np.ascontiguousarray(value, dtype=tensor.dtype.numpy).tobytes()
-            for case in cases
-            for tensor, value in zip(tensors, case, strict=True)
-        )
+        data = join_cases(self._inputs, cases)
         environment = {**os.environ, "UBSAN_OPTIONS": "print_stacktrace=1"}
         done = subprocess.run(
             [str(self._program)], input=data, env=environment, capture_output=True, check=False
@@ -69,15 +65,4 @@ class SanitizedModel:
         if done.returncode:
             report = done.stderr.decode("utf-8", "replace")[:4000]
             raise InternalError("E902", "the generated C is not sound", where=report)
-        return self._split(done.stdout, len(cases))
-
-    def _split(self, data: bytes, count: int) -> list[list[Array]]:
-        results, at = [], 0
-        for _ in range(count):
-            outputs = []
-            for tensor in self._outputs:
-                part = np.frombuffer(data, tensor.dtype.numpy, tensor.size, at)
-                outputs.append(part.reshape(tensor.shape))
-                at += tensor.nbytes
-            results.append(outputs)
-        return results
+        return split_outputs(self._outputs, done.stdout, len(cases))

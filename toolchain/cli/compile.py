@@ -43,6 +43,11 @@ if TYPE_CHECKING:
 @click.option(
     "--plan", "plan_file", type=click.Path(path_type=Path), help="Execute this plan.json."
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["onnxruntime", "tflite"]),
+    help="Leave the model to this runtime: a Python package for a Linux board.",
+)
 @reading_options
 @common_options
 def command(
@@ -54,15 +59,44 @@ def command(
     max_macs: str | None,
     fed: bool,
     plan_file: Path | None,
+    engine: str | None,
     int8_ports: bool,
     stream: bool,
 ) -> int:
-    """Compile MODEL into readable C99 and a PlatformIO project."""
+    """Compile MODEL into readable C99 and a PlatformIO project.
+
+    For a board that runs Linux (raspberry_pi_4, host ...) the project is a Python package.
+    """
+    if engine:
+        return package_engine(reporter, model, board, output, engine)
     choice = plan_file or wish(max_ram, max_macs, fed=fed)
     reading = Reading(int8_ports, stream)
     _, facts = compile_model(reporter, model, board, output, choice=choice, reading=reading)
     reporter.note(f"next: tessera test {output} --inputs images.npy")
     return reporter.result(facts)
+
+
+def package_engine(reporter: Reporter, model: Path, board: str, output: Path, engine: str) -> int:
+    """Write a Python package in which ``engine`` executes ``model``."""
+    from boards import load_board
+    from codegen.folder import write_project
+    from runtimes.edge.engines import engine_files
+    from toolchain.cli.pipeline import c_name
+    from toolchain.errors import UsageError
+
+    target = load_board(board)
+    if target.linux is None:
+        raise UsageError(
+            "E141",
+            f"{engine} does not run on {target.name}",
+            hints=["leave out --engine", "--board raspberry_pi_4"],
+        )
+    name = c_name(model)
+    files = engine_files(model, engine, name)
+    write_project(files, {"board": target.id, "name": name, "engine": engine}, output)
+    reporter.say(f"wrote {output}/ ({name}: all operators are executed by {engine}, none by C)")
+    reporter.note(f"next: pip install {output}")
+    return reporter.result({"engine": engine, "package": name})
 
 
 def compile_model(

@@ -70,13 +70,15 @@ def write_model_project(
     model: Path, graph: Graph, plan: Plan, board: Board, folder: Path, reading: Reading = AS_IT_IS
 ) -> Project:
     """Emit the project of ``plan`` and write it to ``folder``, atomically."""
+    from codegen.edge import package_files
     from codegen.folder import write_project
     from codegen.project import project_files
     from toolchain.plan import plan_to_json
 
     data = model.read_bytes()
     name = c_name(model)
-    files: dict[str, str | bytes] = dict(project_files(graph, plan, board, name=name))
+    make = package_files if board.linux else project_files
+    files: dict[str, str | bytes] = dict(make(graph, plan, board, name=name))
     files[MODEL_COPY] = data
     files[PLAN_FILE] = plan_to_json(plan)
     facts = {
@@ -95,13 +97,17 @@ def open_project(folder: Path, reporter: Reporter) -> Project:
 
     Raises:
         UsageError: E105 if it is not a project, E108 if its model or plan is not the one that it
-            was made from.
+            was made from, E141 if another runtime executes it.
     """
     from boards import load_board
     from codegen.folder import read_manifest
     from toolchain.plan import check_plan, plan_from_json
 
     manifest = read_manifest(folder)
+    if engine := manifest.get("engine"):
+        raise UsageError(
+            "E141", f"{folder} is executed by {engine}", hints=[f"pip install {folder}"]
+        )
     hint = "tessera compile MODEL --board BOARD -o " + str(folder)
     try:
         digest = hashlib.sha256((folder / MODEL_COPY).read_bytes()).hexdigest()

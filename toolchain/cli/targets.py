@@ -88,12 +88,27 @@ def on_emulator(
         return [emulator.run(case) for case in progress(reporter, "emulator", cases)]
 
 
+def on_emulated_linux(project: Project, cases: Sequence[Sequence[Array]]) -> list[list[Array]]:
+    """Build the project's C for its Linux board and run all cases in QEMU's user mode."""
+    from codegen.edge import edge_library
+    from runtimes.edge.build import EmulatedProcess
+
+    files = edge_library(project.graph, project.plan, project.name)
+    with tempfile.TemporaryDirectory() as folder:
+        board, name = project.board, project.name
+        return EmulatedProcess(project.graph, files, board, Path(folder), name).run(cases)
+
+
 def start_emulator(project: Project, folder: Path) -> Emulator | QemuEmulator:
     """Build the firmware of ``project`` in ``folder`` and load it into the board's emulator."""
     from codegen.project import project_files
     from runtimes.emulator.choose import open_emulator
     from runtimes.toolchains import build_firmware
+    from toolchain.errors import ToolError
 
+    if project.board.linux:
+        hints = ["tessera boards"]
+        raise ToolError("E604", "no emulator counts here", where=project.board.id, hints=hints)
     files = project_files(project.graph, project.plan, project.board, name=project.name)
     firmware = build_firmware(files, project.board, folder)
     return open_emulator(firmware, project.board, project.graph, project.plan.hash, project.name)

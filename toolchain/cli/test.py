@@ -58,7 +58,13 @@ def check_project(
     given: Sequence[Sequence[Array]] | None = None,
 ) -> list[Comparison]:
     """Run ``cases`` on every target and compare with the interpreter (and with ``given``)."""
-    from toolchain.cli.targets import compare, interpret, on_emulator, on_host
+    from toolchain.cli.targets import (
+        compare,
+        interpret,
+        on_emulated_linux,
+        on_emulator,
+        on_host,
+    )
 
     expected = interpret(project, cases, reporter)
     compared = [] if given is None else [compare("given outputs", expected, given)]
@@ -74,7 +80,9 @@ def check_project(
                 stack_bytes=max(run.stack_bytes for run in runs),
             )
         )
-    else:
+    elif runs_in_user_mode(project.board):
+        compared.append(compare("emulator", expected, on_emulated_linux(project, cases)))
+    elif not (project.board.linux and project.board.linux.native):
         reporter.warn(f"there is no emulator for {project.board.id}; tested on the host only")
     return compared
 
@@ -82,6 +90,13 @@ def check_project(
 def can_emulate(board: Board) -> bool:
     """Tell whether some emulator runs the board's own firmware."""
     return bool(board.emulation.unicorn or board.emulation.qemu)
+
+
+def runs_in_user_mode(board: Board) -> bool:
+    """Tell whether QEMU's user mode is here and runs the Linux board's programs."""
+    from runtimes.edge.build import emulator
+
+    return emulator(board) is not None
 
 
 def say_comparisons(reporter: Reporter, compared: Sequence[Comparison], cases: int) -> bool:

@@ -1,0 +1,57 @@
+"""A network that onnxruntime executes, called as a compiled one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .ports import Array, port_of, predict, same_count, stacked
+
+
+class Network:
+    """A session of onnxruntime.
+
+    Args:
+        folder: holds ``network.json`` and the model; the package's own by default.
+    """
+
+    stateful = False
+
+    def __init__(self, folder: Path | None = None) -> None:
+        import onnxruntime
+
+        folder = folder or Path(__file__).parent
+        facts = json.loads((folder / "network.json").read_text(encoding="utf-8"))
+        self.inputs = tuple(port_of(port) for port in facts["inputs"])
+        self.outputs = tuple(port_of(port) for port in facts["outputs"])
+        self._options = onnxruntime.SessionOptions()
+        self._session = onnxruntime.InferenceSession(
+            str(folder / facts["model"]), self._options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, *inputs: Array) -> tuple[Array, ...]:
+        """Run one case or a batch: arrays (N, ...) in and out, of the ports' element types.
+
+        Raises:
+            ValueError: a wrong number of arrays, shape or element type.
+        """
+        arrays, count = same_count(self.inputs, inputs)
+        names = [port.name for port in self.outputs]
+        rows = [
+            self._session.run(
+                names,
+                {
+                    port.name: array[i].reshape(port.shape)
+                    for port, array in zip(self.inputs, arrays, strict=True)
+                },
+            )
+            for i in range(count)
+        ]
+        return stacked(self.outputs, rows)
+
+    def predict(self, *values: Array) -> tuple[Array, ...]:
+        """Run on real values and return real values; see `run`."""
+        return predict(self, values)
+
+    def reset(self) -> None:
+        """Forget all calls: these networks keep nothing between them."""
