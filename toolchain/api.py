@@ -60,7 +60,12 @@ def import_torch(module: Any, example_input: Any, name: str = "model") -> Graph:
 
 
 def quantize(
-    graph: Graph, data: Any, method: str = "percentile", *, activations: str = "int8"
+    graph: Graph,
+    data: Any,
+    method: str = "minmax",
+    *,
+    activations: str = "int8",
+    **options: Any,
 ) -> Graph:
     """Return the integer graph of a float graph, with inputs in the same layout.
 
@@ -71,6 +76,7 @@ def quantize(
             array per input, or one array.
         method: how ranges of int8 are chosen, a key of `toolchain.quantization.METHODS`.
         activations: ``"int8"``, or ``"int16"`` as `toolchain.quantization.quantize_wide`.
+        options: of int8, further keywords of `toolchain.quantization.quantize`.
 
     Raises:
         UsageError: E114, E115 as `toolchain.quantization.quantize`; E122 for other shapes.
@@ -80,7 +86,7 @@ def quantize(
         return quantize_wide(graph, cases)
     if activations != "int8":
         raise UsageError("E114", f"no such activations: {activations}", hints=["int8 or int16"])
-    return quantize_cases(graph, cases, method)
+    return quantize_cases(graph, cases, method, **options)
 
 
 def cases_of(graph: Graph, data: Any) -> list[list[Array]]:

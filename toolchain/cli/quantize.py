@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _ENOUGH = 100
 _REPORTED = 20  # cases that the report per layer runs
-_METHODS = ("percentile", "mse", "minmax", "entropy")
+_METHODS = ("minmax", "percentile", "mse", "entropy")
+_ROUNDINGS = ("reconstruct", "nearest")
 
 
 @click.command()
@@ -43,7 +44,19 @@ _METHODS = ("percentile", "mse", "minmax", "entropy")
 @click.option(
     "--method",
     type=click.Choice(_METHODS),
-    help="How ranges are chosen; int16 takes all that was seen.  [default: percentile]",
+    help="How ranges are chosen; int16 takes all that was seen.  [default: minmax]",
+)
+@click.option(
+    "--rounding",
+    type=click.Choice(_ROUNDINGS),
+    default=_ROUNDINGS[0],
+    show_default=True,
+    help="Of int8 networks' weights: fitted to the float outputs layer by layer, or each alone.",
+)
+@click.option(
+    "--equalize/--no-equalize",
+    default=True,
+    help="Bring the channels between two layers of an int8 network to like ranges.  [default: on]",
 )
 @click.option("--eval", "test", type=click.Path(path_type=Path), help="Inputs to compare on.")
 @click.option("--labels", type=click.Path(path_type=Path), help="Their classes, .npy of integers.")
@@ -57,6 +70,8 @@ def command(
     output: Path | None,
     activations: str,
     method: str | None,
+    rounding: str,
+    equalize: bool,
     test: Path | None,
     labels: Path | None,
     keep_layout: bool,
@@ -66,7 +81,13 @@ def command(
     from toolchain.exporters.tflite import export_tflite
     from toolchain.importers import import_float
     from toolchain.passes import channels_last_inputs, simplify
-    from toolchain.quantization import compare_layers, quantize, quantize_wide, uncalibrated
+    from toolchain.quantization import (
+        compare_layers,
+        prepare,
+        quantize,
+        quantize_wide,
+        uncalibrated,
+    )
 
     wide = activations == "int16"
     if wide and method:
@@ -77,9 +98,13 @@ def command(
     cases = sample_cases(data, graph.input_tensors) if data else []
     if data and len(cases) < _ENOUGH:
         reporter.warn(f"{len(cases)} samples; {_ENOUGH} to 500 give steadier ranges")
-    chosen = "minmax" if wide else method or "percentile"
+    chosen = "minmax" if wide else method or "minmax"
     reporter.note(f"calibrating on {len(cases)} samples ({chosen})")
-    quantised = quantize_wide(graph, cases) if wide else quantize(graph, cases, chosen)
+    if wide:
+        quantised = quantize_wide(graph, cases)
+    else:
+        graph = prepare(graph, cases, equalize=equalize)
+        quantised = quantize(graph, cases, chosen, equalize=False, rounding=rounding)
     tested = sample_cases(test, graph.input_tensors) if test else cases
     errors = compare_layers(graph, quantised, tested[:_REPORTED]) if tested else []
     _say_errors(reporter, errors, set(graph.outputs), per_layer)
@@ -101,6 +126,8 @@ def command(
             "bytes": len(written),
             "samples": len(cases),
             "method": chosen,
+            "rounding": "nearest" if wide else rounding,
+            "equalized": equalize and not wide,
             "activations": activations,
             "inputs": [list(x.shape) for x in final.input_tensors],
             "layers": [_facts(error) for error in errors],

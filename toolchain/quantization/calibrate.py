@@ -71,6 +71,16 @@ def calibrate(graph: Graph, cases: Cases) -> Mapping[str, Statistics]:
     }
 
 
+def require_finite(value: float, tensor: str, case: int) -> None:
+    """Raise E115 if ``value``, the sum of some values of a tensor, is not finite."""
+    if not np.isfinite(value):
+        raise UsageError(
+            "E115",
+            f"case {case} makes values that are not finite (NaN or infinite)",
+            where=f'tensor "{tensor}"',
+        )
+
+
 def _bounds(low_high: Range) -> tuple[float, float]:
     low, high = low_high
     return (low, high) if high > low else (low - 0.5, low + 0.5)
@@ -82,11 +92,6 @@ def _ranges(graph: Graph, cases: Cases, names: Sequence[str]) -> dict[str, Range
         values = trace_float(graph, case)
         for name in names:
             low, high = float(values[name].min()), float(values[name].max())
-            if not (np.isfinite(low) and np.isfinite(high)):
-                raise UsageError(
-                    "E115",
-                    f"case {number} makes values that are not finite (NaN or infinite)",
-                    where=f'tensor "{name}"',
-                )
+            require_finite(low + high, name, number)
             lows[name], highs[name] = min(lows[name], low), max(highs[name], high)
     return {name: Range(lows[name], highs[name]) for name in names}

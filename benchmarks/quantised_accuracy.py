@@ -1,0 +1,82 @@
+"""Accuracy of a float network and of the int8 network that our quantiser makes of it.
+
+    python -m benchmarks.quantised_accuracy FLOAT LABELS.csv FOLDER [--vendor INT8.tflite]
+        [--scale 255] [--swap] [--samples 250]
+
+Images and labels as in `benchmarks.accuracy`; pixels enter divided by ``--scale``. No image is
+judged by a network that was calibrated on it: the images are split in two, and each half is judged
+by the network that the other calibrated. "same" counts images with the class of the float network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.accuracy import images
+from toolchain.importers import import_float, import_model
+from toolchain.ir import Array, Graph, run
+from toolchain.quantization import METHODS, ROUNDINGS, quantize
+from toolchain.quantization.report import integer_case
+from toolchain.reference import run_float
+
+Cases = list[list[Array]]
+
+
+def classes(graph: Graph, cases: Cases) -> list[int]:
+    """Return the class that an int8 graph gives every case."""
+    return [int(run(graph, integer_case(graph, case))[0].argmax()) for case in cases]
+
+
+def crossed(graph: Graph, cases: Cases, options: argparse.Namespace) -> tuple[list[int], float]:
+    """Return the classes of all cases, and the longest calibration in seconds."""
+    found, longest = [0] * len(cases), 0.0
+    for first in (0, 1):
+        half = cases[first::2]
+        chosen = half[:: max(1, len(half) // options.samples)][: options.samples]
+        start = time.perf_counter()
+        made = quantize(
+            graph, chosen, options.method, equalize=options.equalize, rounding=options.rounding
+        )
+        longest = max(longest, time.perf_counter() - start)
+        found[1 - first :: 2] = classes(made, cases[1 - first :: 2])
+    return found, longest
+
+
+def main() -> None:
+    """Print the share of right answers of each network."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("model", "labels", "folder"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--vendor", type=Path)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--swap", action="store_true")
+    parser.add_argument("--samples", type=int, default=250)
+    parser.add_argument("--method", choices=sorted(METHODS), default="minmax")
+    parser.add_argument("--rounding", choices=ROUNDINGS, default=ROUNDINGS[0])
+    parser.add_argument("--no-equalize", dest="equalize", action="store_false")
+    options = parser.parse_args()
+    graph = import_float(options.model)
+    shape = graph.input_tensors[0].shape
+    labelled = list(images(options.labels, options.folder, shape, options.swap))
+    labels = [label for _, label in labelled]
+    pixels = [x.astype(np.float32) + 128 for x, _ in labelled]  # `images` takes 128 off
+    cases = [[(x / options.scale).astype(np.float32)] for x in pixels]
+    real = [int(run_float(graph, case)[0].argmax()) for case in cases]
+    rows = {"float": real}
+    if options.vendor:
+        rows["vendor's int8"] = classes(import_model(options.vendor), cases)
+    rows["our int8"], seconds = crossed(graph, cases, options)
+    for name, found in rows.items():
+        right = sum(a == b for a, b in zip(found, labels, strict=True))
+        same = sum(a == b for a, b in zip(found, real, strict=True))
+        count = len(labels)
+        print(f"{name:<14} {right}/{count} right, {100 * right / count:.1f} %, same {same}")
+    print(f"calibration: {seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Least squares for the weights of one layer: fitted to outputs, then rounded with feedback.
+
+Layers are given as groups (of a convolution) of n outputs, each a sum of k inputs times weights,
+with samples of inputs as rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+_LEVELS = 127
+_DAMPING = 0.01  # of the mean square of the inputs
+_TRUST = 0.1  # as much again for weights that are to stay where training left them
+
+Floats = npt.NDArray[np.float64]
+Values = npt.NDArray[np.float32]
+
+
+def moments(x: Values) -> Floats:
+    """Return the second moments of inputs (groups, rows, k) as (groups, k, k)."""
+    second: Floats = (x.swapaxes(1, 2) @ x).astype(np.float64) / x.shape[1]
+    return second
+
+
+def fitted(second: Floats, x: Values, y: Values, weights: Values) -> Values:
+    """Return the weights whose outputs on ``x`` are nearest ``y``, and that stay near ``weights``.
+
+    Args:
+        second: moments of ``x``.
+        x: inputs (groups, rows, k).
+        y: outputs that are wanted (groups, rows, n).
+        weights: (groups, n, k).
+    """
+    left = y - x @ weights.swapaxes(1, 2)
+    gradient = (x.swapaxes(1, 2) @ left) / x.shape[1]
+    step = np.linalg.solve(_damped(second, _TRUST), gradient.astype(np.float64))
+    return weights + step.swapaxes(1, 2).astype(np.float32)
+
+
+def rounded(second: Floats, weights: Values, scales: Floats) -> Values:
+    """Return weights on the grid of ``scales``, whose outputs are near those before.
+
+    The inputs with the most energy are rounded first. Each next weight is moved, before it is
+    rounded, to where it makes up best for the errors so far: with ``R' R`` the second moments,
+    weight j by ``sum_i R[j, i] error[i] / R[j, j]``. That is the rounding of GPTQ (E. Frantar et
+    al., ICLR 2023, section 3) without the inverse: Babai's nearest plane.
+
+    Args:
+        second: moments of the inputs (groups, k, k).
+        weights: (groups, n, k).
+        scales: (groups, n).
+    """
+    order = np.argsort(np.diagonal(second, axis1=1, axis2=2), axis=1)
+    second = _damped(second, _DAMPING)
+    second = np.take_along_axis(second, order[:, :, None], 1)
+    second = np.take_along_axis(second, order[:, None, :], 2)
+    factor = np.linalg.cholesky(second)  # lower: R[j, i] is factor[i, j]
+    wanted = np.take_along_axis(weights, order[:, None, :], 2).astype(np.float64)
+    made, error = np.empty_like(wanted), np.zeros_like(wanted)
+    for place in reversed(range(wanted.shape[2])):
+        share = factor[:, place + 1 :, place, None] / factor[:, place, place, None, None]
+        target = wanted[:, :, place] + (error[:, :, place + 1 :] @ share)[:, :, 0]
+        made[:, :, place] = np.clip(np.rint(target / scales), -_LEVELS, _LEVELS) * scales
+        error[:, :, place] = wanted[:, :, place] - made[:, :, place]
+    back = np.argsort(order, axis=1)
+    return np.take_along_axis(made, back[:, None, :], 2).astype(np.float32)
+
+
+def _damped(second: Floats, share: float) -> Floats:
+    """Return moments with ``share`` of their mean added to the diagonal."""
+    size = second.shape[-1]
+    mean = np.trace(second, axis1=1, axis2=2) / size
+    mean = np.where(mean > 0, mean, 1.0)
+    damped: Floats = second + share * mean[:, None, None] * np.eye(size)
+    return damped
