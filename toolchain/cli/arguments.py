@@ -31,13 +31,16 @@ def board_option(*, required: bool = False) -> _Decorator:
     return click.option("--board", "-b", metavar="ID", required=required, help="Target board.")
 
 
-def load_cases(path: Path, tensors: Sequence[Tensor]) -> list[list[Array]]:
+def load_cases(
+    path: Path, tensors: Sequence[Tensor], ignored: Sequence[str] = ()
+) -> list[list[Array]]:
     """Read cases of a network's inputs or outputs from ``.npy`` or ``.npz``.
 
     Args:
         path: one array (N, *shape) for one tensor; for several, an ``.npz`` that holds one array
             per tensor, by the tensor's name or in order.
         tensors: what each case must look like; the batch axis of size 1 may be left out.
+        ignored: names of arrays that are no tensors of the network, such as labels.
 
     Returns:
         N cases of one array per tensor.
@@ -45,7 +48,7 @@ def load_cases(path: Path, tensors: Sequence[Tensor]) -> list[list[Array]]:
     Raises:
         UsageError: E121 if the file cannot be read, E122 if arrays do not match the tensors.
     """
-    arrays = _read(path, [tensor.name for tensor in tensors])
+    arrays = _read(path, [tensor.name for tensor in tensors], ignored)
     if len(arrays) != len(tensors):
         raise UsageError(
             "E122", f"{len(tensors)} arrays are needed, the file has {len(arrays)}", where=str(path)
@@ -73,7 +76,7 @@ def _random(tensor: Tensor, rng: Any) -> Array:
     return np.asarray(rng.integers(low, high, tensor.shape, tensor.dtype.numpy, endpoint=True))
 
 
-def _read(path: Path, names: Sequence[str]) -> list[Array]:
+def _read(path: Path, names: Sequence[str], ignored: Sequence[str]) -> list[Array]:
     import numpy as np
 
     try:
@@ -85,7 +88,7 @@ def _read(path: Path, names: Sequence[str]) -> list[Array]:
     with loaded:
         if set(names) <= set(loaded.files):
             return [loaded[name] for name in names]
-        return [loaded[name] for name in loaded.files]
+        return [loaded[name] for name in loaded.files if name not in ignored]
 
 
 def _shaped(array: Array, tensor: Tensor, path: Path) -> Array:

@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "boards": ("toolchain.cli.boards", "List boards, or those that a model fits."),
     "inspect": ("toolchain.cli.inspect", "Show what is in a model."),
     "quantize": ("toolchain.cli.quantize", "Turn a float model into an int8 one."),
+    "eval": ("toolchain.cli.evaluate", "Measure accuracy on labelled data."),
     "ops": ("toolchain.cli.ops", "List the supported operators."),
     "plan": ("toolchain.cli.plan", "Choose how a model uses memory; show the arena."),
     "compile": ("toolchain.cli.compile", "Turn a model into a C99 project."),

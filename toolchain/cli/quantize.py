@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from toolchain.cli.arguments import load_cases, model_argument
+from toolchain.cli.arguments import model_argument
+from toolchain.cli.evaluation import Evaluated, evaluate, evaluation_options
+from toolchain.cli.quantization_report import error_facts, report_page, say_drops, say_errors
 from toolchain.cli.report import Reporter, common_options
-from toolchain.cli.table import print_table
+from toolchain.cli.samples import Samples, load_samples
 from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
-    from toolchain.ir import Array, Graph, Tensor
-    from toolchain.quantization import LayerError
+    from toolchain.ir import Graph
 
 _ENOUGH = 100
 _REPORTED = 20  # cases that the report per layer runs
@@ -24,12 +25,39 @@ _METHODS = ("minmax", "percentile", "mse", "entropy")
 _ROUNDINGS = ("reconstruct", "nearest")
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """The options of the verb, by their names."""
+
+    data: Path | None
+    output: Path | None
+    activations: str
+    method: str | None
+    rounding: str
+    equalize: bool
+    test: Path | None
+    keep_layout: bool
+    per_layer: bool
+    drop_per_layer: bool
+    page: Path | None
+    labels: Path | None
+    targets: tuple[str, ...]
+    board: str
+    preprocess: str
+    confusion: bool
+
+    @property
+    def wide(self) -> bool:
+        """Tell whether activations get 16 bits."""
+        return self.activations == "int16"
+
+
 @click.command()
 @model_argument()
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Sample inputs as the model takes them: .npz, .npy or a folder of .npy.",
+    help="Sample inputs as the model takes them: .npz, .npy, a folder of .npy or of images.",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File to write. [MODEL_int8.tflite]"
@@ -58,96 +86,122 @@ _ROUNDINGS = ("reconstruct", "nearest")
     default=True,
     help="Bring the channels between two layers of an int8 network to like ranges.  [default: on]",
 )
-@click.option("--eval", "test", type=click.Path(path_type=Path), help="Inputs to compare on.")
-@click.option("--labels", type=click.Path(path_type=Path), help="Their classes, .npy of integers.")
+@click.option("--eval", "test", type=click.Path(path_type=Path), help="Samples to measure on.")
 @click.option("--keep-layout", is_flag=True, help="Keep channels-first inputs as they are.")
 @click.option("--per-layer", is_flag=True, help="Show the error of every layer.")
+@click.option(
+    "--drop-per-layer", is_flag=True, help="Show what each layer's rounding alone costs on --eval."
+)
+@click.option(
+    "--per-layer-report", "page", type=click.Path(path_type=Path), help="Write an HTML report."
+)
+@evaluation_options
 @common_options
-def command(
-    reporter: Reporter,
-    model: Path,
-    data: Path | None,
-    output: Path | None,
-    activations: str,
-    method: str | None,
-    rounding: str,
-    equalize: bool,
-    test: Path | None,
-    labels: Path | None,
-    keep_layout: bool,
-    per_layer: bool,
-) -> int:
+def command(reporter: Reporter, model: Path, **options: Any) -> int:
     """Quantise the float MODEL (ONNX) to int8, or int16 activations, with sample inputs."""
     from toolchain.exporters.tflite import export_tflite
     from toolchain.importers import import_float
     from toolchain.passes import channels_last_inputs, simplify
-    from toolchain.quantization import (
-        compare_layers,
-        prepare,
-        quantize,
-        quantize_wide,
-        uncalibrated,
-    )
+    from toolchain.quantization import compare_layers
 
-    wide = activations == "int16"
-    if wide and method:
-        raise UsageError("E101", "--method chooses ranges of int8: drop it, or --activations int16")
+    chosen = _Chosen(**options)
+    _check_options(chosen)
     graph = import_float(model)
-    if data is None and uncalibrated(graph):
-        raise _no_data(graph, model)
-    cases = sample_cases(data, graph.input_tensors) if data else []
-    if data and len(cases) < _ENOUGH:
-        reporter.warn(f"{len(cases)} samples; {_ENOUGH} to 500 give steadier ranges")
-    chosen = "minmax" if wide else method or "minmax"
-    reporter.note(f"calibrating on {len(cases)} samples ({chosen})")
-    if wide:
-        quantised = quantize_wide(graph, cases)
-    else:
-        graph = prepare(graph, cases, equalize=equalize)
-        quantised = quantize(graph, cases, chosen, equalize=False, rounding=rounding)
-    tested = sample_cases(test, graph.input_tensors) if test else cases
-    errors = compare_layers(graph, quantised, tested[:_REPORTED]) if tested else []
-    _say_errors(reporter, errors, set(graph.outputs), per_layer)
-    accuracy: dict[str, float] = {}
-    if test and labels:
-        accuracy = _accuracy(graph, quantised, tested, labels, activations)
-        shares = ", ".join(f"{name} {share:.2%}" for name, share in accuracy.items())
-        reporter.say(f"top-1: {shares}")
-    final = simplify(quantised if keep_layout else channels_last_inputs(quantised))
-    target = output or Path(f"{model.stem}_{activations}.tflite")
+    calibration = _calibration(reporter, chosen, graph, model)
+    graph, quantised = _quantised(reporter, chosen, graph, calibration)
+    tested = _test_samples(chosen, graph, quantised) or calibration
+    compared = tested.cases[:_REPORTED]
+    errors = compare_layers(graph, quantised, compared) if compared else []
+    say_errors(reporter, errors, graph.outputs, chosen.per_layer)
+    accuracy = _accuracy(reporter, chosen, graph, quantised, tested) if chosen.test else {}
+    final = simplify(quantised if chosen.keep_layout else channels_last_inputs(quantised))
+    target = chosen.output or Path(f"{model.stem}_{chosen.activations}.tflite")
     written = export_tflite(final)
     _write(target, written)
-    shapes = ", ".join(f"{x.name} {activations}{list(x.shape)}" for x in final.input_tensors)
+    shapes = ", ".join(f"{x.name} {chosen.activations}{list(x.shape)}" for x in final.input_tensors)
     reporter.say(f"wrote {target} ({len(written):,} bytes), input {shapes}")
+    if chosen.page and compared:
+        page = report_page(graph, quantised, errors, compared, accuracy)
+        _write(chosen.page, page.encode())
+        reporter.say(f"wrote {chosen.page}")
     reporter.note(f"next: tessera compile {target} --board BOARD")
     return reporter.result(
         {
             "output": str(target),
             "bytes": len(written),
-            "samples": len(cases),
-            "method": chosen,
-            "rounding": "nearest" if wide else rounding,
-            "equalized": equalize and not wide,
-            "activations": activations,
+            "samples": len(calibration.cases),
+            "method": chosen.method or "minmax",
+            "rounding": "nearest" if chosen.wide else chosen.rounding,
+            "equalized": chosen.equalize and not chosen.wide,
+            "activations": chosen.activations,
             "inputs": [list(x.shape) for x in final.input_tensors],
-            "layers": [_facts(error) for error in errors],
-            **{f"top1_{name}": share for name, share in accuracy.items()},
+            "layers": [error_facts(error) for error in errors],
+            "accuracy": accuracy,
         }
     )
 
 
-def sample_cases(path: Path, tensors: Sequence[Tensor]) -> list[list[Array]]:
-    """Read float32 cases from a file, or from every ``.npy`` file of a folder, by name.
+def _check_options(chosen: _Chosen) -> None:
+    if chosen.wide and chosen.method:
+        raise UsageError("E101", "--method chooses ranges of int8: drop it, or --activations int16")
+    if chosen.test is None and (chosen.labels or chosen.drop_per_layer or chosen.confusion):
+        raise UsageError("E101", "--labels, --confusion and --drop-per-layer need --eval")
+    if chosen.wide and chosen.drop_per_layer:
+        raise UsageError("E101", "--drop-per-layer rounds to int8: drop it, or --activations int16")
 
-    Raises:
-        UsageError: E121 if nothing can be read, E122 if arrays do not match the tensors.
-    """
-    if not path.is_dir():
-        return load_cases(path, tensors)
-    files = sorted(path.glob("*.npy"))
-    if not files:
-        raise UsageError("E121", "the folder holds no .npy files", where=str(path))
-    return [case for file in files for case in load_cases(file, tensors)]
+
+def _calibration(reporter: Reporter, chosen: _Chosen, graph: Graph, model: Path) -> Samples:
+    """Return the samples of ``--data``, none if the model needs none."""
+    from toolchain.quantization import uncalibrated
+
+    if chosen.data is None:
+        if uncalibrated(graph):
+            raise _no_data(graph, model)
+        return Samples([])
+    samples = load_samples(chosen.data, graph.input_tensors, chosen.preprocess)
+    if len(samples.cases) < _ENOUGH:
+        reporter.warn(f"{len(samples.cases)} samples; {_ENOUGH} to 500 give steadier ranges")
+    return samples
+
+
+def _quantised(
+    reporter: Reporter, chosen: _Chosen, graph: Graph, samples: Samples
+) -> tuple[Graph, Graph]:
+    """Return the float graph that is rounded, and the integer graph that is made of it."""
+    from toolchain.quantization import prepare, quantize, quantize_wide
+
+    method = chosen.method or "minmax"
+    reporter.note(f"calibrating on {len(samples.cases)} samples ({method})")
+    if chosen.wide:
+        return graph, quantize_wide(graph, samples.cases)
+    ready = prepare(graph, samples.cases, equalize=chosen.equalize)
+    return ready, quantize(ready, samples.cases, method, equalize=False, rounding=chosen.rounding)
+
+
+def _test_samples(chosen: _Chosen, graph: Graph, quantised: Graph) -> Samples | None:
+    """Return the samples of ``--eval``, ``None`` without it."""
+    from toolchain.cli.samples import check_range
+
+    if chosen.test is None:
+        return None
+    samples = load_samples(chosen.test, graph.input_tensors, chosen.preprocess, chosen.labels)
+    check_range(quantised.input_tensors, samples.cases, chosen.test)
+    return samples
+
+
+def _accuracy(
+    reporter: Reporter, chosen: _Chosen, graph: Graph, quantised: Graph, samples: Samples
+) -> dict[str, Any]:
+    """Print and return the figures of the networks on ``--eval``."""
+    from toolchain.passes import simplify
+
+    what = Evaluated(simplify(quantised), graph, samples)
+    found = evaluate(reporter, what, chosen.targets, chosen.board, chosen.confusion)
+    if chosen.drop_per_layer:
+        if samples.labels is None:
+            raise UsageError("E101", "--drop-per-layer needs labels", where=str(chosen.test))
+        found["drops"] = say_drops(reporter, graph, quantised, samples.cases, samples.labels)
+    return found
 
 
 def _no_data(graph: Graph, model: Path) -> UsageError:
@@ -158,54 +212,6 @@ def _no_data(graph: Graph, model: Path) -> UsageError:
         where=str(model),
         hints=[f"tessera quantize {model} --data calib.npz"],
     )
-
-
-def _say_errors(
-    reporter: Reporter, errors: Sequence[LayerError], outputs: set[str], every: bool
-) -> None:
-    shown = [error for error in errors if every or error.tensor in outputs]
-    rows = [(e.tensor, e.op, f"{e.sqnr_db:.1f}", f"{e.cosine:.5f}") for e in shown]
-    if rows:
-        print_table(reporter, ("tensor", "operator", ">SQNR dB", ">cosine"), rows)
-
-
-def _facts(error: LayerError) -> dict[str, object]:
-    finite = error.sqnr_db if abs(error.sqnr_db) < 1e9 else None
-    return {
-        "tensor": error.tensor,
-        "op": error.op,
-        "sqnr_db": finite,
-        "cosine": float(error.cosine),
-    }
-
-
-def _accuracy(
-    graph: Graph, quantised: Graph, cases: Sequence[Sequence[Array]], labels: Path, name: str
-) -> dict[str, float]:
-    """Return the share of cases whose greatest output is the label, float and quantised."""
-    from toolchain.ir import run
-    from toolchain.quantization.report import integer_case
-    from toolchain.reference import run_float
-
-    classes = _classes(labels, len(cases))
-    right = {"float": 0, name: 0}
-    for case, label in zip(cases, classes, strict=True):
-        right["float"] += int(run_float(graph, case)[0].argmax()) == label
-        right[name] += int(run(quantised, integer_case(quantised, case))[0].argmax()) == label
-    return {kind: count / len(classes) for kind, count in right.items()}
-
-
-def _classes(path: Path, count: int) -> list[int]:
-    import numpy as np
-
-    try:
-        classes = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError("E121", f"cannot read labels: {error}", where=str(path)) from None
-    is_list = isinstance(classes, np.ndarray) and classes.shape == (count,)
-    if not is_list or classes.dtype.kind not in "iu":
-        raise UsageError("E122", f"{count} integers are needed as labels", where=str(path))
-    return [int(label) for label in classes]
 
 
 def _write(path: Path, data: bytes) -> None:
