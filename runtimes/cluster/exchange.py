@@ -77,8 +77,8 @@ class _Buffers:
         self.ranks = sum(len(ranks) for ranks in roster)
         self.own = self.roster[links.device]
         most = max(len(ranks) for ranks in roster)
-        self._frame = bytearray(HEADER_BYTES + most * codec.size(values))
-        # No numpy array: for large ones numpy asks for huge pages, of which a token uses little.
+        # No numpy arrays: for large ones numpy asks for huge pages, of which a token uses little.
+        self._frame = mmap.mmap(-1, HEADER_BYTES + most * codec.size(values))
         sums = mmap.mmap(-1, self.ranks * values * codec.dtype.itemsize)
         self._parts = np.frombuffer(sums, codec.dtype)
 

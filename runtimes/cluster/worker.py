@@ -7,11 +7,11 @@ not; what comes from anyone else is counted, logged and dropped.
 from __future__ import annotations
 
 import logging
-import secrets
-import socket as sockets
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from hmac import compare_digest
 from pathlib import Path
 
 import numpy as np
@@ -250,7 +250,7 @@ class Worker:
         loaded = self._session.digests if self._session is not None else ()
         return m.Welcome(
             version=__version__,
-            name=self._options.name or sockets.gethostname(),
+            name=self._options.name or platform.node(),
             max_ram=self._options.max_ram,
             cached=self._cache.digests()[:64],
             loaded=loaded,
@@ -339,7 +339,7 @@ class Worker:
     def _join(self, peer: Peer, message: m.Join) -> None:
         """Another worker says which device of the session it is; the token proves it."""
         session = self._session
-        if session is None or not secrets.compare_digest(
+        if session is None or not compare_digest(
             message.session.encode(), session.order.session.encode()
         ):
             _log.warning("a peer tried to join a session that is not this one")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import signal
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -45,11 +46,6 @@ def command(
     The shard is fetched from the head once and kept; later starts send none. Prompts and tokens
     never come here.
     """
-    from runtimes.cluster.keys import KeyRing
-    from runtimes.cluster.open_engine import engine_opener
-    from runtimes.cluster.usage import be_frugal
-    from runtimes.cluster.worker import Worker, WorkerOptions
-
     if key is None and not is_open and not listen.startswith(_LOOPBACK):
         raise UsageError(
             "E144",
@@ -59,23 +55,18 @@ def command(
                 "--open on a network where you trust everyone",
             ],
         )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
-    folder = cache or Path("~/.cache/tessera/shards").expanduser()
-    keys = KeyRing.load(key) if key else None
-    options = WorkerOptions(listen, folder, name, max_ram, keys)
-    worker = Worker(options, engine_opener(threads))
-    be_frugal()
-    signal.signal(signal.SIGTERM, _interrupt)
-    click.echo(f"listening on {worker.address}")
-    try:
-        worker.serve()
-    except KeyboardInterrupt:
-        reporter.note("worker ends")
-    finally:
-        worker.close()
-    return 0
+    from runtimes.cluster.device import Settings
 
-
-def _interrupt(number: int, frame: object) -> None:
-    del number, frame
-    raise KeyboardInterrupt
+    settings = Settings(
+        listen=listen,
+        cache=str(cache or Path("~/.cache/tessera/shards").expanduser()),
+        name=name,
+        max_ram=max_ram,
+        key=str(key or ""),
+        threads=threads,
+        json=reporter.json,
+        quiet=reporter.quiet,
+    )
+    if sys.platform != "win32":  # which has no way to become another program
+        os.execv(sys.executable, settings.command())
+    return subprocess.call(settings.command())

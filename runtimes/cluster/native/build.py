@@ -48,17 +48,21 @@ def find_compiler() -> list[str]:
     Raises:
         ToolError: E601, there is none.
     """
-    import shutil
-
     names = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
     for name in names:
-        if path := shutil.which(name):
+        if path := _which(name):
             return [path]
     raise ToolError(
         "E601",
         "no C compiler found for the cluster kernels",
         hints=["apt-get install gcc", "set CC to the compiler's command"],
     )
+
+
+def _which(name: str) -> str | None:
+    """Find a program; `shutil.which` would load three compressors into every worker."""
+    places = [Path(folder) / name for folder in os.get_exec_path()]  # an absolute name stays
+    return next((str(p) for p in places if p.is_file() and os.access(p, os.X_OK)), None)
 
 
 def cache_folder() -> Path:
