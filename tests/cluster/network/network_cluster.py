@@ -1,7 +1,7 @@
 """Real workers in processes of their own, for tests.
 
-A shard file here is a JSON description of one rank of a synthetic or llama2.c model: small enough
-to send in any test, as real to the network as any other file.
+A shard file here may be a JSON description of one rank of a synthetic or llama2.c model: small
+enough to send in any test, as real to the network as any other file.
 """
 
 import contextlib
@@ -17,7 +17,10 @@ from runtimes.cluster.crew import WorkerAddress
 from runtimes.cluster.formation import Deployment
 from runtimes.cluster.formats.llama2c import Llama2cModel
 from runtimes.cluster.formats.synthetic import SyntheticModel
+from runtimes.cluster.native_engine import EngineOptions, NativeEngine
 from runtimes.cluster.reference import ReferenceEngine
+from runtimes.cluster.shard import ShardFile
+from runtimes.cluster.shard_layout import MAGIC
 from runtimes.cluster.transfer import StoredShard
 from runtimes.cluster.weights import SlicedWeights
 from toolchain.cluster.config import ModelConfig
@@ -45,6 +48,10 @@ def source_of(description):
 
 
 def open_engine(path, options):
+    """Engines of descriptions compute in numpy; those of shards on kernels, in ``max_ram``."""
+    if path.read_bytes()[:8] == MAGIC:
+        limits = {"capacity": options.capacity, "memory": options.max_ram or None}
+        return NativeEngine(ShardFile(path), EngineOptions(kv=options.kv, **limits))
     description = json.loads(path.read_text())
     weights = SlicedWeights(source_of(description), Share.from_dict(description["share"]))
     engine = ReferenceEngine(
