@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ class ShardFile:
             self.header = self._read_header()
         except TesseraError as error:
             os.close(self._fd)
-            raise ModelError(error.code, error.what, where=str(path)) from error
+            raise _damaged(error.what, path, error.numbers) from error
         self.blocks = {block.name: block for block in self.header.blocks}
 
     def read(self, name: str) -> npt.NDArray[np.uint8]:
@@ -69,12 +70,7 @@ class ShardFile:
             ModelError: E224, they differ.
         """
         if hashlib.sha256(content).hexdigest() != self.blocks[name].sha256:
-            raise ModelError(
-                "E224",
-                f"block {name} of the shard is damaged (SHA-256 differs)",
-                where=str(self.path),
-                hints=["delete the shard: it is fetched again from the head"],
-            )
+            raise _damaged(f"block {name} of the shard is damaged (SHA-256 differs)", self.path)
 
     def verify(self) -> None:
         """Check every block, a few MiB at a time."""
@@ -177,8 +173,21 @@ def read_into(fd: int, target: memoryview, offset: int, path: Path) -> None:
         try:
             count = os.preadv(fd, [target[done:]], offset + done)
         except OSError as error:
-            what = f"the shard cannot be read: {error}"
-            raise ModelError("E224", what, where=str(path)) from error
+            raise _damaged(f"the shard cannot be read: {error}", path) from error
         if count == 0:
-            raise ModelError("E224", "the shard ends too early", where=str(path))
+            raise _damaged("the shard ends too early", path)
         done += count
+
+
+def _damaged(what: str, path: Path, numbers: Mapping[str, float] | None = None) -> ModelError:
+    """Return E224 with what helps: a worker fetches the shard again, the head converts again."""
+    return ModelError(
+        "E224",
+        what,
+        where=str(path),
+        numbers=numbers,
+        hints=[
+            f"rm {path}   (on a worker: the head sends it again)",
+            f"tessera cluster convert MODEL -o {path.parent}   (on the head)",
+        ],
+    )

@@ -11,6 +11,7 @@ from toolchain.errors import ModelError
 
 Values = Mapping[str, Any]
 _GEMMA = ("gemma", "gemma2", "gemma3", "gemma3_text")
+_GEMMA_HEAD = 256
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
 GGUF_FAMILIES = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3")
 
@@ -101,7 +102,7 @@ def from_gguf(values: Values, *, tied: bool, rope_divisors: list[float] | None) 
         local_rope_theta=10000.0 if family == "gemma3" else 0.0,
         bos=_token(values.get("tokenizer.ggml.bos_token_id")),
         eos=_gguf_eos(values),
-        **_gemma(str(family), hidden, None),
+        **_gemma(str(family), hidden, _gguf_query_scalar(head_dim, heads, hidden)),
         **_softcaps(own.get("attn_logit_softcapping"), own.get("final_logit_softcapping")),
         **_window(str(family), {"sliding_window": own.get("attention.sliding_window")}),
     )
@@ -179,6 +180,15 @@ def _gemma(family: str, hidden: int, query_scalar: object) -> dict[str, Any]:
         "post_norms": family != "gemma",
         "attention_scale": scale,
     }
+
+
+def _gguf_query_scalar(head_dim: int, heads: int, hidden: int) -> float:
+    """GGUF does not say by the root of what Gemma divides its queries.
+
+    It is the head size, 256 in all but the 27B models of Gemma 2 and 3, whose heads are smaller:
+    these take the hidden size per head (``query_pre_attn_scalar`` of the published configs).
+    """
+    return head_dim if head_dim == _GEMMA_HEAD else hidden / heads
 
 
 def _softcaps(attention: float | None, logits: float | None) -> dict[str, Any]:

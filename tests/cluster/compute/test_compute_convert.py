@@ -132,6 +132,7 @@ def test_damaged_shards_are_refused(data, tmp_path_factory):
         shard = ShardFile(path)
     except ModelError as error:
         assert error.code == "E224"  # noqa: PT017
+        assert f"rm {path}" in error.hints[0]  # noqa: PT017
         return
     with contextlib.closing(shard):
         if header <= at < shard.header.blocks[0].offset:

@@ -248,6 +248,32 @@ def test_gemma_and_qwen_differ_only_by_config():
     assert (qwen3.qkv_bias, qwen3.qk_norm) == (False, True)
 
 
+@pytest.mark.parametrize(
+    ("family", "hidden", "heads", "head_dim", "scalar"),
+    [  # query_pre_attn_scalar of the published configs: 2B, 9B, 27B; 4B, 27B
+        ("gemma2", 2304, 8, 256, 256),
+        ("gemma2", 3584, 16, 256, 256),
+        ("gemma2", 4608, 32, 128, 144),
+        ("gemma3", 2560, 8, 256, 256),
+        ("gemma3", 5376, 32, 128, 168),
+    ],
+)
+def test_gguf_gemma_scales_queries_as_published(family, hidden, heads, head_dim, scalar):
+    own = {
+        "embedding_length": hidden,
+        "attention.head_count": heads,
+        "attention.key_length": head_dim,
+        "context_length": 64,
+        "feed_forward_length": 64,
+        "block_count": 1,
+        "vocab_size": 8,
+    }
+    metadata = {f"{family}.{key}": value for key, value in own.items()}
+    metadata["general.architecture"] = family
+    config = from_gguf(metadata, tied=True, rope_divisors=None)
+    assert config.attention_scale == pytest.approx(scalar**-0.5)
+
+
 def test_hostile_gguf_sizes_allocate_nothing(tmp_path):
     path = tmp_path / "big.gguf"
     for head in (

@@ -133,7 +133,8 @@ class WorkerProcess:
             str(cache),
         ]
         command += [str(key)] if key else []
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
         self.log = cache.with_suffix(".log")
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
