@@ -86,12 +86,12 @@ def report(case: Case, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help="one model: 110M, 1.1B, 3B")
+    parser.add_argument("--only", default="", help="some cases: 1.1B, 1.1Bx2, 3B")
     options = parser.parse_args()
     print(f"int4, {PROMPT} prompt tokens; ms, medians of {options.rounds} rounds")
     print("model devices  link          token: predicted, measured     first: predicted, measured")
     for case in CASES:
-        if options.only in ("", case.name):
+        if f"{case.name}x{case.devices}".startswith(options.only):
             report(case, options.rounds)
 
 

@@ -20,7 +20,8 @@ from runtimes.cluster.wire import Encoding
 from toolchain.cluster.devices import Device
 from toolchain.cluster.plan import PLAN_FILE, ClusterPlan, PlanOptions, load_plan
 from toolchain.cluster.predict import Payload
-from toolchain.cluster.ram import fixed_bytes, streams
+from toolchain.cluster.ram import fixed_bytes
+from toolchain.cluster.residency import streamable_blocks
 from toolchain.cluster.split import KvKind
 
 
@@ -146,6 +147,7 @@ def _least_ram(folder: ShardFolder, options: HeadOptions, capacity: int) -> tupl
     )
     config, count = folder.config, len(folder.shares)
     return tuple(
-        fixed_bytes(config, share, count, asked) + 2 * max(streams(config, share, folder.bits))
+        fixed_bytes(config, share, count, asked)
+        + 2 * max(streamable_blocks(config, share, folder.bits))
         for share in folder.shares
     )

@@ -14,8 +14,8 @@ from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.devices import Device, Devices, Link
 from toolchain.cluster.plan import Alternative, ClusterPlan, DevicePlan, PlanOptions
 from toolchain.cluster.predict import TOPOLOGIES, Topology, predict
-from toolchain.cluster.ram import fixed_bytes, streams
-from toolchain.cluster.residency import plan_residency
+from toolchain.cluster.ram import fixed_bytes
+from toolchain.cluster.residency import plan_residency, streamable_blocks
 from toolchain.cluster.split import Share, Span, split
 from toolchain.errors import FitError, UsageError
 
@@ -104,7 +104,7 @@ def _rank(
     fixed = fixed_bytes(config, share, count, options)
     budget = max(device.ram - fixed, 0) if device.ram else None
     try:
-        residency = plan_residency(streams(config, share, options.bits), budget)
+        residency = plan_residency(streamable_blocks(config, share, options.bits), budget)
     except FitError as error:
         needed = fixed + int(error.numbers.get("needed", 0))
         raise FitError(

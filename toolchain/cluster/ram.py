@@ -1,11 +1,11 @@
-"""RAM of a rank: what it needs besides its weights, and the blocks its weights come in."""
+"""RAM of a rank besides the weights that it streams or pins."""
 
 from __future__ import annotations
 
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.plan import PlanOptions
 from toolchain.cluster.predict import FRAME_BYTES, max_rows, payload_bytes
-from toolchain.cluster.split import Bits, Share, block_bytes, kv_bytes
+from toolchain.cluster.split import Share, block_bytes, kv_bytes
 
 PROCESS_BYTES = 40 << 20  # interpreter, numpy, sockets
 _SCRATCH_ROWS = 32  # positions that the kernels compute at a time
@@ -22,9 +22,3 @@ def fixed_bytes(config: ModelConfig, share: Share, ranks: int, options: PlanOpti
     cache = options.slots * kv_bytes(config, share, options.context, options.kv)
     resident = 2 * block_bytes(config, share, options.bits).resident
     return PROCESS_BYTES + resident + cache + scratch + logits + (sums + frames if ranks > 1 else 0)
-
-
-def streams(config: ModelConfig, share: Share, bits: Bits) -> list[int]:
-    """Bytes of the blocks that may be pinned or streamed, in the order of use."""
-    sizes = block_bytes(config, share, bits)
-    return [sizes.attention, sizes.feed_forward] * config.layers + [sizes.logits]

@@ -33,8 +33,8 @@ from toolchain.cluster.predict import (
     network_seconds,
     predict,
 )
-from toolchain.cluster.ram import fixed_bytes, streams
-from toolchain.cluster.residency import plan_residency
+from toolchain.cluster.ram import fixed_bytes
+from toolchain.cluster.residency import plan_residency, streamable_blocks
 from toolchain.cluster.split import TILE_COLUMNS, Bits, block_bytes, matrix_bytes
 
 _HIDDEN, _LAYERS, _HEAD_DIM = 2048, 8, 64
@@ -119,7 +119,7 @@ def predict_emulated(
         devices.link,
         [
             plan_residency(
-                streams(config, share, bits), max(budget, 0) if options.max_ram else None
+                streamable_blocks(config, share, bits), max(budget, 0) if options.max_ram else None
             )
             for share, budget in zip(shares, budgets, strict=True)
         ],
