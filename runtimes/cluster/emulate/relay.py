@@ -8,19 +8,22 @@ so that ports are shared by all streams of a device, as in a real switch.
 from __future__ import annotations
 
 import ctypes
+import heapq
 import os
 import select
+import selectors
 import socket
 import sys
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from runtimes.cluster.emulate.link import Clock, LinkSpec, Port
 
 _READ_BYTES = 1 << 16
 _QUEUED_BYTES = 1 << 20  # in flight per stream; more waits in the sender's socket buffer
+_PATIENCE_S = 5.0  # for a receiver that takes nothing
 _PR_SET_TIMERSLACK = 29
 
 
@@ -32,10 +35,19 @@ class _Stream:
     target: socket.socket
     sender: int
     receiver: int
-    queue: deque[tuple[float, bytes]] = field(default_factory=deque)
     queued: int = 0
     last_due: float = 0.0
     ended: bool = False
+
+
+@dataclass(order=True)
+class _Chunk:
+    """Bytes on their way; no bytes are the end of the stream."""
+
+    due: float
+    number: int
+    stream: _Stream = field(compare=False)
+    data: bytes = field(compare=False)
 
 
 class Relay:
@@ -51,15 +63,17 @@ class Relay:
         self._clock = Clock(spec, seed)
         self._targets = dict(targets)
         self._ports: dict[int, Port] = {}
-        self._listeners: dict[socket.socket, tuple[int, int]] = {}
-        self._streams: dict[socket.socket, _Stream] = {}
+        self._selector = selectors.DefaultSelector()
+        self._sockets: set[socket.socket] = set()
+        self._flying: list[_Chunk] = []  # a heap
+        self._count = 0
         self._unplugged: set[int] = set()
+        self._serving = True
 
     def listen(self, sender: int, receiver: int) -> str:
         """Open the port by which ``sender`` reaches ``receiver``; returns ``host:port``."""
         server = socket.create_server(("127.0.0.1", 0))
-        server.setblocking(False)
-        self._listeners[server] = (sender, receiver)
+        self._add(server, partial(self._accept, server, sender, receiver))
         host, port = server.getsockname()[:2]
         return f"{host}:{port}"
 
@@ -70,31 +84,33 @@ class Relay:
     def serve(self, control: int) -> None:
         """Relay until the descriptor ``control`` ends; each byte of it unplugs that device."""
         _precise_timers()
-        while True:
-            due = self._deliver(time.monotonic())
-            wait = None if due is None else max(0.0, due - time.monotonic())
-            sources = [s for s, stream in self._streams.items() if stream.queued < _QUEUED_BYTES]
-            waited: list[socket.socket | int] = [control, *self._listeners, *sources]
-            readable = select.select(waited, [], [], wait)[0]
-            now = time.monotonic()
-            for ready in readable:
-                if isinstance(ready, int):
-                    command = os.read(ready, 1)
-                    if not command:
-                        return
-                    self.unplug(command[0])
-                elif ready in self._listeners:
-                    self._accept(ready)
-                elif ready in self._streams:
-                    self._read(self._streams[ready], now)
+        self._selector.register(control, selectors.EVENT_READ, partial(self._obey, control))
+        while self._serving:
+            self._deliver()
+            wait = max(0.0, self._flying[0].due - time.monotonic()) if self._flying else None
+            # Selectors wait for whole milliseconds, select(2) does for microseconds.
+            if select.select([self._selector], [], [], wait)[0]:
+                for key, _ in self._selector.select(0):
+                    key.data()
 
     def close(self) -> None:
         """Close all sockets."""
-        for sock in [*self._listeners, *self._streams]:
+        self._selector.close()
+        for sock in self._sockets:
             sock.close()
 
-    def _accept(self, listener: socket.socket) -> None:
-        sender, receiver = self._listeners[listener]
+    def _add(self, sock: socket.socket, action: Callable[[], None]) -> None:
+        sock.setblocking(False)
+        self._sockets.add(sock)
+        self._selector.register(sock, selectors.EVENT_READ, action)
+
+    def _obey(self, control: int) -> None:
+        command = os.read(control, 1)
+        if command:
+            self.unplug(command[0])
+        self._serving = bool(command)
+
+    def _accept(self, listener: socket.socket, sender: int, receiver: int) -> None:
         client, _ = listener.accept()
         host, _, port = self._targets[receiver].rpartition(":")
         try:
@@ -102,61 +118,78 @@ class Relay:
         except OSError:  # nobody there: what a dead device looks like
             client.close()
             return
-        for side in (client, server):
-            side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            side.settimeout(5.0)
-        self._streams[client] = _Stream(client, server, sender, receiver)
-        self._streams[server] = _Stream(server, client, receiver, sender)
+        for stream in (
+            _Stream(client, server, sender, receiver),
+            _Stream(server, client, receiver, sender),
+        ):
+            stream.source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._add(stream.source, partial(self._read, stream))
 
-    def _read(self, stream: _Stream, now: float) -> None:
+    def _read(self, stream: _Stream) -> None:
         try:
             data = stream.source.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
         except OSError:
             data = b""
         if stream.sender in self._unplugged or stream.receiver in self._unplugged:
             if not data:
                 self._drop(stream)
             return
+        now = time.monotonic()
         if data:
             leave = self._ports.setdefault(stream.sender, Port())
             enter = self._ports.setdefault(stream.receiver, Port())
             stream.last_due = self._clock.due(len(data), now, leave, enter, stream.last_due)
-        else:
-            stream.ended = True
-        stream.queue.append((max(stream.last_due, now), data))
-        stream.queued += len(data) or _QUEUED_BYTES  # an ended stream is not read again
+        stream.ended = not data
+        stream.queued += len(data)
+        self._count += 1
+        chunk = _Chunk(max(stream.last_due, now), self._count, stream, data)
+        heapq.heappush(self._flying, chunk)
+        if stream.ended or stream.queued >= _QUEUED_BYTES:
+            self._selector.unregister(stream.source)
 
-    def _deliver(self, now: float) -> float | None:
-        """Send everything that is due; returns when the next bytes are."""
-        following = None
-        for stream in list(self._streams.values()):
-            while stream.queue and stream.queue[0][0] <= now:
-                if not self._send(stream):
-                    break
-            if stream.queue and (following is None or stream.queue[0][0] < following):
-                following = stream.queue[0][0]
-        return following
-
-    def _send(self, stream: _Stream) -> bool:
-        """Send the first chunk of a stream; False if that was the end of the connection."""
-        _, data = stream.queue.popleft()
-        stream.queued -= len(data)
-        try:
-            if data:
-                stream.target.sendall(data)
-                return True
-        except OSError:
-            pass
-        self._drop(stream)
-        return False
+    def _deliver(self) -> None:
+        """Send everything that is due."""
+        now = time.monotonic()
+        while self._flying and self._flying[0].due <= now:
+            chunk = heapq.heappop(self._flying)
+            stream, was_full = chunk.stream, chunk.stream.queued >= _QUEUED_BYTES
+            if stream.source not in self._sockets:
+                continue
+            stream.queued -= len(chunk.data)
+            if not chunk.data or not _send(stream.target, chunk.data):
+                self._drop(stream)
+            elif was_full and stream.queued < _QUEUED_BYTES and not stream.ended:
+                self._add(stream.source, partial(self._read, stream))
 
     def _drop(self, stream: _Stream) -> None:
         """Close both directions of a connection."""
         for side in (stream.source, stream.target):
-            end = self._streams.pop(side, None)
-            if end is not None:
-                end.queue.clear()
+            if side in self._sockets:
+                self._sockets.remove(side)
+                if side in self._selector.get_map():
+                    self._selector.unregister(side)
             side.close()
+
+
+def _send(target: socket.socket, data: bytes) -> bool:
+    """Send all of it; False if the connection is gone."""
+    try:
+        sent = target.send(data)
+    except BlockingIOError:
+        sent = 0
+    except OSError:
+        return False
+    if sent == len(data):
+        return True
+    try:
+        target.settimeout(_PATIENCE_S)
+        target.sendall(memoryview(data)[sent:])
+        target.setblocking(False)
+    except OSError:
+        return False
+    return True
 
 
 def _precise_timers() -> None:
