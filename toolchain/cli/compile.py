@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,11 @@ if TYPE_CHECKING:
     type=click.Choice(["onnxruntime", "tflite"]),
     help="Leave the model to this runtime: a Python package for a Linux board.",
 )
+@click.option(
+    "--frontend",
+    type=click.Path(path_type=Path),
+    help="Add C that turns samples into this network's input: a TOML file with [audio].",
+)
 @reading_options
 @common_options
 def command(
@@ -60,6 +66,7 @@ def command(
     fed: bool,
     plan_file: Path | None,
     engine: str | None,
+    frontend: Path | None,
     int8_ports: bool,
     stream: bool,
 ) -> int:
@@ -71,7 +78,9 @@ def command(
         return package_engine(reporter, model, board, output, engine)
     choice = plan_file or wish(max_ram, max_macs, fed=fed)
     reading = Reading(int8_ports, stream)
-    _, facts = compile_model(reporter, model, board, output, choice=choice, reading=reading)
+    _, facts = compile_model(
+        reporter, model, board, output, choice=choice, reading=reading, frontend=frontend
+    )
     reporter.note(f"next: tessera test {output} --inputs images.npy")
     return reporter.result(facts)
 
@@ -107,6 +116,7 @@ def compile_model(
     *,
     choice: Wish | Path = NO_WISH,
     reading: Reading = AS_IT_IS,
+    frontend: Path | None = None,
 ) -> tuple[Project, dict[str, Any]]:
     """Compile ``model`` for ``board`` into ``output`` and print the table of memory.
 
@@ -117,6 +127,7 @@ def compile_model(
         output: folder of the project.
         choice: what to ask of the planner, or the file of a plan.
         reading: how the file becomes a graph.
+        frontend: the file of a front end that fills the network's input.
 
     Returns:
         The project, and the ``result`` object of ``compile``.
@@ -125,7 +136,7 @@ def compile_model(
         FitError: E301 if it does not fit; nothing is written then.
     """
     from boards import load_board
-    from toolchain.cli.pipeline import footprint, load_graph, write_model_project
+    from toolchain.cli.pipeline import c_name, footprint, load_graph, write_model_project
 
     target = load_board(board)
     graph = load_graph(model, reporter, reading)
@@ -134,13 +145,33 @@ def compile_model(
     else:
         plan = choice.plan(graph, target)
     fit = footprint(graph, plan, target)
+    extra: dict[str, str] = {}
+    if frontend:
+        extra, ram_bytes = audio_frontend(reporter, frontend, graph, c_name(model))
+        fit = replace(fit, data_bytes=fit.data_bytes + ram_bytes)
     say_fit(reporter, graph, fit, target)
     inputs = both_inputs(graph, plan, target)
     reporter.say(str(inputs))
     fit.require()
-    project = write_model_project(model, graph, plan, target, output, reading)
+    project = write_model_project(model, graph, plan, target, output, reading, extra)
     reporter.say(f"wrote {output}/ ({project.name}, plan {plan.hash[:8]})")
     return project, compile_facts(graph, plan, fit) | inputs.facts()
+
+
+def audio_frontend(
+    reporter: Reporter, path: Path, graph: Graph, prefix: str
+) -> tuple[dict[str, str], int]:
+    """Return the C files of the front end in ``path`` for the graph's input, and its RAM bytes."""
+    from codegen.frontend import audio_files, audio_ram_bytes
+    from toolchain.frontend import AudioFrontend, read_frontend
+
+    made = AudioFrontend.of(read_frontend(path), graph.input_tensors[0])
+    ram_bytes = audio_ram_bytes(made)
+    reporter.say(
+        f"front end: {made.frames} frames of {made.spec.features} features, one every "
+        f"{made.spec.hop} samples; {ram_bytes:,} bytes of RAM beside the arena"
+    )
+    return audio_files(made, prefix), ram_bytes
 
 
 def compile_facts(graph: Graph, plan: Plan, fit: Fit) -> dict[str, Any]:

@@ -6,8 +6,10 @@ The only place that ties the rooms together: import, simplify, plan, check, emit
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from toolchain.cli.reading import AS_IT_IS, Reading
@@ -67,9 +69,25 @@ def footprint(graph: Graph, plan: Plan, board: Board) -> Fit:
 
 
 def write_model_project(
-    model: Path, graph: Graph, plan: Plan, board: Board, folder: Path, reading: Reading = AS_IT_IS
+    model: Path,
+    graph: Graph,
+    plan: Plan,
+    board: Board,
+    folder: Path,
+    reading: Reading = AS_IT_IS,
+    extra: Mapping[str, str] = MappingProxyType({}),
 ) -> Project:
-    """Emit the project of ``plan`` and write it to ``folder``, atomically."""
+    """Emit the project of ``plan`` and write it to ``folder``, atomically.
+
+    Args:
+        model: the model file.
+        graph: read from it.
+        plan: of the graph.
+        board: the target.
+        folder: of the project.
+        reading: how the file became the graph.
+        extra: more files of the network's C library, by their path in it.
+    """
     from codegen.edge import package_files
     from codegen.folder import write_project
     from codegen.project import project_files
@@ -79,6 +97,7 @@ def write_model_project(
     name = c_name(model)
     make = package_files if board.linux else project_files
     files: dict[str, str | bytes] = dict(make(graph, plan, board, name=name))
+    files |= {f"lib/{name}/{path}": text for path, text in extra.items()}
     files[MODEL_COPY] = data
     files[PLAN_FILE] = plan_to_json(plan)
     facts = {
