@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.formats.test_onnx_open import branching
 from tests.quantization.networks import float_cnn, float_graph, inputs
 from toolchain.cli import main
 from toolchain.importers import import_model
@@ -61,6 +62,23 @@ def test_activations_may_have_sixteen_bits(
     assert envelope["result"]["activations"] == "int16"
     assert {x.dtype for x in import_model(target).input_tensors} == {DType.INT16}
     code, envelope = call(capsys, *words, "--method", "mse")
+    assert (code, envelope["error"]["code"]) == (2, "E101")
+
+
+def test_open_inputs_get_shapes_and_values(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path, target, data = tmp_path / "open.onnx", tmp_path / "net.tflite", tmp_path / "x.npy"
+    path.write_bytes(branching())
+    np.save(data, np.random.default_rng(0).normal(0, 1, (9, 1, 7)).astype(np.float32))
+    words = ("quantize", path, "--data", data, "-o", target, "--constant", "rate=16")
+    code, envelope = call(capsys, *words)
+    assert (code, envelope["error"]["code"]) == (2, "E207")
+    assert "--shape x=N,N" in envelope["error"]["hints"][0]
+    code, envelope = call(capsys, *words, "--shape", "x=1,7")
+    assert code == 0
+    assert envelope["result"]["inputs"] == [[1, 7]]
+    code, envelope = call(capsys, *words, "--shape", "x=1,a")
     assert (code, envelope["error"]["code"]) == (2, "E101")
 
 

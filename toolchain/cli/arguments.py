@@ -31,6 +31,34 @@ def board_option(*, required: bool = False) -> _Decorator:
     return click.option("--board", "-b", metavar="ID", required=required, help="Target board.")
 
 
+def input_options() -> _Decorator:
+    """Return ``--shape`` and ``--constant``: what an ONNX file leaves open of its inputs."""
+    shape = click.option(
+        "--shape", "shapes", multiple=True, metavar="NAME=N,N", help="Shape of an open input."
+    )
+    constant = click.option(
+        "--constant", "constants", multiple=True, metavar="NAME=X", help="Value of a fixed input."
+    )
+    return lambda command: shape(constant(command))
+
+
+def input_shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of ``NAME=N,N`` by name; raise E101 for anything else."""
+    try:
+        pairs = [text.split("=", 1) for text in given]
+        return {name: tuple(int(size) for size in sizes.split(",")) for name, sizes in pairs}
+    except ValueError:
+        raise UsageError("E101", "--shape needs NAME=N,N with whole numbers") from None
+
+
+def input_constants(given: Sequence[str]) -> dict[str, float]:
+    """Return the values of ``NAME=X`` by name; raise E101 for anything else."""
+    try:
+        return {name: float(value) for name, value in (text.split("=", 1) for text in given)}
+    except ValueError:
+        raise UsageError("E101", "--constant needs NAME=X with a number") from None
+
+
 def load_cases(
     path: Path, tensors: Sequence[Tensor], ignored: Sequence[str] = ()
 ) -> list[list[Array]]:

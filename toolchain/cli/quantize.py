@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from toolchain.cli.arguments import model_argument
+from toolchain.cli.arguments import (
+    input_constants,
+    input_options,
+    input_shapes,
+    model_argument,
+)
 from toolchain.cli.evaluation import Evaluated, evaluate, evaluation_options
 from toolchain.cli.quantization_report import error_facts, report_page, say_drops, say_errors
 from toolchain.cli.report import Reporter, common_options
@@ -36,6 +41,8 @@ class _Chosen:
     rounding: str
     equalize: bool
     test: Path | None
+    shapes: tuple[str, ...]
+    constants: tuple[str, ...]
     keep_layout: bool
     per_layer: bool
     drop_per_layer: bool
@@ -87,6 +94,7 @@ class _Chosen:
     help="Bring the channels between two layers of an int8 network to like ranges.  [default: on]",
 )
 @click.option("--eval", "test", type=click.Path(path_type=Path), help="Samples to measure on.")
+@input_options()
 @click.option("--keep-layout", is_flag=True, help="Keep channels-first inputs as they are.")
 @click.option("--per-layer", is_flag=True, help="Show the error of every layer.")
 @click.option(
@@ -106,7 +114,8 @@ def command(reporter: Reporter, model: Path, **options: Any) -> int:
 
     chosen = _Chosen(**options)
     _check_options(chosen)
-    graph = import_float(model)
+    shapes, constants = input_shapes(chosen.shapes), input_constants(chosen.constants)
+    graph = import_float(model, shapes=shapes, constants=constants)
     calibration = _calibration(reporter, chosen, graph, model)
     graph, quantised = _quantised(reporter, chosen, graph, calibration)
     tested = _test_samples(chosen, graph, quantised) or calibration
@@ -118,8 +127,8 @@ def command(reporter: Reporter, model: Path, **options: Any) -> int:
     target = chosen.output or Path(f"{model.stem}_{chosen.activations}.tflite")
     written = export_tflite(final)
     _write(target, written)
-    shapes = ", ".join(f"{x.name} {chosen.activations}{list(x.shape)}" for x in final.input_tensors)
-    reporter.say(f"wrote {target} ({len(written):,} bytes), input {shapes}")
+    ports = ", ".join(f"{x.name} {chosen.activations}{list(x.shape)}" for x in final.input_tensors)
+    reporter.say(f"wrote {target} ({len(written):,} bytes), input {ports}")
     if chosen.page and compared:
         page = report_page(graph, quantised, errors, compared, accuracy)
         _write(chosen.page, page.encode())

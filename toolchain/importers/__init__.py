@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,16 +40,24 @@ def import_model(path: Path | str) -> Graph:
         return import_tflite(data, path.stem)
 
 
-def import_float(path: Path | str) -> Graph:
+def import_float(
+    path: Path | str,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    constants: Mapping[str, float] | None = None,
+) -> Graph:
     """Read a model that is still to be quantised.
 
     Args:
         path: a ``.tflite``, ONNX or ``.pt2`` file, with external data in its folder; or
             ``model.py:build_model``, a function of the user's code that returns a PyTorch module
             and an example input.
+        shapes: of inputs that an ONNX file leaves open.
+        constants: values of inputs of an ONNX file that shall be none.
 
     Raises:
         ModelError: as `import_model`, E213 for a model that is quantised already.
+        UsageError: E122 for inputs that are not there, or have another shape.
     """
     if code := _code_of(path):
         with _located(Path(path), "torch"):
@@ -72,8 +80,10 @@ def import_float(path: Path | str) -> Graph:
         raise _unknown(path, data)
     with _located(path, "onnx"):
         from toolchain.importers.onnx import import_onnx
+        from toolchain.importers.onnx_file import Known
 
-        return import_onnx(data, path.stem, path.parent)
+        known = Known(shapes or {}, constants or {})
+        return import_onnx(data, path.stem, path.parent, known)
 
 
 def _code_of(path: Path | str) -> tuple[Path, str] | None:

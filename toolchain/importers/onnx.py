@@ -6,6 +6,7 @@ QDQ file quantises carry their quantisation in the graph.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,15 @@ from toolchain.importers.onnx_builder import (
 )
 from toolchain.importers.onnx_constants import FOLDABLE, dequantized, fold
 from toolchain.importers.onnx_file import (
+    NOTHING_KNOWN,
+    Known,
     attributes,
     initialisers,
     input_shape,
     open_onnx,
     opset_of,
 )
-from toolchain.ir import Graph
+from toolchain.ir import Array, Graph
 from toolchain.numerics import Activation
 from toolchain.ops import (
     Add,
@@ -47,12 +50,14 @@ from toolchain.ops import (
     Minimum,
     Relu,
     Softmax,
+    Sqrt,
     Sub,
     Tanh,
 )
 from toolchain.passes import simplify_float
 from toolchain.reference import verify_float
 
+_OWN = {"Constant", "If", "Size"}  # read here
 _DEFECTS = (ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError)
 
 READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
@@ -92,6 +97,7 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "Neg": calc.neg,
     "PRelu": calc.prelu,
     "Pad": moves.pad,
+    "Pow": calc.power,
     "QuantizeLinear": calc.quantize_linear,
     "ReduceMean": calc.reduce_mean,
     "Relu": calc.unary(Relu(Activation.RELU)),
@@ -101,6 +107,7 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "Slice": moves.slice_,
     "Softmax": calc.softmax(Softmax),
     "Split": moves.split,
+    "Sqrt": calc.unary(Sqrt()),
     "Squeeze": moves.squeeze,
     "Sub": calc.binary(Sub()),
     "Sum": calc.folded(Add()),
@@ -111,7 +118,9 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
 }
 
 
-def import_onnx(data: bytes, name: str, folder: Path | None = None) -> Graph:
+def import_onnx(
+    data: bytes, name: str, folder: Path | None = None, known: Known = NOTHING_KNOWN
+) -> Graph:
     """Return the float graph of an ONNX file.
 
     Inputs and outputs keep the file's order of axes; inside, maps are channels last.
@@ -120,6 +129,7 @@ def import_onnx(data: bytes, name: str, folder: Path | None = None) -> Graph:
         data: the file.
         name: the graph's name.
         folder: where external data may lie.
+        known: what the caller says of the inputs.
 
     Raises:
         ModelError: E204 damaged file, E206 illegal operator, E207 shapes that are not fixed, E208
@@ -127,7 +137,7 @@ def import_onnx(data: bytes, name: str, folder: Path | None = None) -> Graph:
             external data.
     """
     model = open_onnx(data)
-    walk = _Walk(model, folder)
+    walk = _Walk(model, folder, known)
     for index, proto in enumerate(model.graph.node):
         walk.visit(index, proto)
     walk.refuse()
@@ -137,27 +147,32 @@ def import_onnx(data: bytes, name: str, folder: Path | None = None) -> Graph:
 class _Walk:
     """One pass over the nodes, in the file's order."""
 
-    def __init__(self, model: Any, folder: Path | None) -> None:
+    def __init__(self, model: Any, folder: Path | None, known: Known) -> None:
         self.model, self.folder, self.opset = model, folder, opset_of(model)
         self.build = Builder()
         self.refused: list[str] = []
         self.unknown: set[str] = set()  # outputs of refused nodes
-        self.build.values.update(initialisers(model, folder))
+        self.visited = 0
+        self.build.values.update(initialisers(model.graph, folder))
+        self.build.values.update(known.constants(model.graph.input))
         given = (v for v in model.graph.input if v.name not in self.build.values)
-        self.inputs = [self.build.input(v.name, input_shape(v)) for v in given]
+        self.inputs = [self.build.input(v.name, input_shape(v, known)) for v in given]
 
     def visit(self, index: int, proto: Any) -> None:
-        """Read one node: a constant, or an operator of the graph."""
+        """Read one node: a constant, an operator of the graph, or the branch that is taken."""
+        self.visited += 1
         names = tuple(proto.input)
         self.build.label = proto.output[0] if proto.output else ""
         known = {n: self._value(n, index, proto) for n in names if n and n not in self.unknown}
         poisoned = any(n in self.unknown for n in names)
         inputs = tuple(known.get(n) for n in names)
         try:
-            if proto.op_type not in READERS and proto.op_type not in FOLDABLE | {"Constant"}:
+            if proto.op_type not in READERS and proto.op_type not in FOLDABLE | _OWN:
                 raise UnsupportedError("")
             if poisoned:
                 self.unknown.update(proto.output)
+            elif proto.op_type == "If":
+                self._branch(proto, inputs)
             elif not self._constant(proto, inputs):
                 self._operator(index, proto, names, inputs)
         except UnsupportedError as error:
@@ -168,6 +183,22 @@ class _Walk:
         except _DEFECTS as error:
             where = f"{proto.op_type} at #{index}"
             raise ModelError("E206", f"illegal operator: {error}", where=where) from None
+
+    def _branch(self, proto: Any, inputs: tuple[Value | None, ...]) -> None:
+        """Read the branch of an If whose condition is known; its outputs are the node's."""
+        (condition,) = inputs
+        if condition is None or isinstance(condition, str):
+            raise UnsupportedError("whose condition is computed")
+        name = "then_branch" if condition.reshape(-1)[0] else "else_branch"
+        (branch,) = (one.g for one in proto.attribute if one.name == name)
+        self.build.values.update(initialisers(branch, self.folder))
+        for index, inner in enumerate(branch.node):
+            self.visit(index, inner)
+        for output, made in zip(proto.output, branch.output, strict=True):
+            if made.name in self.unknown:
+                self.unknown.add(output)
+            else:
+                self.build.values[output] = self._value(made.name, len(branch.node), proto)
 
     def _value(self, name: str, index: int, proto: Any) -> Value:
         if name not in self.build.values:
@@ -184,11 +215,9 @@ class _Walk:
         if proto.op_type == "Constant":
             values[proto.output[0]] = _literal(attributes(proto, self.folder))
             return True
-        if proto.op_type == "Shape":
-            extra = attributes(proto)
+        if proto.op_type in ("Shape", "Size"):
             shape = self.build.shape(next(v for v in inputs if v is not None))
-            part = shape[extra.get("start", 0) : extra.get("end", len(shape))]
-            values[proto.output[0]] = np.array(part, np.int64)
+            values[proto.output[0]] = _extent(proto, shape)
             return True
         constants = [v for v in inputs if not isinstance(v, str)]
         if len(constants) < len(inputs) or not inputs:
@@ -225,7 +254,7 @@ class _Walk:
 
     def refuse(self) -> None:
         """Raise E210 with every operator that was refused."""
-        refuse_all(self.refused, len(self.model.graph.node))
+        refuse_all(self.refused, self.visited)
 
     def graph(self, name: str) -> Graph:
         """Return the graph as it was read."""
@@ -236,6 +265,14 @@ class _Walk:
                 raise ModelError("E205", f'graph output "{output.name}" is not computed')
             outputs[output.name] = value
         return self.build.graph(name, self.inputs, outputs)
+
+
+def _extent(proto: Any, shape: tuple[int, ...]) -> Array:
+    """Return the value of a Shape or Size node."""
+    extra = attributes(proto)
+    if proto.op_type == "Size":
+        return np.array(math.prod(shape), np.int64)
+    return np.array(shape[extra.get("start", 0) : extra.get("end", len(shape))], np.int64)
 
 
 def _literal(extra: Mapping[str, Any]) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toolchain.errors import ModelError
+from toolchain.errors import ModelError, UsageError
 from toolchain.ir import Array
 
 OPSETS = range(8, 27)
@@ -46,14 +47,49 @@ def opset_of(model: Any) -> int:
     return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
 
 
-def initialisers(model: Any, folder: Path | None) -> Mapping[str, Array]:
-    """Return the constants of the file by name.
+@dataclass(frozen=True)
+class Known:
+    """What the caller says of a file's inputs.
+
+    Attributes:
+        shapes: of inputs that the file leaves open.
+        values: of inputs that shall be constants.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
+
+    def constants(self, inputs: Iterable[Any]) -> Iterator[tuple[str, Array]]:
+        """Yield name and value of the inputs that are constants, in the file's type.
+
+        Raises:
+            UsageError: E122 for a name that no input has.
+        """
+        from onnx import helper
+
+        declared = {one.name: one.type.tensor_type for one in inputs}
+        for name in (*self.shapes, *self.values):
+            if name not in declared:
+                raise UsageError(
+                    "E122", f"no input is called {name}", hints=[f"inputs: {', '.join(declared)}"]
+                )
+        for name, value in self.values.items():
+            kind = declared[name]
+            shape = [d.dim_value or 1 for d in kind.shape.dim]
+            yield name, np.full(shape, value, helper.tensor_dtype_to_np_dtype(kind.elem_type))
+
+
+NOTHING_KNOWN = Known()
+
+
+def initialisers(graph: Any, folder: Path | None) -> Mapping[str, Array]:
+    """Return the constants of a graph of the file by name.
 
     Args:
-        model: the parsed file.
+        graph: the parsed graph.
         folder: where external data may lie, ``None`` if there can be none.
     """
-    return {one.name: tensor_values(one, folder) for one in model.graph.initializer}
+    return {one.name: tensor_values(one, folder) for one in graph.initializer}
 
 
 def tensor_values(proto: Any, folder: Path | None) -> Array:
@@ -122,8 +158,12 @@ def attributes(node: Any, folder: Path | None = None) -> dict[str, Any]:
     return found
 
 
-def input_shape(value: Any) -> tuple[int, ...]:
+def input_shape(value: Any, known: Known = NOTHING_KNOWN) -> tuple[int, ...]:
     """Return the shape of a graph input; an unknown batch is 1.
+
+    Args:
+        value: the input as the file declares it.
+        known: what the caller says of it.
 
     Raises:
         ModelError: E207 if another dimension is unknown, E208 unless it is float32.
@@ -132,14 +172,30 @@ def input_shape(value: Any) -> tuple[int, ...]:
 
     where, kind = f'input "{value.name}"', value.type.tensor_type
     if kind.elem_type != TensorProto.FLOAT:
-        raise ModelError("E208", "only float32 inputs are supported", where=where)
+        hints = [f"tessera quantize MODEL --constant {value.name}=VALUE"]
+        raise ModelError("E208", "only float32 inputs are supported", where=where, hints=hints)
     named = [d.dim_value or d.dim_param or "?" for d in kind.shape.dim]
-    sizes = [d.dim_value for d in kind.shape.dim]
+    sizes = _completed(known, value.name, [d.dim_value for d in kind.shape.dim])
     if any(size <= 0 for size in sizes[1:]) or sizes[:1] < [0] or math.prod(sizes) > _MAX_ELEMENTS:
         raise ModelError(
             "E207",
             f"shape {named} is dynamic; only the batch may be",
             where=where,
-            hints=["export the model with a fixed input shape"],
+            hints=[
+                f"tessera quantize MODEL --shape {value.name}={','.join('N' for _ in sizes)}",
+                "export the model with a fixed input shape",
+            ],
         )
     return tuple(size or 1 for size in sizes)
+
+
+def _completed(known: Known, name: str, declared: list[int]) -> list[int]:
+    """Return a declared shape with the sizes that the caller gives in place of unknown ones."""
+    given = known.shapes.get(name)
+    if given is None:
+        return declared
+    pairs = list(zip(given, declared, strict=False))
+    if len(given) != len(declared) or any(n <= 0 or n != m > 0 for n, m in pairs):
+        named = [size or "?" for size in declared]
+        raise UsageError("E122", f"input {name} is {named}, not {list(given)}")
+    return list(given)

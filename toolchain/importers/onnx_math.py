@@ -27,6 +27,7 @@ from toolchain.ops import (
     Relu,
     Reshape,
     Softmax,
+    Sqrt,
 )
 
 Reader = Callable[[OnnxNode], list[str]]
@@ -101,6 +102,18 @@ def div(node: OnnxNode) -> list[str]:
     if rank > len(shape):
         x = node.build.add(Reshape((1,) * (rank - len(shape)) + shape), [x])
     return [node.build.add(Mul(), [x, node.build.constant(reciprocal)])]
+
+
+def power(node: OnnxNode) -> list[str]:
+    """Pow with a small whole exponent, or a square root."""
+    exponents = np.unique(node.needed(1))
+    exponent = float(exponents[0]) if exponents.size == 1 else math.nan
+    x = node.tensor(0)
+    if exponent == 0.5:
+        return [node.build.add(Sqrt(), [x])]
+    if exponent not in (1, 2, 3, 4):
+        raise UnsupportedError(f"to the power {exponents[:4].tolist()}")
+    return [reduce(lambda y, _: node.build.add(Mul(), [y, x]), range(int(exponent) - 1), x)]
 
 
 def neg(node: OnnxNode) -> list[str]:

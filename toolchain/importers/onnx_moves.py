@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolchain.importers.onnx_builder import OnnxNode, UnsupportedError, elements
+from toolchain.importers.onnx_builder import Builder, OnnxNode, UnsupportedError, elements
 from toolchain.ops import (
     Concat,
     Pad,
@@ -120,20 +120,45 @@ def gather(node: OnnxNode) -> list[str]:
 
 
 def pad(node: OnnxNode) -> list[str]:
-    """Pad with zeros."""
+    """Pad with zeros, or with what lies inside, mirrored."""
     rank, pads = len(node.shape()), node.integers("pads", 1) or []
     value = node.attributes.get("value", 0.0)
     if len(node.inputs) > 2 and node.known(2) is not None:
         value = float(node.needed(2).reshape(-1)[0])
-    if node.attributes.get("mode", "constant") != "constant" or value != 0:
-        raise UnsupportedError("only padding with zeros")
+    mode = str(node.attributes.get("mode", "constant"))
+    if mode not in ("constant", "reflect") or value != 0:
+        raise UnsupportedError("only padding with zeros or by reflection")
     axes = [node.axis(a) for a in node.integers("axes", 3) or range(rank)]
     before, after = [0] * rank, [0] * rank
     for place, axis in enumerate(axes):
         before[axis], after[axis] = pads[place], pads[place + len(axes)]
     if min((*before, *after)) < 0:
         raise UnsupportedError("negative padding")
+    if mode == "reflect":
+        return [_reflected(node, before, after)]
     return [node.build.add(Pad(tuple(before), tuple(after)), [node.tensor(0)])]
+
+
+def _reflected(node: OnnxNode, before: list[int], after: list[int]) -> str:
+    """Return the input with mirrored slices joined to both ends of every axis."""
+    build, x = node.build, node.tensor(0)
+    for axis, (low, high) in enumerate(zip(before, after, strict=True)):
+        last = node.shape()[axis] - 1
+        if max(low, high) > last:
+            raise UnsupportedError(f"reflection of {max(low, high)} of {last + 1}")
+        front = [_backwards(build, x, axis, low, low)] if low else []
+        back = [_backwards(build, x, axis, last - 1, high)] if high else []
+        if front or back:
+            x = build.add(Concat(axis), [*front, x, *back])
+    return x
+
+
+def _backwards(build: Builder, x: str, axis: int, first: int, count: int) -> str:
+    """Return ``count`` slices along ``axis`` from ``first`` on downwards."""
+    shape = build.shape(x)
+    begin, end, stride = [0] * len(shape), list(shape), [1] * len(shape)
+    begin[axis], end[axis], stride[axis] = first, first - count, -1
+    return build.add(StridedSlice(tuple(begin), tuple(end), tuple(stride)), [x])
 
 
 def resize(node: OnnxNode) -> list[str]:

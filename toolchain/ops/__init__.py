@@ -34,6 +34,7 @@ from toolchain.ops.resize_nearest import ResizeNearest
 from toolchain.ops.shift import Shift
 from toolchain.ops.softmax import Softmax
 from toolchain.ops.split import Split
+from toolchain.ops.sqrt import Sqrt
 from toolchain.ops.strided_slice import StridedSlice
 from toolchain.ops.sub import Sub
 from toolchain.ops.svdf import Svdf
@@ -78,6 +79,7 @@ __all__ = [
     "Shift",
     "Softmax",
     "Split",
+    "Sqrt",
     "StridedSlice",
     "Sub",
     "Svdf",
