@@ -107,6 +107,30 @@ def wide_shapes() -> Iterator[tuple[str, Graph]]:
         yield f"16x8 {name}", widened(graph)
 
 
+def narrow_shapes() -> Iterator[tuple[str, Graph]]:
+    """Yield layers with 4-bit weights."""
+    drawn = {
+        "conv 1x1 12x12 16->64": one(lambda d, x: d.conv(x, 64), (1, 12, 12, 16)),
+        "conv 1x1 12x12 64->64": one(lambda d, x: d.conv(x, 64), (1, 12, 12, 64)),
+        "conv 1x1 12x12 128->128": one(lambda d, x: d.conv(x, 128), (1, 12, 12, 128)),
+        "conv 3x3/1 24x24 16->32": one(lambda d, x: d.conv(x, 32, 3), (1, 24, 24, 16)),
+        "fully connected 640->128": one(lambda d, x: d.fully_connected(x, 128), (1, 640)),
+    }
+    for name, graph in drawn.items():
+        yield f"int4 {name}", narrowed(graph)
+
+
+def narrowed(graph: Graph) -> Graph:
+    """Return a layer whose weights have 4 bits and steps 16 times as large."""
+    (node,) = graph.nodes
+    weights = graph.tensors[node.inputs[1] or ""]
+    assert weights.quant is not None
+    scales = tuple(float(np.float32(16 * scale)) for scale in weights.quant.scales)
+    quant = replace(weights.quant, scales=scales)
+    made = constant(weights.name, weights.values // 16, quant, DType.INT4)
+    return graph.with_nodes(graph.nodes, [made])
+
+
 def widened(graph: Graph) -> Graph:
     """Return a layer with int16 activations without zero points, and a 64-bit bias."""
     (node,) = graph.nodes
@@ -121,7 +145,7 @@ def print_shapes(board: Board) -> None:
     """Print one row per layer."""
     head = "layer", "kernel", "MACs", "instructions", "/MAC", "/output", "arena", "wrong"
     print(ROW.format(*head))
-    for name, graph in (*shapes(), *wide_shapes()):
+    for name, graph in (*shapes(), *narrow_shapes(), *wide_shapes()):
         done = count(graph, board)
         each = f"{done.instructions / graph.macs:.3f}" if graph.macs else "-"
         outputs = sum(t.size for t in graph.output_tensors)

@@ -26,7 +26,7 @@ _HEADERS = {
     "_16": ("tsr_wide.h",),
     "_16x8": ("tsr_wide.h",),
     "_w4": ("tsr_nibble.h",),
-    "_w4_dsp": ("tsr_nibble_dsp.h", "tsr_nibble.h"),
+    "_w4_dsp": ("tsr_nibble_dsp.h",),
     "_16x8_dsp": ("tsr_wide_dsp.h", "tsr_wide.h"),
 }
 

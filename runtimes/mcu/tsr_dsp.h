@@ -114,11 +114,12 @@ TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *
 }
 
 /* matmul_dsp for 3 pixels as a whole. `start` brings the biases of a pair of filters from the words
- * r3 and r4 of its stage to r5 (both) and r8 (the low one). `finish` makes outputs of the sums; it
- * finds the multipliers in r11 and lr and what follows them at r0, and may use r2 and r12. `last`
- * leaves a low filter out that is only there to make a pair. */
+ * r3 and r4 of its stage to r5 (both) and r8 (the low one); `sums` adds products to r5 to r10, of
+ * which `apart` makes the accumulators of the high and the low filter. `finish` makes outputs of
+ * them; it finds the multipliers in r11 and lr and what follows them at r0, and may use r2 and r12.
+ * `last` leaves a low filter out that is only there to make a pair. */
 #define TSR_LAST_ODD "ldr r0, [sp, #8]\n\tcmp r0, #1\n\tbeq 2f\n\t"
-#define TSR_MATMUL_3X2(name, start, finish, last)                                                 \
+#define TSR_MATMUL_3X2(name, start, sums, apart, finish, last)                                    \
     TSR_NAKED void name(const uint32_t *x TSR_UNUSED, const int8_t *weights TSR_UNUSED,           \
                         const int32_t *stage TSR_UNUSED, int pairs TSR_UNUSED,                    \
                         int steps TSR_UNUSED, int8_t *y TSR_UNUSED, int out_c TSR_UNUSED)         \
@@ -130,10 +131,10 @@ TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *
                 "ldr r3, [r2]\n\t"                                                                \
                 "ldr r4, [r2, #4]\n\t" start                                                      \
                 "mov r6, r5\n\tmov r7, r5\n\tmov r9, r8\n\tmov r10, r8\n\t"                       \
-                "bl tsr_sums_3x2\n\t"                                                             \
+                "bl " sums "\n\t"                                                                 \
                 "ldr r0, [sp, #4]\n\t"                                                            \
                 "ldmia r0!, {r3, r4, r11, lr}\n\t"                                                \
-                "sub r5, r5, r8\n\tsub r6, r6, r9\n\tsub r7, r7, r10\n\t" finish                  \
+                apart finish                                                                      \
                 "str r0, [sp, #4]\n\t"                                                            \
                 "ldr r12, [sp, #52]\n\t"                                                          \
                 "ldr r2, [sp, #56]\n\t"                                                           \
@@ -153,6 +154,11 @@ TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *
 #define TSR_ALL_3(op, a, b, c, end) \
     op " " a ", " a end "\n\t" op " " b ", " b end "\n\t" op " " c ", " c end "\n\t"
 
+#define TSR_HIGH_ALONE "sub r5, r5, r8\n\tsub r6, r6, r9\n\tsub r7, r7, r10\n\t"
+#define TSR_APART_LINE TSR_HIGH_ALONE TSR_ALL_3("asr", "r5", "r6", "r7", ", #8")
+#define TSR_APART_SIGNED                                                                          \
+    TSR_HIGH_ALONE TSR_ALL_3("asr", "r5", "r6", "r7", ", #7")                                     \
+    TSR_ALL_3("lsl", "r8", "r9", "r10", ", #1")
 #define TSR_START_LEAN "asr r8, r4, #12\n\tadd r5, r8, r3, asr #4\n\t"
 #define TSR_START_WIDE "mov r5, r3\n\tmov r8, r4\n\t"
 #define TSR_EXTRA_LEAN "sbfx r3, r3, #0, #12\n\tsbfx r4, r4, #0, #12\n\t"
@@ -161,22 +167,20 @@ TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *
 
 /* lean and linear: `shift` is a literal as in ", asr #4", or nothing. */
 #define TSR_FINISH_LINE(extra, shift)                                                             \
-    extra TSR_ALL_3("asr", "r5", "r6", "r7", ", #8")                                              \
-    TSR_ALL_3("smmla", "r5", "r6", "r7", ", r11, r3")                                             \
+    extra TSR_ALL_3("smmla", "r5", "r6", "r7", ", r11, r3")                                             \
     TSR_ALL_3("smmla", "r8", "r9", "r10", ", lr, r4")                                             \
     TSR_SATURATE("r5", "r5", shift) TSR_SATURATE("r6", "r6", shift)                               \
     TSR_SATURATE("r7", "r7", shift) TSR_SATURATE("r8", "r8", shift)                               \
     TSR_SATURATE("r9", "r9", shift) TSR_SATURATE("r10", "r10", shift)
 
-/* signed: as tsr_round_twice; `zero` is the literal 2 * zero point + 1. */
+/* signed: as tsr_round_twice, of doubled accumulators; `zero` is the literal 2 * zero point + 1. */
 #define TSR_ROUND_TWICE(twice, multiplier, shift)                                                 \
     "smmlar r12, " twice ", " multiplier ", r2\n\t"                                               \
     "add r12, r12, " twice ", asr #31\n\t"                                                        \
     "asr r12, r12, " shift "\n\t" TSR_SATURATE(twice, "r12", "")
 #define TSR_OFFSET(zero, shift) "mov r2, #" zero "\n\tlsl r2, r2, " shift "\n\tasr r2, r2, #1\n\t"
 #define TSR_FINISH_SIGNED(zero)                                                                   \
-    TSR_EXTRA_WIDE TSR_ALL_3("asr", "r5", "r6", "r7", ", #7")                                     \
-    TSR_ALL_3("lsl", "r8", "r9", "r10", ", #1") TSR_OFFSET(zero, "r3")                            \
+    TSR_EXTRA_WIDE TSR_OFFSET(zero, "r3")                                                         \
     TSR_ROUND_TWICE("r5", "r11", "r3") TSR_ROUND_TWICE("r6", "r11", "r3")                         \
     TSR_ROUND_TWICE("r7", "r11", "r3") TSR_OFFSET(zero, "r4")                                     \
     TSR_ROUND_TWICE("r8", "lr", "r4") TSR_ROUND_TWICE("r9", "lr", "r4")                           \

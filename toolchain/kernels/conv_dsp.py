@@ -14,6 +14,7 @@ import numpy as np
 
 from toolchain.ir.tensor import Array
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
+from toolchain.kernels.nibble_packing import pack_pairs, unpacked
 from toolchain.kernels.packing import Packed, pack
 from toolchain.numerics import Int64
 from toolchain.ops.base import Lowered, Number
@@ -108,18 +109,24 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Conv2dDsp:
-    """Convolution of one group with any kernel, stride, dilation and padding, row by row."""
+    """Convolution of one group with any kernel, stride, dilation and padding, row by row.
+
+    Attributes:
+        nibbles: whether weights have 4 bits.
+    """
 
     name: str = "conv2d_dsp"
     isa: Isa = Isa.DSP
+    nibbles: bool = False
 
     def supports(self, lowered: Lowered) -> bool:
         """See `Kernel.supports`."""
-        return plain_filters(lowered) is not None and _packed(lowered) is not None
+        return _packed(lowered, nibbles=self.nibbles) is not None
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
-        packed, geometry = _packed(lowered), Geometry.of(lowered.numbers)
+        packed = _packed(lowered, nibbles=self.nibbles)
+        geometry = Geometry.of(lowered.numbers)
         assert packed is not None
         wide = BLOCK * geometry.steps * 8
         staged = (geometry.segments if geometry.loose else 1) * BLOCK * geometry.length
@@ -146,28 +153,32 @@ class Conv2dDsp:
 
 @dataclass(frozen=True)
 class Conv1x1Dsp:
-    """Pointwise convolution: the whole map is one long row of pixels."""
+    """Pointwise convolution: the whole map is one long row of pixels.
+
+    Attributes:
+        nibbles: whether weights have 4 bits.
+    """
 
     name: str = "conv1x1_dsp"
     isa: Isa = Isa.DSP
+    nibbles: bool = False
 
     def supports(self, lowered: Lowered) -> bool:
         """See `Kernel.supports`."""
         n, taps = lowered.numbers, lowered.taps
         return (
-            lowered.kernel == "conv2d"
-            and n["kernel"] == (1, 1)
+            n.get("kernel") == (1, 1)
             and taps is not None
             and (taps.stride, n["stride_w"]) == (1, 1)
             and not Geometry.of(n).edges
             and integer(n, "in_c") % 4 == 0
-            and plain_filters(lowered) is not None
-            and _packed(lowered) is not None
+            and lowered.kernel in ("conv2d", "conv2d_w4")
+            and _packed(lowered, nibbles=self.nibbles) is not None
         )
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
-        packed, taps = _packed(lowered), lowered.taps
+        packed, taps = _packed(lowered, nibbles=self.nibbles), lowered.taps
         assert packed is not None
         assert taps is not None
         in_c = integer(lowered.numbers, "in_c")
@@ -209,10 +220,21 @@ def plain_filters(lowered: Lowered) -> Int64 | None:
     return None
 
 
-def _packed(lowered: Lowered) -> Packed | None:
-    filters = plain_filters(lowered)
-    assert filters is not None
-    return pack(Geometry.of(lowered.numbers).arrange(filters), lowered.tables, lowered.numbers)
+def _packed(lowered: Lowered, *, nibbles: bool) -> Packed | None:
+    filters = nibble_filters(lowered) if nibbles else plain_filters(lowered)
+    if filters is None:
+        return None
+    arranged = Geometry.of(lowered.numbers).arrange(filters)
+    return (pack_pairs if nibbles else pack)(arranged, lowered.tables, lowered.numbers)
+
+
+def nibble_filters(lowered: Lowered) -> Int64 | None:
+    """Return 4-bit filters as (N, KH * KW * C), ``None`` if this is no convolution of one group."""
+    n = lowered.numbers
+    if lowered.kernel != "conv2d_w4" or lowered.taps is None or n["groups"] != 1:
+        return None
+    height, width = Geometry.of(n).kernel
+    return unpacked(lowered.tables, height * width * integer(n, "in_c"))
 
 
 def _tables(packed: Packed) -> dict[str, Array]:
@@ -223,5 +245,5 @@ def _helpers(packed: Packed, pixels: int) -> tuple[Helper, ...]:
     """Return the matrix products for full blocks and for the rest of a row."""
     odd = len(packed.output.bias) % 2
     sizes = [BLOCK] * (pixels >= BLOCK) + [pixels % BLOCK] * (pixels % BLOCK > 0)
-    stage = packed.output.numbers
-    return tuple(Helper("matmul_dsp", {"pixels": p, "odd": odd, **stage}) for p in sizes)
+    common = {"odd": odd, **packed.numbers}
+    return tuple(Helper("matmul_dsp", {"pixels": p, **common}) for p in sizes)

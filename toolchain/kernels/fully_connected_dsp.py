@@ -9,32 +9,45 @@ import numpy as np
 from toolchain.ir.tensor import Array
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry, plain_filters
+from toolchain.kernels.nibble_packing import pack_pairs, unpacked
 from toolchain.kernels.packing import Packed, pack
 from toolchain.ops.base import Lowered, Number, RowTaps
 
 
 @dataclass(frozen=True)
 class FullyConnectedDsp:
-    """A fully connected layer; inputs are widened in registers, no scratch memory is needed."""
+    """A fully connected layer; inputs are widened in registers, no scratch memory is needed.
+
+    Attributes:
+        nibbles: whether weights have 4 bits.
+    """
 
     name: str = "fully_connected_dsp"
     isa: Isa = Isa.DSP
+    nibbles: bool = False
 
     def supports(self, lowered: Lowered) -> bool:
         """See `Kernel.supports`."""
         return (
-            lowered.kernel == "fully_connected"
+            lowered.kernel == ("fully_connected_w4" if self.nibbles else "fully_connected")
             and lowered.numbers["w_zero"] == 0
             and lowered.tables["weights"].dtype == np.int8
-            and _packed(lowered) is not None
+            and self._packed(lowered) is not None
         )
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
-        packed, n = _packed(lowered), lowered.numbers
+        packed, n = self._packed(lowered), lowered.numbers
         assert packed is not None
         rows, depth, units = (integer(n, key) for key in ("rows", "depth", "units"))
         return _vectors(packed, {"rows": rows, "depth": depth, "units": units}, None)
+
+    def _packed(self, lowered: Lowered) -> Packed | None:
+        if not self.nibbles:
+            return _packed(lowered)
+        depth = integer(lowered.numbers, "depth")
+        padded = np.pad(unpacked(lowered.tables, depth), ((0, 0), (0, -depth % 4)))
+        return pack_pairs(padded, lowered.tables, lowered.numbers)
 
 
 @dataclass(frozen=True)
@@ -69,13 +82,15 @@ def _vectors(packed: Packed, sizes: dict[str, int], taps: RowTaps | None) -> Spe
     """Return what a kernel needs that multiplies vectors of ``depth`` with ``units`` filters."""
     depth, units = sizes["depth"], sizes["units"]
     groups = _groups(units)
+    word = 4 if packed.nibbles else 8  # bytes of a pair of filters per step
     numbers: dict[str, Number] = {
         **sizes,
         "steps": -(-depth // 4),
+        "step_bytes": word // 2,
         "groups": groups,
         "stage_words": packed.stage.shape[1],
     }
-    tables = {"weights": _interleave(packed.weights, units // 4), "stage": packed.stage}
+    tables = {"weights": _interleave(packed.weights, units // 4, word), "stage": packed.stage}
     helpers = _helpers(packed, groups, depth)
     return Specialised(numbers, tables, in_order=True, taps=taps, helpers=helpers)
 
@@ -90,7 +105,7 @@ def _groups(units: int) -> tuple[tuple[int, int, int], ...]:
 def _helpers(
     packed: Packed, groups: tuple[tuple[int, int, int], ...], depth: int
 ) -> tuple[Helper, ...]:
-    common = {"tail": depth % 4 > 0, **packed.output.numbers}
+    common = {"tail": depth % 4 > 0, **packed.numbers}
     return tuple(
         Helper("vector_dsp", {"pairs": (size + 1) // 2, "odd": size == 1, **common})
         for _, _, size in groups
@@ -104,8 +119,8 @@ def _packed(lowered: Lowered) -> Packed | None:
     return pack(padded, lowered.tables, lowered.numbers)
 
 
-def _interleave(weights: Array, quads: int) -> Array:
-    """Bring the pairs of each four filters side by side, 8 bytes of one after 8 of the other."""
-    steps = weights.reshape(len(weights), -1, 8)
-    fours = steps[: 2 * quads].reshape(quads, 2, steps.shape[1], 8).transpose(0, 2, 1, 3)
+def _interleave(weights: Array, quads: int, size: int) -> Array:
+    """Bring the pairs of each four filters side by side, ``size`` bytes of either at a time."""
+    steps = weights.reshape(len(weights), -1, size)
+    fours = steps[: 2 * quads].reshape(quads, 2, steps.shape[1], size).transpose(0, 2, 1, 3)
     return np.concatenate([fours.reshape(-1), steps[2 * quads :].reshape(-1)])

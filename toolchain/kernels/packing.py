@@ -27,15 +27,25 @@ _HIGH_REACH = 2**23  # 256 * acc must fit a word
 class Packed:
     """Filters as the DSP matrix kernels read them.
 
+    With ``nibbles`` weights have 4 bits, shape (pairs, K / 2); sums and biases are 4096 times as
+    large (`toolchain.kernels.nibble_packing`).
+
     Attributes:
         weights: int8, shape (pairs, K, 2), in words.
         stage: int32, shape (pairs, 5), of ``lean`` (pairs, 4).
         output: the formula of the output stage.
+        nibbles: whether weights have 4 bits.
     """
 
     weights: Array
     stage: Array
     output: OutputStage
+    nibbles: bool = False
+
+    @property
+    def numbers(self) -> dict[str, Number]:
+        """Return the literals of the templates that multiply with these filters."""
+        return {"nibbles": self.nibbles, **self.output.numbers}
 
 
 @dataclass(frozen=True, eq=False)
