@@ -24,6 +24,7 @@ _HEADERS = {
     "_runs": ("tsr_runs.h", "tsr_output.h"),
     "softmax_float": ("tsr_exp_log.h",),
     "_16": ("tsr_wide.h",),
+    "_16_dsp": ("tsr_wide.h",),
     "_16x8": ("tsr_wide.h",),
     "_w4": ("tsr_nibble.h",),
     "_w4_dsp": ("tsr_nibble_dsp.h",),

@@ -399,6 +399,15 @@ TSR_INLINE int32_t tsr_minus(int32_t both, int32_t low)
     return (int32_t)((uint32_t)both - (uint32_t)low);
 }
 
+/* The sums of four filters, in their order, from those of tsr_dot_1x4. */
+TSR_INLINE void tsr_apart_1x4(int32_t *sums)
+{
+    const int32_t low = sums[2];
+    sums[0] = tsr_minus(sums[0], low) >> 8;
+    sums[2] = tsr_minus(sums[1], sums[3]) >> 8;
+    sums[1] = low;
+}
+
 /* The input rows of a kernel of up to 3 rows: the first two as a pair, the last of one or three alone.
  * For a row of padding another row stands in; `keep` masks its weights out, `fill` is the padding
  * that they would have met. Index 0 is the pair, 1 the row alone. */

@@ -12,6 +12,7 @@ from tests.oracle.runtimes import Micro, RefusedError
 from toolchain.exporters.tflite import export_tflite
 from toolchain.importers.tflite_recurrent import initial_value
 from toolchain.ir import Graph, Node, Session, State, Tensor, verify
+from toolchain.kernels import Isa, candidates
 from toolchain.ops import Op
 
 STEPS = 50  # inferences of a sequence
@@ -36,6 +37,16 @@ def recurrent(
 def watched(graph: Graph) -> Graph:
     """Return the graph with its states among the outputs."""
     return replace(graph, outputs=(*graph.outputs, *(state.write for state in graph.states)))
+
+
+def dsp_kernels(make: Callable[[np.random.Generator], Graph], cases: int) -> set[str]:
+    """Return the kernels that random graphs get on the DSP extension."""
+    names = set()
+    for seed in range(cases):
+        graph = make(np.random.default_rng(seed))
+        lowered = graph.nodes[0].op.lower(graph.operands(graph.nodes[0]))
+        names.add(candidates(lowered, Isa.DSP)[0].name)
+    return names
 
 
 def assert_sequences_equal_micro(make: Callable[[np.random.Generator], Graph]) -> None:

@@ -8,17 +8,26 @@ import pytest
 
 from tests.ops.harness import assert_c_equals_reference
 from tests.ops.random_operands import ints
-from tests.ops.recurrent import assert_sequences_equal_micro, recurrent, watched
+from tests.ops.recurrent import (
+    assert_sequences_equal_micro,
+    dsp_kernels,
+    recurrent,
+    watched,
+)
 from toolchain.errors import ModelError
 from toolchain.ir import DType, Graph, Quant, Tensor, constant
+from toolchain.kernels import Isa
 from toolchain.ops import Lstm
+
+_DSP_CASES = 80
 
 
 def random_lstm(rng: np.random.Generator) -> Graph:
     """Return an LSTM; every third has activations of 16 bits."""
     wide = rng.integers(3) == 0
     kind, fine = (DType.INT16, 256.0) if wide else (DType.INT8, 1.0)
-    batch, steps, inputs, units = (*ints(rng, 1, 3, 2), *ints(rng, 1, 9, 2))
+    batch, steps, inputs = (*ints(rng, 1, 3, 2), *ints(rng, 1, 9, 1))
+    units = int(rng.choice([1, 2, 3, 4, 5, 8, 12]))
     major = bool(rng.integers(2))
     op = Lstm(major, float(np.float32(rng.choice([0.0, 0.0, 1.5]))))
     shape = (steps, batch) if major else (batch, steps)
@@ -50,6 +59,15 @@ def random_lstm(rng: np.random.Generator) -> Graph:
 
 def test_c_equals_reference(tmp_path: Path) -> None:
     assert_c_equals_reference(lambda rng: watched(random_lstm(rng)), tmp_path)
+
+
+@pytest.mark.slow
+def test_c_for_the_dsp_extension_equals_reference(tmp_path: Path) -> None:
+    def make(rng: np.random.Generator) -> Graph:
+        return watched(random_lstm(rng))
+
+    assert "lstm_16_dsp" in dsp_kernels(make, _DSP_CASES)
+    assert_c_equals_reference(make, tmp_path, _DSP_CASES, Isa.DSP)
 
 
 def test_sequences_equal_tflite_micro() -> None:

@@ -7,10 +7,18 @@ import pytest
 
 from tests.ops.harness import assert_c_equals_reference
 from tests.ops.random_operands import int8_tensor, ints
-from tests.ops.recurrent import assert_sequences_equal_micro, recurrent, watched
+from tests.ops.recurrent import (
+    assert_sequences_equal_micro,
+    dsp_kernels,
+    recurrent,
+    watched,
+)
 from toolchain.errors import ModelError
 from toolchain.ir import DType, Graph, Quant, Tensor, constant
+from toolchain.kernels import Isa
 from toolchain.ops import Svdf
+
+_DSP_CASES = 80
 
 
 def random_svdf(rng: np.random.Generator) -> Graph:
@@ -51,6 +59,15 @@ def perhaps_without_bias(rng: np.random.Generator) -> Graph:
 
 def test_c_equals_reference(tmp_path: Path) -> None:
     assert_c_equals_reference(lambda rng: watched(perhaps_without_bias(rng)), tmp_path)
+
+
+@pytest.mark.slow
+def test_c_for_the_dsp_extension_equals_reference(tmp_path: Path) -> None:
+    def make(rng: np.random.Generator) -> Graph:
+        return watched(perhaps_without_bias(rng))
+
+    assert "svdf_dsp" in dsp_kernels(make, _DSP_CASES)
+    assert_c_equals_reference(make, tmp_path, _DSP_CASES, Isa.DSP)
 
 
 def test_sequences_equal_tflite_micro() -> None:

@@ -13,6 +13,7 @@ from toolchain.kernels.fully_connected_dsp import FullyConnectedDsp, PixelDsp
 from toolchain.kernels.fully_connected_mve import FullyConnectedMve
 from toolchain.kernels.map_mve import BinaryMve
 from toolchain.kernels.pool_mve import AveragePoolMve, MaxPoolMve, MeanMve
+from toolchain.kernels.recurrent_dsp import LstmDsp, SvdfDsp
 from toolchain.kernels.runs import Conv2dRuns, FullyConnectedRuns
 from toolchain.kernels.wide_dsp import WideConvDsp, WideFullyConnectedDsp
 from toolchain.ops.base import Lowered
@@ -45,6 +46,8 @@ _SPECIAL: tuple[Kernel, ...] = (
     FullyConnectedRuns(),
     WideConvDsp(),
     WideFullyConnectedDsp(),
+    LstmDsp(),
+    SvdfDsp(),
 )
 
 

@@ -90,7 +90,7 @@ def _vectors(packed: Packed, sizes: dict[str, int], taps: RowTaps | None) -> Spe
         "groups": groups,
         "stage_words": packed.stage.shape[1],
     }
-    tables = {"weights": _interleave(packed.weights, units // 4, word), "stage": packed.stage}
+    tables = {"weights": interleave(packed.weights, units // 4, word), "stage": packed.stage}
     helpers = _helpers(packed, groups, depth)
     return Specialised(numbers, tables, in_order=True, taps=taps, helpers=helpers)
 
@@ -119,7 +119,7 @@ def _packed(lowered: Lowered) -> Packed | None:
     return pack(padded, lowered.tables, lowered.numbers)
 
 
-def _interleave(weights: Array, quads: int, size: int) -> Array:
+def interleave(weights: Array, quads: int, size: int) -> Array:
     """Bring the pairs of each four filters side by side, ``size`` bytes of either at a time."""
     steps = weights.reshape(len(weights), -1, size)
     fours = steps[: 2 * quads].reshape(quads, 2, steps.shape[1], size).transpose(0, 2, 1, 3)

@@ -94,7 +94,7 @@ def pack(
     start, far = folded(bias, low, high, output)
     if far[0::2].max() >= _HIGH_REACH or far.max() >= 2**31:
         return None
-    weights = _lanes(_even(live))
+    weights = lanes(_even(live))
     if weights is None:
         return None
     return Packed(weights, _stage(start, output), output)
@@ -148,11 +148,12 @@ def _even(values: Int64) -> Int64:
     return np.pad(values, width)
 
 
-def _lanes(filters: Int64) -> Array | None:
-    lanes = 256 * filters[0::2] + filters[1::2]
-    if lanes.min(initial=0) < -(2**15) or lanes.max(initial=0) >= 2**15:
+def lanes(filters: Int64) -> Array | None:
+    """Return an even number of filters (N, K) as pairs in lanes, ``None`` if one does not fit."""
+    pairs = 256 * filters[0::2] + filters[1::2]
+    if pairs.min(initial=0) < -(2**15) or pairs.max(initial=0) >= 2**15:
         return None
-    groups = lanes.reshape(len(lanes), -1, 4)[:, :, _ORDER]
+    groups = pairs.reshape(len(pairs), -1, 4)[:, :, _ORDER]
     return np.ascontiguousarray(groups).astype("<i2").view(np.int8)
 
 
