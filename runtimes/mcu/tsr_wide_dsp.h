@@ -11,6 +11,14 @@
 #include "tsr_output.h"
 #include "tsr_wide.h"
 
+/* Two elements as a pair. */
+TSR_INLINE uint32_t tsr_load_pair(const int16_t *p)
+{
+    uint32_t pair;
+    memcpy(&pair, p, sizeof pair);
+    return pair;
+}
+
 #if defined(__ARM_FEATURE_DSP)
 
 /* A word of weights as a pair of either filter: m in lr, n in r11. */

@@ -17,7 +17,11 @@ from toolchain.ir import Graph, constant
 from toolchain.kernels import Isa, candidates
 
 Make = Callable[[np.random.Generator], Graph]
-MAKERS = {"conv": random_weighted.random_conv, "fc": random_weighted.random_fully_connected}
+MAKERS = {
+    "conv": random_weighted.random_conv,
+    "depthwise": random_weighted.random_channels,
+    "fc": random_weighted.random_fully_connected,
+}
 
 
 def moderate(make: Make) -> Make:
@@ -62,5 +66,9 @@ def test_most_layers_run_on_the_dsp_extension(name: str) -> None:
             helpers = kernel.specialise(lowered).helpers
             blocks |= {tuple(h.numbers[k] for k in ("pixels", "pairs", "odd")) for h in helpers}
     assert fast > CASES // 2
-    pixels = {(p, 1, odd) for p in (1, 2, 3) for odd in (0, 1)}
-    assert blocks == (pixels if name == "conv" else {(1, 1, 0), (1, 1, 1), (1, 2, 0)})
+    wanted = {
+        "conv": {(p, 1, odd) for p in (1, 2, 3) for odd in (0, 1)},
+        "depthwise": set(),
+        "fc": {(1, 1, 0), (1, 1, 1), (1, 2, 0)},
+    }
+    assert blocks == wanted[name]

@@ -15,7 +15,7 @@ from toolchain.kernels.map_mve import BinaryMve
 from toolchain.kernels.pool_mve import AveragePoolMve, MaxPoolMve, MeanMve
 from toolchain.kernels.recurrent_dsp import LstmDsp, SvdfDsp
 from toolchain.kernels.runs import Conv2dRuns, FullyConnectedRuns
-from toolchain.kernels.wide_dsp import WideConvDsp, WideFullyConnectedDsp
+from toolchain.kernels.wide_dsp import WideConvDsp, WideDepthwiseDsp, WideFullyConnectedDsp
 from toolchain.ops.base import Lowered
 
 # Faster kernels per operator, best first; every operator also has its portable kernel.
@@ -45,6 +45,7 @@ _SPECIAL: tuple[Kernel, ...] = (
     Conv2dRuns(),
     FullyConnectedRuns(),
     WideConvDsp(),
+    WideDepthwiseDsp(),
     WideFullyConnectedDsp(),
     LstmDsp(),
     SvdfDsp(),

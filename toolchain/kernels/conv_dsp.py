@@ -88,6 +88,14 @@ class Geometry:
         return self.pad_rows or self.pad_left > 0 or reach >= self.in_w
 
     @property
+    def inside(self) -> tuple[int, int]:
+        """Return the run of output columns whose windows lie in the map: first, and behind last."""
+        reach = (self.kernel[1] - 1) * self.dilation_w
+        first = min(-(-self.pad_left // self.stride_w), self.out_w)
+        end = (self.in_w - 1 - reach + self.pad_left) // self.stride_w + 1
+        return first, min(max(end, first), self.out_w)
+
+    @property
     def loose(self) -> tuple[tuple[tuple[int, int], ...], ...]:
         """Return the words behind the segments: up to 4 bytes, each as (segment, offset)."""
         whole = self.length // 4 * 4

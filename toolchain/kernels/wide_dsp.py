@@ -92,6 +92,39 @@ class WideFullyConnectedDsp:
         return Specialised(numbers, tables, scratch, in_order=True, helpers=tuple(helpers))
 
 
+@dataclass(frozen=True)
+class WideDepthwiseDsp:
+    """Depthwise convolution of multiplier 1 whose channels come in fours."""
+
+    name: str = "depthwise_conv2d_16x8_dsp"
+    isa: Isa = Isa.DSP
+
+    def supports(self, lowered: Lowered) -> bool:
+        """See `Kernel.supports`."""
+        n = lowered.numbers
+        return (
+            lowered.kernel == "depthwise_conv2d_16x8"
+            and (n["mode"], n["multiplier"]) == ("high", 1)
+            and integer(n, "in_c") % 4 == 0
+        )
+
+    def specialise(self, lowered: Lowered) -> Specialised:
+        """See `Kernel.specialise`."""
+        n, geometry = lowered.numbers, Geometry.of(lowered.numbers)
+        keys = ("kernel", "in_w", "in_c", "out_w", "stride_w", "dilation_w", "pad_left", "pad_rows")
+        numbers: dict[str, Number] = {
+            **{key: n[key] for key in (*keys, "y_min", "y_max")},
+            "inside": geometry.inside,
+        }
+        multiplier = np.broadcast_to(lowered.tables["multiplier"], geometry.in_c)
+        columns = [c.reshape(-1, 4) for c in (lowered.tables["bias"], multiplier)]
+        tables = {
+            "weights": lowered.tables["weights"],
+            "stage": np.concatenate(columns, axis=1).astype(np.int32),
+        }
+        return Specialised(numbers, tables, in_order=True, taps=lowered.taps)
+
+
 def pack_pairs(filters: Array) -> Array:
     """Return int8 filters (N, K), zeros added, as (pairs, K / 2, 2 inputs, 2 filters)."""
     odd = [(0, size % 2) for size in filters.shape]
