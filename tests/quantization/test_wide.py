@@ -103,3 +103,18 @@ def test_models_that_are_quantised_already_are_refused() -> None:
     with pytest.raises(ModelError) as caught:
         quantize_wide(rounded, inputs(graph, 4, 0))
     assert caught.value.code == "E213"
+
+
+def test_nearly_dead_filters_keep_the_fast_output_stage() -> None:
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(0, 0.3, (6, 3, 3, 3)).astype(np.float32)
+    kernel[[1, 4]] *= np.float32(1e-7)
+    constants = {"w": kernel, "b": rng.normal(0, 3, 6).astype(np.float32)}
+    nodes = [node("Conv", ["x", "w", "b"], ["a"]), node("Relu", ["a"], ["y"])]
+    graph = import_onnx(model(nodes, {"x": [1, 3, 8, 6]}, constants), "net")
+    cases = inputs(graph, 8, 0)
+    quantised = quantize_wide(graph, cases)
+    (layer,) = (n for n in quantised.nodes if n.op.name == "conv2d")
+    assert layer.op.lower(quantised.operands(layer)).numbers["mode"] == "high"
+    errors = compare_layers(graph, quantised, cases)
+    assert errors[-1].sqnr_db > 40

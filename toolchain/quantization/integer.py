@@ -198,7 +198,8 @@ class _Draft:
         channels = weights.shape[axis]
         bias = np.zeros(channels) if old is None else old.values.astype(np.float64)
         x_scale = self.quants[x.name].scale
-        least = least_scales(bias, x_scale, self.precision.largest_bias)
+        finest = self.precision.least_ratio * self.quants[node.outputs[0]].scale / x_scale
+        least = np.maximum(least_scales(bias, x_scale, self.precision.largest_bias), finest)
         quant = weights.quant or weight_quant(weights.values, axis, least)
         codes = integers(weights.values, quant)
         scales = np.array(quant.scales, np.float64)
