@@ -22,6 +22,7 @@ from toolchain.kernels import Specialised
 from toolchain.ops.base import Number, RowTaps
 from toolchain.plan.lowering import lower, specialise
 from toolchain.plan.plan import Plan, Slot, Stage, StreamStage
+from toolchain.plan.repeats import repeated
 from toolchain.plan.rows import RowWork
 from toolchain.plan.tiles import Grid, Tile, Tiling
 
@@ -150,7 +151,8 @@ def build_model(graph: Graph, plan: Plan, prefix: str) -> CModel:
 
 class _Builder:
     def __init__(self, graph: Graph, plan: Plan, prefix: str) -> None:
-        self.graph, self.plan, self.prefix = graph, plan, prefix
+        self.graph = repeated(graph, plan.repeats)
+        self.plan, self.prefix = plan, prefix
         self.functions: dict[object, Function] = {}
         self.tables: dict[object, Table] = {}
         self.slots: dict[str, Slot] = {t: s for s in plan.slots for t in s.tensors}

@@ -28,6 +28,7 @@ from toolchain.errors import InternalError, ToolError
 from toolchain.ir.graph import Graph, Operands
 from toolchain.ir.tensor import Array, Tensor
 from toolchain.plan.plan import LayerStage, Plan, Slot, StreamStage
+from toolchain.plan.repeats import repeated
 from toolchain.plan.rows import RowWork, named_row_work
 
 i32 = ctypes.c_int32
@@ -81,13 +82,13 @@ class ShadowModel:
     ) -> None:
         if len(plan.regions) > 1:
             raise ValueError("a shadow has one arena")
-        self._graph, self._prefix = graph, prefix
+        self._graph, self._prefix = repeated(graph, plan.repeats), prefix
         path = _build(files, folder)
         self._library = ctypes.CDLL(str(path))
         self._library.shadow_end.restype = ctypes.POINTER(_Fault)
         tensors = graph.input_tensors, graph.output_tensors
         self._host = _ShadowedHost(self._library, prefix, *tensors, self._placed)
-        self._layout = _Layout(graph, plan, build_model(graph, plan, prefix).calls)
+        self._layout = _Layout(self._graph, plan, build_model(graph, plan, prefix).calls)
         self._owners = np.full((max(1, plan.arena_bytes), 2), -1, np.int32)
         self._arena = self._address(path)
         self._keep = self._open(plan)
@@ -203,6 +204,8 @@ class _Layout:
     def __post_init__(self) -> None:
         self.slots = {name: slot for slot in self.plan.slots for name in slot.tensors}
         self.named = {slot.name: slot for slot in self.plan.slots}
+        streams = [stage for stage in self.plan.stages if isinstance(stage, StreamStage)]
+        self.hosts = {s.tensor: s.host for stage in streams for s in stage.stores if s.host}
         self.roots = self._roots()
         self.tensors = sorted(set(self.roots.values()))
         numbers = {name: number for number, name in enumerate(self.tensors)}
@@ -283,7 +286,7 @@ class _Layout:
             self.window = max([self.window, *(b - a for a, b in zip(low, high, strict=True))])
 
     def _slots_of(self, tensor: str) -> list[Slot]:
-        names = (tensor, f"{tensor}.fresh", f"{tensor}.ring")
+        names = (tensor, f"{tensor}.fresh", f"{self.hosts.get(tensor, tensor)}.ring")
         found = [self.named[name] for name in names if name in self.named]
         return found or [self.slots[tensor]]
 

@@ -19,6 +19,7 @@ from toolchain.kernels import Isa
 from toolchain.plan import (
     LayerStage,
     Plan,
+    Repeat,
     StreamStage,
     check_plan,
     pareto,
@@ -26,21 +27,24 @@ from toolchain.plan import (
     plan_layers,
     plan_model,
     plan_to_json,
+    repeated,
 )
 from toolchain.plan.assemble import assemble
-from toolchain.plan.cuts import Cuts, Edge
+from toolchain.plan.cuts import Cuts
+from toolchain.plan.edges import Edge
 from toolchain.plan.lifetimes import prepare
 
 KINDS = (random_map_network, random_bottlenecks, random_shortcuts)
 
 
-def random_cuts(graph: Graph, rng: np.random.Generator) -> Plan:
+def random_cuts(graph: Graph, rng: np.random.Generator, repeats: tuple[Repeat, ...] = ()) -> Plan:
     """Cut ``graph`` at random; where rows are kept is decided for a random limit of memory."""
     isa = Isa.DSP if rng.random() < 0.5 else Isa.PORTABLE
-    work = prepare(graph, isa)
-    cuts = Cuts(graph, isa, work, graph.nodes, fed=bool(rng.random() < 0.5))
+    every = repeated(graph, repeats)
+    work = prepare(every, isa)
+    cuts = Cuts(every, isa, work, every.nodes, fed=bool(rng.random() < 0.5))
     path, step = [], 0
-    while step < len(graph.nodes):
+    while step < len(every.nodes):
         longest = len(cuts.run(step))
         longest -= step == 0 and cuts.fed  # the feed itself is no step
         length = int(rng.integers(0, longest + 1)) if rng.random() < 0.9 else 0
@@ -48,7 +52,7 @@ def random_cuts(graph: Graph, rng: np.random.Generator) -> Plan:
         path.append(Edge(step, step + max(1, length), stream, need=0, work=0))
         step = path[-1].end
     segments = cuts.segments(path, int(rng.choice([0, 200, 10**6])))
-    return assemble(graph, isa, work, graph.nodes, segments)
+    return assemble(graph, isa, work, every.nodes, segments, repeats)
 
 
 def assert_plans_equal_the_interpreter(seeds: range, folder: Path) -> list[StreamStage]:

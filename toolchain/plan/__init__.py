@@ -3,12 +3,23 @@
 from toolchain.plan.check import check_plan
 from toolchain.plan.layers import plan_layers
 from toolchain.plan.model import pareto, plan_model
-from toolchain.plan.plan import LayerStage, Plan, RowStore, Slot, Stage, StreamStage, graph_hash
+from toolchain.plan.plan import (
+    LayerStage,
+    Plan,
+    Repeat,
+    RowStore,
+    Slot,
+    Stage,
+    StreamStage,
+    graph_hash,
+)
+from toolchain.plan.repeats import repeated
 from toolchain.plan.serialise import plan_from_json, plan_to_json, read_plan, write_plan
 
 __all__ = [
     "LayerStage",
     "Plan",
+    "Repeat",
     "RowStore",
     "Slot",
     "Stage",
@@ -21,5 +32,6 @@ __all__ = [
     "plan_model",
     "plan_to_json",
     "read_plan",
+    "repeated",
     "write_plan",
 ]

@@ -15,12 +15,14 @@ from toolchain.plan.plan import (
     ARENA,
     LayerStage,
     Plan,
+    Repeat,
     RowStore,
     Slot,
     Stage,
     StreamStage,
     graph_hash,
 )
+from toolchain.plan.repeats import repeated
 from toolchain.plan.rows import RowWork, row_bytes, row_count
 from toolchain.plan.streaming import Streaming
 
@@ -53,9 +55,19 @@ def assemble(
     work: Mapping[str, Work],
     order: Sequence[Node],
     segments: Sequence[Segment],
+    repeats: tuple[Repeat, ...] = (),
 ) -> Plan:
-    """Return the plan that executes ``segments`` of ``order``, laid out in least memory."""
-    return _Assembly(graph, isa, work, order, segments).plan()
+    """Return the plan that executes ``segments`` of ``order``, laid out in least memory.
+
+    Args:
+        graph: the graph.
+        isa: instruction set the kernels are chosen for.
+        work: what each node needs as a layer, second executions among them.
+        order: nodes in order of execution, second executions among them.
+        segments: layers and streams of them.
+        repeats: nodes that are executed again.
+    """
+    return _Assembly(graph, isa, work, order, segments, repeats).plan()
 
 
 class _Assembly:
@@ -66,10 +78,12 @@ class _Assembly:
         work: Mapping[str, Work],
         order: Sequence[Node],
         segments: Sequence[Segment],
+        repeats: tuple[Repeat, ...],
     ) -> None:
-        self.graph, self.isa, self.work, self.order = graph, isa, work, order
-        self.segments = segments
-        self.root = roots(graph, work)
+        self.model, self.graph = graph, repeated(graph, repeats)
+        self.isa, self.work, self.order = isa, work, order
+        self.segments, self.repeats = segments, repeats
+        self.root = roots(self.graph, work)
 
     def plan(self) -> Plan:
         working = [*self._working()]
@@ -79,14 +93,15 @@ class _Assembly:
         layout = solve(_problem(needed, overlaps))
         macs = sum(self._macs(segment) for segment in self.segments)
         return Plan(
-            graph_hash(self.graph),
+            graph_hash(self.model),
             self.isa.name.lower(),
             tuple(self._stage(segment) for segment in self.segments),
             tuple(map(_slot, needed, layout.offsets)),
             layout.extent * WORD,
             layout.bound * WORD,
             macs,
-            recomputed_macs=max(0, macs - self.graph.macs),
+            recomputed_macs=max(0, macs - self.model.macs),
+            repeats=self.repeats,
         )
 
     def _stage(self, segment: Segment) -> Stage:

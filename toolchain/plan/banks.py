@@ -19,6 +19,7 @@ from toolchain.plan.check import check_plan
 from toolchain.plan.fit import DATA_BYTES, STACK_BYTES
 from toolchain.plan.layout import Block, Problem, Subsets
 from toolchain.plan.plan import ARENA, Plan, Slot
+from toolchain.plan.repeats import repeated
 
 _WORD = 4
 _CACHED = ("cortex-m7", "cortex-m55")
@@ -99,7 +100,7 @@ class _Splitter:
     """
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
-        self.graph, self.plan = graph, plan
+        self.graph, self.plan = repeated(graph, plan.repeats), plan
         self.subsets = Subsets(_problem(plan.slots, frozenset(graph.sources)))
         members: dict[str, list[int]] = {}
         for number, slot in enumerate(plan.slots):

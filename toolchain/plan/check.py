@@ -4,7 +4,8 @@ It executes the plan on a shadow of the arena in which every byte carries the va
 A node may only read bytes that its input still owns, and what it writes changes owner. Where an
 output runs over an input, the node is executed slice by slice, as a kernel that works in order
 does; a stream is executed row by row. So whatever the planner's reasoning was, a byte that is
-overwritten too early is found when it is read, with its range and both values.
+overwritten too early is found when it is read, with its range and both values. Nodes that a plan
+repeats are written out (`toolchain.plan.repeats`): each execution makes a value of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from toolchain.plan.check_stream import StreamCheck
 from toolchain.plan.lowering import lower, specialise
 from toolchain.plan.moments import Moment, Span, moments
 from toolchain.plan.plan import ARENA, LayerStage, Plan, StreamStage, graph_hash, stage_nodes
+from toolchain.plan.repeats import repeated
 from toolchain.plan.shadow import Shadow, wrong
 
 
@@ -32,7 +34,7 @@ def check_plan(graph: Graph, plan: Plan, board: Board | None = None) -> Plan:
 
     Raises:
         FitError: E303 with the byte range and the two values concerned where live bytes would be
-            overwritten, or with the node or slot that is missing, misplaced or unknown; E302 if
+            overwritten, or with the node or slot that is missing, misplaced or unknown; E305 if
             the plan was made for another graph.
     """
     if plan.graph_hash != graph_hash(graph):
@@ -41,7 +43,7 @@ def check_plan(graph: Graph, plan: Plan, board: Board | None = None) -> Plan:
         raise wrong(f'there is no instruction set "{plan.isa}"')
     if board is not None:
         _check_regions(plan, board)
-    _Check(graph, plan).run()
+    _Check(repeated(graph, plan.repeats), plan).run()
     return plan
 
 

@@ -1,32 +1,26 @@
-"""Cuts: where a network is split into layers and streams.
+"""Cuts: the layers and streams into which an order of execution may be split.
 
 Every run of nodes that can work row by row may become a stream; its memory is estimated from one
-run of the schedule per start. A minimax shortest path over the steps finds the cuts whose largest
-need is least; a second shortest path finds, within that limit, the plan with the least work.
-
-Source: the two problems (least memory, least work within a limit) follow msf-CNN (arXiv
-2505.11483). Here rows are kept in rings, so that a stream computes nothing twice; one that is cut
-into strips of columns computes again what neighbouring strips share.
+run of the schedule per start. `toolchain.plan.passes` chooses among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.kernels import Isa
 from toolchain.plan.assemble import Segment
 from toolchain.plan.edges import Edge
-from toolchain.plan.lifetimes import Work, roots
+from toolchain.plan.lifetimes import Work, roots, share_places
 from toolchain.plan.rows import RowWork, named_row_work, row_work
 from toolchain.plan.schedule import Feed, Worker
-from toolchain.plan.starts import Starts
+from toolchain.plan.starts import MAC_COST, Starts
 from toolchain.plan.streaming import stream
 from toolchain.plan.strips import Strips, StripTracer
 from toolchain.plan.tiles import Grid, Tiling, half_of, narrowed
-
-_NEVER = 1 << 60, 0, 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +43,7 @@ class Cuts:
         order: nodes in order of execution.
         fed: whether the caller may hand over the network's input row by row.
         recompute: whether streams may be cut into strips, which compute halos several times.
+        copies: names of the nodes that have been executed before (`toolchain.plan.repeats`).
     """
 
     def __init__(
@@ -60,8 +55,10 @@ class Cuts:
         *,
         fed: bool = False,
         recompute: bool = False,
+        copies: frozenset[str] = frozenset(),
     ) -> None:
         self.graph, self.isa, self.work, self.order = graph, isa, work, order
+        self.copies = copies
         self.root = roots(graph, work)
         self.rows = [row_work(graph, node, isa) for node in order]
         self.values = self._values()
@@ -70,42 +67,11 @@ class Cuts:
         self._tracer = StripTracer(graph, self.rows, {v.name: v.last for v in self.values})
         self._strips: dict[int, list[Strips]] = {}
         self._halves: dict[int, tuple[int, int, int]] = {}
-        self.edges = self._edges()
 
-    def narrowest(self, *, recompute: bool = False) -> int:
-        """Return the least possible need of the neediest stage."""
-        best = [0] + [1 << 60] * len(self.order)
-        for edge in self.edges:
-            if recompute or edge.columns == 1:
-                best[edge.end] = min(best[edge.end], max(best[edge.first], edge.need))
-        return best[-1]
-
-    def path(self, limit: int, *, recompute: bool = False, fewest_macs: bool = False) -> list[Edge]:
-        """Return the stages with the least work among those that need at most ``limit`` bytes.
-
-        Args:
-            limit: bytes.
-            recompute: whether stages may compute anything twice.
-            fewest_macs: whether the repeated multiply-accumulates count before all other work.
-
-        Returns:
-            Nothing if there is no way within the limit.
-        """
-        best = [(0, 0, 0)] + [_NEVER] * len(self.order)
-        taken: list[Edge | None] = [None] * (len(self.order) + 1)
-        for edge in self.edges:
-            if edge.need <= limit and (recompute or edge.columns == 1):
-                macs, work, stages = best[edge.first]
-                repeated = edge.macs if fewest_macs else 0
-                cost = macs + repeated, work + edge.work, stages + 1
-                if cost < best[edge.end]:
-                    best[edge.end], taken[edge.end] = cost, edge
-        path: list[Edge] = []
-        step = len(self.order)
-        while (edge_in := taken[step]) is not None:
-            path.append(edge_in)
-            step = edge_in.first
-        return path[::-1] if step == 0 else []
+    @cached_property
+    def edges(self) -> list[Edge]:
+        """Return all stages there may be, in order of their first step."""
+        return [self._with_repeats(edge) for edge in self._edges()]
 
     def segments(self, path: Sequence[Edge], limit: int) -> list[Segment]:
         """Return the stages of ``path``; rows move to rings only where ``limit`` asks for it."""
@@ -135,14 +101,22 @@ class Cuts:
         single = len(self.graph.inputs) == 1 and name not in self.graph.sinks
         return single and first is not None and any(n.tensor == name for n in first.needs)
 
+    def _with_repeats(self, edge: Edge) -> Edge:
+        """Return ``edge`` with the work of nodes that have been executed before."""
+        nodes = [n for n in self.order[edge.first : edge.end] if n.name in self.copies]
+        if not nodes:
+            return edge
+        macs = sum(node.op.macs(self.graph.operands(node)) for node in nodes)
+        work = edge.work + macs * MAC_COST[self.isa]
+        return replace(edge, work=work, macs=edge.macs + macs, repeats=True)
+
     def _edges(self) -> list[Edge]:
-        """Return all edges in order of their first step."""
         edges: list[Edge] = []
         starts = self._narrow_steps()
         for step in range(len(self.order)):
             feeds = self.fed and step == 0  # then the first stage must be a stream
             if not feeds:
-                edges.append(self._layer(step))
+                edges += self._layers(step)
             if step in starts and self.rows[step] is not None:
                 every = set(range(len(self.order) + 1))
                 edges.extend(Starts(self, step).edges(every if feeds else starts))
@@ -188,8 +162,10 @@ class Cuts:
         }
         return inner | {0, count}
 
-    def _layer(self, step: int) -> Edge:
-        work = self.work[self.order[step].name]
+    def _layers(self, step: int) -> Iterator[Edge]:
+        """Yield a node at once, and with its output on its input if that saves memory."""
+        name = self.order[step].name
+        work, placed = self.work[name], self.placed[name]
         alive = [v for v in self.values if v.made <= step <= v.last]
         saved = [
             v.size + y.size - max(v.size + distance, y.size)
@@ -199,8 +175,22 @@ class Cuts:
             for v in alive
             if v.name == self.root[name] and v.last == step and v.made < step
         ]
-        need = sum(v.size for v in alive) + work.scratch_bytes - max([0, *saved])
-        return Edge(step, step + 1, stream=False, need=need, work=0)
+        every = sum(v.size for v in alive)
+        need = every + work.scratch_bytes - max([0, *saved])
+        yield Edge(step, step + 1, stream=False, need=need, work=0)
+        if placed is not work:
+            shared = every + placed.scratch_bytes - placed.operands.output.nbytes
+            if shared < need:
+                yield Edge(step, step + 1, stream=False, need=shared, work=0, in_place=True)
+
+    @cached_property
+    def placed(self) -> Mapping[str, Work]:
+        """Return what each node needs with its output on its input, where that is possible."""
+        return share_places(self.graph, self.isa, self.work)
+
+    def alive(self, step: int) -> frozenset[str]:
+        """Return the whole tensors that are needed before and from ``step`` on."""
+        return frozenset(v.name for v in self.values if v.made < step <= v.last)
 
     def run(self, step: int) -> list[Worker]:
         """Return the longest run of row by row workers from ``step``, a feed included."""

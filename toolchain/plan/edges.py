@@ -17,6 +17,8 @@ class Edge:
         work: instructions beyond those of plain layers.
         columns: strips into which its outputs are cut.
         macs: multiply-accumulates that repeat work.
+        repeats: whether it executes nodes that have been executed before.
+        in_place: whether a layer's output lies on its input.
     """
 
     first: int
@@ -26,3 +28,10 @@ class Edge:
     work: int
     columns: int = 1
     macs: int = 0
+    repeats: bool = False
+    in_place: bool = False
+
+    @property
+    def once(self) -> bool:
+        """Tell whether nothing is computed twice."""
+        return self.columns == 1 and not self.repeats

@@ -106,6 +106,22 @@ def stage_nodes(stage: Stage) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """Nodes that are executed once more, so that what they make need not be kept.
+
+    The second executions have names of their own (`toolchain.plan.repeats`), by which stages and
+    slots speak of them.
+
+    Attributes:
+        nodes: the nodes.
+        readers: those that read what the second executions make; all others read the first.
+    """
+
+    nodes: tuple[str, ...]
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Slot:
     """A piece of the arena.
 
@@ -151,7 +167,9 @@ class Plan:
         lower_bound_bytes: no layout of these stages can be smaller; equal to ``arena_bytes`` when
             the layout is proven optimal.
         macs: multiply-accumulates that one inference executes.
-        recomputed_macs: those among them that repeat work (halos computed more than once).
+        recomputed_macs: those among them that repeat work (halos computed more than once, nodes
+            executed again).
+        repeats: nodes that are executed again.
     """
 
     graph_hash: str
@@ -162,6 +180,7 @@ class Plan:
     lower_bound_bytes: int
     macs: int
     recomputed_macs: int
+    repeats: tuple[Repeat, ...] = ()
 
     def slot_of(self, tensor: str) -> Slot:
         """Return the slot that holds ``tensor``."""

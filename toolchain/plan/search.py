@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from toolchain.ir.graph import Graph
 from toolchain.kernels import Isa
-from toolchain.plan.assemble import assemble
-from toolchain.plan.cuts import Cuts
-from toolchain.plan.edges import Edge
 from toolchain.plan.layers import plan_layers
 from toolchain.plan.lifetimes import prepare
 from toolchain.plan.order import branches_first, update_early
+from toolchain.plan.passes import Link, Passes
 from toolchain.plan.plan import Plan, stage_nodes
 
 _POINTS = 12  # at most so many points of a front, and as many where things are computed twice
@@ -32,11 +30,9 @@ class Search:
         self.layers = plan_layers(graph, isa)
         nodes = {node.name: node for node in graph.nodes}
         order = [nodes[name] for stage in self.layers.stages for name in stage_nodes(stage)]
-        self.work = prepare(graph, isa)
-        ways = (tuple(order), update_early(graph, self.work, branches_first(graph)))
-        self.ways = [
-            Cuts(graph, isa, self.work, way, fed=fed, recompute=True) for way in dict.fromkeys(ways)
-        ]
+        work = prepare(graph, isa)
+        ways = (tuple(order), update_early(graph, work, branches_first(graph)))
+        self.ways = [Passes(graph, isa, way, fed=fed) for way in dict.fromkeys(ways)]
 
     def once(self) -> list[Plan]:
         """Return plans that compute nothing twice, to the least memory.
@@ -79,14 +75,13 @@ class Search:
         return min(plans, key=lambda p: (p.macs, p.arena_bytes), default=None)
 
     def _plan(
-        self, cuts: Cuts, limit: int, *, recompute: bool = False, path: Sequence[Edge] = ()
+        self, cuts: Passes, limit: int, *, recompute: bool = False, path: Sequence[Link] = ()
     ) -> Plan:
-        segments = cuts.segments(path or cuts.path(limit, recompute=recompute), limit)
-        return assemble(self.graph, self.isa, self.work, cuts.order, segments)
+        return cuts.plan(path or cuts.path(limit, recompute=recompute), limit)
 
-    def _leanest(self, cuts: Cuts, most_macs: int) -> Iterator[Plan]:
+    def _leanest(self, cuts: Passes, most_macs: int) -> Iterator[Plan]:
         """Yield plans at the least limit of memory whose path has few enough macs."""
-        limits = sorted({edge.need for edge in cuts.edges})
+        limits = sorted({link.edge.need for link in cuts.links})
         low, high = 0, len(limits) - 1
         while low < high:
             middle = (low + high) // 2
@@ -104,11 +99,11 @@ class Search:
                         yield plan
                         break
 
-    def _few(self, path: Sequence[Edge], most_macs: int) -> bool:
-        repeated = sum(max(0, edge.macs) for edge in path)
+    def _few(self, path: Sequence[Link], most_macs: int) -> bool:
+        repeated = sum(max(0, link.edge.macs) for link in path)
         return bool(path) and self.graph.macs + repeated <= most_macs
 
-    def _lightest(self, cuts: Cuts, most_bytes: int) -> Iterator[Plan]:
+    def _lightest(self, cuts: Passes, most_bytes: int) -> Iterator[Plan]:
         """Yield the first plan, from the least work on, that keeps to the limit of memory."""
         fitting = [limit for limit, _ in _descent(cuts) if limit <= most_bytes]
         for limit in fitting[:_TRIES]:
@@ -118,25 +113,25 @@ class Search:
                 return
 
 
-def _limits(cuts: Cuts) -> list[int]:
+def _limits(cuts: Passes) -> list[int]:
     """Return limits of memory that lead to different stages, the greatest first."""
     floor = cuts.narrowest()
     limits: list[int] = []
     limit = 1 << 60
     while limit >= floor and len(limits) < _POINTS:
-        limit = max(edge.need for edge in cuts.path(limit)) - 1
+        limit = max(link.edge.need for link in cuts.path(limit)) - 1
         limits.append(limit)
     return sorted({floor, *(limit for limit in limits if limit >= floor)}, reverse=True)
 
 
-def _descent(cuts: Cuts) -> Iterator[tuple[int, list[Edge]]]:
+def _descent(cuts: Passes) -> Iterator[tuple[int, list[Link]]]:
     """Yield limits of memory, falling, and the path of least work that computes things twice.
 
     Starts below what is possible without.
     """
     limit = cuts.narrowest() - 1
     while path := cuts.path(limit, recompute=True):
-        limit = max(edge.need for edge in path)
+        limit = max(link.edge.need for link in path)
         yield limit, path
         limit -= 1
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from toolchain.plan.cuts import Cuts
 
 _ROW_COST = 60  # instructions of calling a row kernel and deciding whose turn it is
-_MAC_COST = {Isa.PORTABLE: 10, Isa.DSP: 2, Isa.MVE: 1}  # instructions of computing one again
+MAC_COST = {Isa.PORTABLE: 10, Isa.DSP: 2, Isa.MVE: 1}  # instructions of computing one again
 
 
 class Starts:
@@ -30,7 +30,7 @@ class Starts:
 
     def __init__(self, cuts: Cuts, first: int) -> None:
         self.cuts, self.first = cuts, first
-        self.workers = cuts.run(first)
+        self.workers = _without_waiting(cuts.run(first))
         self.shift = sum(isinstance(worker, Feed) for worker in self.workers)
         self.flow = best_flow(self.workers)
         self.values = {v.name: v for v in cuts.values}
@@ -40,7 +40,7 @@ class Starts:
         self.enclosed: list[int] = []
 
     def edges(self, ends: set[int]) -> Iterator[Edge]:
-        """Yield the edges to ``ends``: one stream of whole rows, others of strips."""
+        """Yield the longest edges and those to ``ends``: a stream of whole rows, and strips."""
         count = len(self.workers) - self.shift
         closing: dict[int, list[int]] = {}
         for position, worker in enumerate(self.workers):
@@ -54,7 +54,7 @@ class Starts:
             assert work is not None
             rows += work.rows
             self.enclosed += closing.get(end - 1, ())
-            if end in ends:
+            if end in ends or end == self.first + count:
                 yield self._whole(end, rows)
                 yield from self._strips(end, rows)
 
@@ -73,7 +73,7 @@ class Starts:
             sizes = [self._width(p, strips, size) for p, size in enumerate(self.sizes)]
             need, moving = self._rows(end, sizes, strips)
             macs = sum(strips.macs[step] for step in range(self.first, end))
-            work = (rows * _ROW_COST + moving) * strips.count + macs * _MAC_COST[self.cuts.isa]
+            work = (rows * _ROW_COST + moving) * strips.count + macs * MAC_COST[self.cuts.isa]
             yield Edge(
                 self.first, end, stream=True, need=maps + need, work=work,
                 columns=strips.count, macs=macs,
@@ -138,3 +138,17 @@ class Starts:
                     distance = max(0, self.flow.distance(source, position))
                     saved.append(v.size + y.size - max(v.size + distance, y.size))
         return sum(v.size for v in alive) - max(saved)
+
+
+def _without_waiting(workers: Sequence[Worker]) -> list[Worker]:
+    """Return ``workers`` up to the first that must wait until a fold among them is complete.
+
+    Until then all that it and those behind it read is whole, so a stage of its own needs no more.
+    """
+    waiting: set[str] = set()
+    for position, worker in enumerate(workers):
+        if waiting.intersection(need.tensor for need in worker.needs):
+            return list(workers[:position])
+        if isinstance(worker, RowWork) and worker.folds:
+            waiting.add(worker.output.name)
+    return list(workers)
