@@ -48,6 +48,11 @@ class Timeline:
     ceiling: int
 
     @property
+    def again(self) -> int:
+        """Return how many operators are executed again."""
+        return sum(len(repeat.nodes) for repeat in self.plan.repeats)
+
+    @property
     def bound_y(self) -> float:
         """Return the height of the arena's upper end in the picture."""
         return HEIGHT * (1 - self.plan.arena_bytes / self.ceiling)

@@ -83,7 +83,7 @@ def test_random_streams_equal_the_interpreter(tmp_path: Path) -> None:
     assert sum(bool(stage.feed) for stage in streams) > 10
     assert sum("global_pool" in stage.kernels for stage in streams) > 5
     assert sum(any(s.ring and s.fresh for s in stage.stores) for stage in streams) > 10
-    assert sum(any(s.host for s in stage.stores) for stage in streams) > 5
+    assert sum(any(s.host for s in stage.stores) for stage in streams) > 3
     assert sum(any(s.pace for s in stage.stores) for stage in streams) > 2
 
 

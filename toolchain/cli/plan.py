@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "lower_bound_bytes": plan.lower_bound_bytes,
         "mac_factor": plan.mac_factor,
         "stages": [_stage(stage) for stage in plan.stages],
+        "repeats": [asdict(repeat) for repeat in plan.repeats],
         "plan_hash": plan.hash,
     }
 
@@ -103,22 +105,26 @@ def say_arena(reporter: Reporter, plan: Plan) -> None:
     ]
     print_table(reporter, (">offset", ">bytes", "steps", "tensor"), rows)
     reporter.say(f"arena {plan.arena_bytes:,} bytes ({_proof(plan)}), {plan.macs:,} MACs")
+    for repeat in plan.repeats:
+        again = ", ".join(repeat.nodes)
+        reporter.say(f"executed again for {', '.join(repeat.readers)}: {again}")
 
 
 def say_choices(reporter: Reporter, chosen: Plan, front: Sequence[Plan]) -> None:
-    """Print the front, the chosen plan marked."""
+    """Print the front, the chosen plan marked, with the operators that are executed again."""
     rows = [
         (
             ">" if plan.hash == chosen.hash else "",
             f"{plan.arena_bytes:,}",
             f"{plan.mac_factor:.3f}x",
             len(plan.stages),
+            sum(len(repeat.nodes) for repeat in plan.repeats) or "",
             _proof(plan),
         )
         for plan in front
     ]
     if rows:
-        print_table(reporter, ("", ">arena", ">MACs", ">stages", "proof"), rows)
+        print_table(reporter, ("", ">arena", ">MACs", ">stages", ">again", "proof"), rows)
 
 
 def write_page(path: Path, graph: Graph, front: Sequence[Plan]) -> None:

@@ -93,12 +93,13 @@ class Starts:
             scratch, folds = self.cuts.scratch(step, strips)
             rings += scratch * folds
             fresh[step - self.first + self.shift] += scratch * (not folds)
+        passing = tuple(fresh)
         for position in self.enclosed:
             storage, size, start = self.flow.storage[position], sizes[position], position
             if not storage.separable:
                 rings += storage.total * size
                 continue
-            if is_guest(self.flow, position, sizes):
+            if is_guest(self.flow, position, sizes, passing):
                 host = storage.host
                 if not self.flow.storage[host].separable:
                     continue

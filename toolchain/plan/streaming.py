@@ -50,6 +50,13 @@ class Streaming:
         """Return the scratch memory of a node."""
         return max(tile.works[index].special.scratch_bytes for tile in self.tiles)
 
+    @property
+    def passing_scratch(self) -> list[int]:
+        """Return per position the scratch memory that is needed only while it makes a row."""
+        works = enumerate(self.works)
+        found = [0 if work.folds else self.scratch(index) for index, work in works]
+        return [0] * (len(self.flow.workers) - len(found)) + found
+
     def passes(self, index: int) -> dict[str, int]:
         """Return the inputs whose row a node's output row may overwrite, with the distance."""
         every = [tile.works[index].overlaps for tile in self.tiles]
@@ -99,11 +106,12 @@ def _stores(stream: Streaming, inside: frozenset[str], spare: int) -> tuple[RowS
     moved: list[tuple[int, str, int]] = []
     flow = stream.flow
     sizes = stream.row_sizes
+    scratch = stream.passing_scratch
     for position, (worker, storage) in enumerate(zip(flow.workers, flow.storage, strict=True)):
         name, size = worker.output.name, sizes[position]
         if name not in inside:
             continue
-        if is_guest(flow, position, sizes):
+        if is_guest(flow, position, sizes, scratch):
             found[name] = RowStore(name, 0, 0, flow.workers[storage.host].output.name)
         elif storage.separable and not storage.kept:
             found[name] = RowStore(name, 0, 1)
@@ -122,7 +130,7 @@ def _stores(stream: Streaming, inside: frozenset[str], spare: int) -> tuple[RowS
     return tuple(found.values())
 
 
-def is_guest(flow: Flow, position: int, sizes: Sequence[int]) -> bool:
+def is_guest(flow: Flow, position: int, sizes: Sequence[int], scratch: Sequence[int]) -> bool:
     """Tell whether rows are better off as guests than with a slot of their own.
 
     A guest keeps the newest row of its host where it was made until the guest has been read.
@@ -131,11 +139,13 @@ def is_guest(flow: Flow, position: int, sizes: Sequence[int]) -> bool:
         flow: what a run of the stream has shown.
         position: of the worker that makes them.
         sizes: bytes of a row, per position.
+        scratch: bytes of scratch memory that each position needs while it makes a row.
     """
     storage, reader = flow.storage[position], flow.last_reader[position]
     if storage.host < 0 or not storage.separable or reader < 0:
         return False
     if not flow.storage[storage.host].separable:
         return True
-    host, own, read = (sizes[p] for p in (storage.host, position, reader))
-    return max(host, host + read) < max(host + own, own + read)
+    host, own = sizes[storage.host], sizes[position]
+    making, reading = scratch[position], sizes[reader] + scratch[reader]
+    return host + max(making, reading) < own + max(host + making, reading)
