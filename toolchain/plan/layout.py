@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from toolchain.plan.precedence import Pair, PrecedenceSearch
+from toolchain.plan.precedence import Pair, PrecedenceSearch, lowest
 
 _CLIMB_STEPS = 100
 _SEARCH_NODES = 4_000
@@ -172,17 +172,12 @@ def _stack(problem: Problem, order: Sequence[int]) -> _Placed:
     offsets = [-1] * len(problem.blocks)
     extent = 0
     for i in order:
-        offset = 0
         taken = [
             (offsets[j] - below, offsets[j] + above)
             for j, above, below in problem.gaps[i]
             if offsets[j] >= 0
         ]
-        for low, high in sorted(taken):  # offsets strictly between the two are taken
-            if low >= offset:
-                break
-            offset = max(offset, high)
-        offsets[i] = offset
+        offsets[i] = offset = lowest(taken)
         extent = max(extent, offset + problem.blocks[i].size)
     return _Placed(extent, offsets, list(order))
 
