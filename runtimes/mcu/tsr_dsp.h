@@ -18,11 +18,18 @@
 #define TSR_OPAQUE(pointer) (void)0
 #endif
 
+/* A copy of few bytes is a load, also for compilers that are told not to know memcpy. */
+#if defined(__GNUC__)
+#define TSR_COPY __builtin_memcpy
+#else
+#define TSR_COPY memcpy
+#endif
+
 /* Four bytes at any address, the first one lowest. */
 TSR_INLINE uint32_t tsr_load4(const int8_t *p)
 {
     uint32_t word;
-    memcpy(&word, p, 4);
+    TSR_COPY(&word, p, 4);
     return word;
 }
 

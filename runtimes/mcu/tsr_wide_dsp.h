@@ -15,7 +15,7 @@
 TSR_INLINE uint32_t tsr_load_pair(const int16_t *p)
 {
     uint32_t pair;
-    memcpy(&pair, p, sizeof pair);
+    TSR_COPY(&pair, p, 4);
     return pair;
 }
 
