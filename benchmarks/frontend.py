@@ -15,7 +15,7 @@ from codegen.project import project_files
 from runtimes.emulator.machine import Machine
 from runtimes.host.library import write_files
 from runtimes.toolchains import link
-from toolchain.frontend import AudioFrontend, read_frontend
+from toolchain.frontend import AudioFrontend, AudioSpec, read_frontend
 from toolchain.ir import DType, Graph, Node, Quant, Tensor, verify
 from toolchain.ops import Relu
 from toolchain.plan import plan_layers
@@ -55,6 +55,7 @@ def instructions(frontend: AudioFrontend, board_id: str) -> int:
 
 def main(path: str) -> None:
     spec = read_frontend(Path(path))
+    assert isinstance(spec, AudioSpec)
     tensor = Tensor("x", (1, spec.features), DType.INT8, Quant.per_tensor(0.5))
     frontend = AudioFrontend.of(spec, tensor)
     print(f"{spec.features} features, {audio_ram_bytes(frontend)} bytes of RAM, {OPTIMISE[0]}")

@@ -99,7 +99,9 @@ def test_bad_files_are_refused_by_key(tmp_path: Path) -> None:
         path.write_text("[audio]\n" + "\n".join(lines))
 
     write()
-    assert read_frontend(path).features == 40
+    read = read_frontend(path)
+    assert isinstance(read, AudioSpec)
+    assert read.features == 40
     for changed, code in (
         ({"fft": "500"}, "E143"),
         ({"window": "513"}, "E143"),

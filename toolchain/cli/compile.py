@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 @click.option(
     "--frontend",
     type=click.Path(path_type=Path),
-    help="Add C that turns samples into this network's input: a TOML file with [audio].",
+    help="Add C that turns sound or pictures into the input: a TOML file, [audio] or [image].",
 )
 @reading_options
 @common_options
@@ -147,7 +147,7 @@ def compile_model(
     fit = footprint(graph, plan, target)
     extra: dict[str, str] = {}
     if frontend:
-        extra, ram_bytes = audio_frontend(reporter, frontend, graph, c_name(model))
+        extra, ram_bytes = frontend_files(reporter, frontend, graph, c_name(model))
         fit = replace(fit, data_bytes=fit.data_bytes + ram_bytes)
     say_fit(reporter, graph, fit, target)
     inputs = both_inputs(graph, plan, target)
@@ -158,18 +158,24 @@ def compile_model(
     return project, compile_facts(graph, plan, fit) | inputs.facts()
 
 
-def audio_frontend(
+def frontend_files(
     reporter: Reporter, path: Path, graph: Graph, prefix: str
 ) -> tuple[dict[str, str], int]:
     """Return the C files of the front end in ``path`` for the graph's input, and its RAM bytes."""
-    from codegen.frontend import audio_files, audio_ram_bytes
-    from toolchain.frontend import AudioFrontend, read_frontend
+    from codegen.frontend import audio_files, audio_ram_bytes, image_files
+    from toolchain.frontend import AudioFrontend, ImageFrontend, ImageSpec, read_frontend
 
-    made = AudioFrontend.of(read_frontend(path), graph.input_tensors[0])
+    spec, port = read_frontend(path), graph.input_tensors[0]
+    if isinstance(spec, ImageSpec):
+        picture = ImageFrontend.of(spec, port)
+        size = f"{port.shape[2]}x{port.shape[1]}"
+        reporter.say(f"front end: {spec.width}x{spec.height} {spec.format} to {size}")
+        return image_files(picture, prefix), 0
+    made = AudioFrontend.of(spec, port)
     ram_bytes = audio_ram_bytes(made)
     reporter.say(
-        f"front end: {made.frames} frames of {made.spec.features} features, one every "
-        f"{made.spec.hop} samples; {ram_bytes:,} bytes of RAM beside the arena"
+        f"front end: {made.frames} frames of {spec.features} features, one every "
+        f"{spec.hop} samples; {ram_bytes:,} bytes of RAM beside the arena"
     )
     return audio_files(made, prefix), ram_bytes
 
