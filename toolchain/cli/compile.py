@@ -68,6 +68,7 @@ def command(
     engine: str | None,
     frontend: Path | None,
     int8_ports: bool,
+    channels_last: bool,
     stream: bool,
 ) -> int:
     """Compile MODEL into readable C99 and a PlatformIO project.
@@ -77,7 +78,7 @@ def command(
     if engine:
         return package_engine(reporter, model, board, output, engine)
     choice = plan_file or wish(max_ram, max_macs, fed=fed)
-    reading = Reading(int8_ports, stream)
+    reading = Reading(int8_ports, stream, channels_last)
     _, facts = compile_model(
         reporter, model, board, output, choice=choice, reading=reading, frontend=frontend
     )

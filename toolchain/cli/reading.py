@@ -22,16 +22,20 @@ class Reading:
         int8_ports: float inputs and outputs become int8: the caller (de)quantises.
         stream: a network over a window in time takes each frame once
             (`toolchain.streaming.stream_over_time`).
+        channels_last: maps come in channels last where the network would bring them into that
+            order itself (`toolchain.passes.channels_last_inputs`).
     """
 
     int8_ports: bool = False
     stream: bool = False
+    channels_last: bool = False
 
     def apply(self, graph: Graph, reporter: Reporter) -> Graph:
         """Return the imported ``graph``, simplified, as it was asked for."""
-        from toolchain.passes import drop_float_edges, simplify
+        from toolchain.passes import channels_last_inputs, drop_float_edges, simplify
 
         graph = simplify(drop_float_edges(graph) if self.int8_ports else graph)
+        graph = simplify(channels_last_inputs(graph)) if self.channels_last else graph
         return _streamed(graph, reporter) if self.stream else graph
 
 
@@ -39,8 +43,13 @@ AS_IT_IS = Reading()
 
 
 def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb ``--int8-ports`` and ``--stream``."""
+    """Give a verb ``--int8-ports``, ``--channels-last`` and ``--stream``."""
     for option in (
+        click.option(
+            "--channels-last",
+            is_flag=True,
+            help="Take maps channels last that the network would transpose itself.",
+        ),
         click.option("--stream", is_flag=True, help="Take each frame of a window in time once."),
         click.option(
             "--int8-ports", is_flag=True, help="Leave float inputs and outputs to the caller."

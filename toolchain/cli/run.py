@@ -40,6 +40,7 @@ def command(
     fed: bool,
     inputs: Path | None,
     int8_ports: bool,
+    channels_last: bool,
     stream: bool,
     flash: bool,
 ) -> int:
@@ -51,7 +52,7 @@ def command(
     from toolchain.cli.profile import profile_project
     from toolchain.cli.test import can_emulate, check_project, say_comparisons
 
-    choice, reading = wish(max_ram, max_macs, fed=fed), Reading(int8_ports, stream)
+    choice, reading = wish(max_ram, max_macs, fed=fed), Reading(int8_ports, stream, channels_last)
     project, compiled = compile_model(
         reporter, model, board, output, choice=choice, reading=reading
     )

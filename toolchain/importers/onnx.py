@@ -16,6 +16,7 @@ import numpy as np
 from toolchain.errors import ModelError
 from toolchain.importers import onnx_math as calc
 from toolchain.importers import onnx_moves as moves
+from toolchain.importers import onnx_normalise as normalise
 from toolchain.importers import onnx_recurrent as recurrent
 from toolchain.importers import onnx_weighted as weighted
 from toolchain.importers.onnx_builder import (
@@ -35,6 +36,7 @@ from toolchain.importers.onnx_file import (
     open_onnx,
     opset_of,
 )
+from toolchain.importers.onnx_qoperator import spelled_out
 from toolchain.ir import Array, Graph
 from toolchain.numerics import Activation
 from toolchain.ops import (
@@ -86,6 +88,7 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "HardSwish": calc.unary(HardSwish()),
     "Identity": calc.identity,
     "LSTM": recurrent.lstm,
+    "LRN": normalise.local_response,
     "LeakyRelu": calc.leaky_relu,
     "Log": calc.unary(Log()),
     "LogSoftmax": calc.softmax(LogSoftmax),
@@ -159,8 +162,20 @@ class _Walk:
         self.inputs = [self.build.input(v.name, input_shape(v, known)) for v in given]
 
     def visit(self, index: int, proto: Any) -> None:
-        """Read one node: a constant, an operator of the graph, or the branch that is taken."""
+        """Read one node: a constant, operators of the graph, or the branch that is taken."""
         self.visited += 1
+        try:
+            parts = spelled_out(proto, self.build.values)
+        except UnsupportedError as error:
+            self._refuse(index, proto, error)
+            return
+        except _DEFECTS as error:
+            where = f"{proto.op_type} at #{index}"
+            raise ModelError("E206", f"illegal operator: {error}", where=where) from None
+        for part in parts:
+            self._visit(index, part)
+
+    def _visit(self, index: int, proto: Any) -> None:
         names = tuple(proto.input)
         self.build.label = proto.output[0] if proto.output else ""
         known = {n: self._value(n, index, proto) for n in names if n and n not in self.unknown}
@@ -176,10 +191,7 @@ class _Walk:
             elif not self._constant(proto, inputs):
                 self._operator(index, proto, names, inputs)
         except UnsupportedError as error:
-            label = (proto.output[0] if proto.output else "?")[:60]
-            why = f": {error}" if str(error) else ""
-            self.refused.append(f'{proto.op_type} at #{index} "{label}"{why}')
-            self.unknown.update(proto.output)
+            self._refuse(index, proto, error)
         except _DEFECTS as error:
             where = f"{proto.op_type} at #{index}"
             raise ModelError("E206", f"illegal operator: {error}", where=where) from None
@@ -199,6 +211,12 @@ class _Walk:
                 self.unknown.add(output)
             else:
                 self.build.values[output] = self._value(made.name, len(branch.node), proto)
+
+    def _refuse(self, index: int, proto: Any, error: UnsupportedError) -> None:
+        label = (proto.output[0] if proto.output else "?")[:60]
+        why = f": {error}" if str(error) else ""
+        self.refused.append(f'{proto.op_type} at #{index} "{label}"{why}')
+        self.unknown.update(proto.output)
 
     def _value(self, name: str, index: int, proto: Any) -> Value:
         if name not in self.build.values:

@@ -266,9 +266,12 @@ def quantize_linear(node: OnnxNode) -> list[str]:
 
 
 def dequantize_linear(node: OnnxNode) -> list[str]:
-    """DequantizeLinear of a tensor that a QuantizeLinear made."""
+    """DequantizeLinear of what a QuantizeLinear made, perhaps moved since then."""
     quant = activation_quant(node)
-    if node.build.tensors[node.tensor(0)].quant != quant:
+    known = node.build.tensors[node.tensor(0)].quant
+    if known is None:
+        return [node.build.rounded(node.tensor(0), quant)]
+    if known != quant:
         raise UnsupportedError("with another scale than the QuantizeLinear before it")
     return [node.tensor(0)]
 
