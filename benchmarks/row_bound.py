@@ -19,6 +19,7 @@ from toolchain.ir.graph import Graph, Node
 from toolchain.kernels import Isa
 from toolchain.ops import DepthwiseConv2D
 from toolchain.ops.window import IDENTITY
+from toolchain.plan.flow import best_flow
 from toolchain.plan.order import branches_first
 from toolchain.plan.rows import RowWork, row_bytes, row_work
 from toolchain.plan.schedule import Feed, Make, Stream, Worker
@@ -107,7 +108,7 @@ class _Run:
         self.workers = [*workers, *works]
         self.shift = len(self.workers) - len(works)
         self.index = {worker.output.name: i for i, worker in enumerate(self.workers)}
-        self.stream = Stream(self.workers, frozenset())
+        self.stream = Stream(self.workers, frozenset(), paces=best_flow(self.workers).paces)
         outside = {n.tensor for worker in works for n in worker.needs} - set(self.index)
         self.names = [*self.index, *outside]
         self.size = np.array([row_bytes(graph.tensors[name]) for name in self.names])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from boards import load_board
 from codegen.emit import emit
 from runtimes.host.library import HostModel, compile_host
 from tests.ops.harness import random_values
@@ -40,9 +41,10 @@ KINDS = (random_map_network, random_bottlenecks, random_shortcuts)
 def random_cuts(graph: Graph, rng: np.random.Generator, repeats: tuple[Repeat, ...] = ()) -> Plan:
     """Cut ``graph`` at random; where rows are kept is decided for a random limit of memory."""
     isa = Isa.DSP if rng.random() < 0.5 else Isa.PORTABLE
+    fed, lean = (bool(chance) for chance in rng.random(2) < (0.5, 0.3))
     every = repeated(graph, repeats)
-    work = prepare(every, isa)
-    cuts = Cuts(every, isa, work, every.nodes, fed=bool(rng.random() < 0.5))
+    work = prepare(every, isa, lean=lean)
+    cuts = Cuts(every, isa, work, every.nodes, fed=fed, lean=lean)
     path, step = [], 0
     while step < len(every.nodes):
         longest = len(cuts.run(step))
@@ -222,3 +224,16 @@ def test_a_guest_on_a_wrong_ring_is_refused() -> None:
         stages = (replace(s, stores=stores) if s is stage else s for s in plan.stages)
         with pytest.raises(FitError, match=said):
             check_plan(graph, replace(plan, stages=tuple(stages)))
+
+
+def test_leaner_kernels_are_a_choice_where_scratch_memory_is_the_peak() -> None:
+    board = load_board("emulator_m4_16m")
+    smaller = 0
+    for seed in range(10):
+        graph = random_shortcuts(np.random.default_rng(seed))
+        quick = plan_model(graph, board, fed=True)
+        least = check_plan(graph, plan_model(graph, board, max_macs=1, fed=True))
+        assert least.arena_bytes <= quick.arena_bytes
+        assert least.macs == quick.macs == graph.macs
+        smaller += least.arena_bytes < quick.arena_bytes
+    assert smaller > 2

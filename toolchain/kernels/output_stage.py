@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -138,7 +139,19 @@ def filters_of(
 
 
 def choose(filters: Filters) -> OutputStage:
-    """Return the cheapest formula that is exact for all ``filters``."""
+    """Return the cheapest formula that is exact for all ``filters``.
+
+    Equal filters have equal answers, which are remembered: the kernels of a node all ask.
+    """
+    f = filters
+    arrays = (f.multiplier, f.shift, f.start, f.low, f.high)
+    return _choose(tuple(array.astype(np.int64).tobytes() for array in arrays), f.zero, f.bounds)
+
+
+@lru_cache(1024)
+def _choose(arrays: tuple[bytes, ...], zero: int, bounds: tuple[int, int]) -> OutputStage:
+    q, right, start, low, high = (np.frombuffer(array, np.int64) for array in arrays)
+    filters = Filters(q, right, start, low, high, zero, bounds)
     least, most = _output(filters, filters.low), _output(filters, filters.high)
     varies = least < most
     return (

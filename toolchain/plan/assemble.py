@@ -24,7 +24,7 @@ from toolchain.plan.plan import (
 )
 from toolchain.plan.repeats import repeated
 from toolchain.plan.rows import RowWork, row_bytes, row_count
-from toolchain.plan.streaming import Streaming
+from toolchain.plan.streaming import Faster, Streaming
 
 WORD = 4
 
@@ -56,6 +56,7 @@ def assemble(
     order: Sequence[Node],
     segments: Sequence[Segment],
     repeats: tuple[Repeat, ...] = (),
+    faster: Mapping[int, Faster] | None = None,
 ) -> Plan:
     """Return the plan that executes ``segments`` of ``order``, laid out in least memory.
 
@@ -66,8 +67,10 @@ def assemble(
         order: nodes in order of execution, second executions among them.
         segments: layers and streams of them.
         repeats: nodes that are executed again.
+        faster: kernels by step that take the place of those chosen where their scratch memory fits
+            between what is alive.
     """
-    return _Assembly(graph, isa, work, order, segments, repeats).plan()
+    return _Assembly(graph, isa, work, order, segments, repeats).plan(faster or {})
 
 
 class _Assembly:
@@ -84,19 +87,21 @@ class _Assembly:
         self.isa, self.work, self.order = isa, work, order
         self.segments, self.repeats = segments, repeats
         self.root = roots(self.graph, work)
+        self.quick: dict[int, str] = {}
 
-    def plan(self) -> Plan:
+    def plan(self, faster: Mapping[int, Faster]) -> Plan:
         working = [*self._working()]
         needed = [*self._maps(), *working]
         overlaps = [*self._layer_overlaps(), *self._map_overlaps(), *self._row_overlaps()]
         overlaps += self._drained({buffer.name: buffer.last for buffer in working})
         layout = solve(_problem(needed, overlaps))
+        slots = self._quicken(list(map(_slot, needed, layout.offsets)), faster, layout.extent)
         macs = sum(self._macs(segment) for segment in self.segments)
         return Plan(
             graph_hash(self.model),
             self.isa.name.lower(),
             tuple(self._stage(segment) for segment in self.segments),
-            tuple(map(_slot, needed, layout.offsets)),
+            tuple(slots),
             layout.extent * WORD,
             layout.bound * WORD,
             macs,
@@ -104,13 +109,28 @@ class _Assembly:
             repeats=self.repeats,
         )
 
+    def _quicken(self, slots: list[Slot], faster: Mapping[int, Faster], words: int) -> list[Slot]:
+        """Choose faster kernels where their scratch memory fits; return the slots with it."""
+        for step, (kernel, size) in faster.items():
+            name = f"{self.order[step].name}.scratch"
+            others = [slot for slot in slots if slot.name != name]
+            alive = [slot for slot in others if slot.first <= step <= slot.last]
+            offset = _gap(alive, size, words * WORD)
+            if offset is not None:
+                self.quick[step] = kernel
+                slots = [*others, Slot(name, (), ARENA, offset, size, step, step)]
+        return [slot for slot in slots if slot.size]
+
     def _stage(self, segment: Segment) -> Stage:
         stream = segment.stream
         if stream is None:
             node = self.order[segment.first]
-            return LayerStage(node.name, self.work[node.name].kernel)
+            kernel = self.quick.get(segment.first, self.work[node.name].kernel)
+            return LayerStage(node.name, kernel)
         works = stream.works
-        names, kernels = tuple(w.node.name for w in works), tuple(w.kernel for w in works)
+        names = tuple(work.node.name for work in works)
+        steps = enumerate(works, segment.first)
+        kernels = tuple(self.quick.get(step, work.kernel) for step, work in steps)
         return StreamStage(stream.feed, names, kernels, stream.stores, *stream.grid)
 
     def _macs(self, segment: Segment) -> int:
@@ -256,6 +276,16 @@ def _problem(needed: Sequence[Buffer], overlaps: Sequence[_Overlap]) -> Problem:
         if needed[upper].last == overlap.last and needed[lower].first == overlap.first:
             pairs[upper, lower] = -(-overlap.distance // WORD)
     return Problem(tuple(Block(-(-b.size // WORD), b.first, b.last) for b in needed), pairs)
+
+
+def _gap(alive: Sequence[Slot], size: int, end: int) -> int | None:
+    """Return an offset below ``end`` for ``size`` bytes beside the slots alive, if there is one."""
+    offset = 0
+    for slot in sorted(alive, key=lambda slot: slot.offset):
+        if slot.offset >= offset + size:
+            break
+        offset = max(offset, -(-slot.end // WORD) * WORD)
+    return offset if offset + size <= end else None
 
 
 def _slot(buffer: Buffer, offset: int) -> Slot:

@@ -18,7 +18,7 @@ from toolchain.plan.lifetimes import Work, roots, share_places
 from toolchain.plan.rows import RowWork, named_row_work, row_work
 from toolchain.plan.schedule import Feed, Worker
 from toolchain.plan.starts import MAC_COST, Starts
-from toolchain.plan.streaming import stream
+from toolchain.plan.streaming import Faster, stream
 from toolchain.plan.strips import Strips, StripTracer
 from toolchain.plan.tiles import Grid, Tiling, half_of, narrowed
 
@@ -44,6 +44,8 @@ class Cuts:
         fed: whether the caller may hand over the network's input row by row.
         recompute: whether streams may be cut into strips, which compute halos several times.
         copies: names of the nodes that have been executed before (`toolchain.plan.repeats`).
+        lean: whether stages are weighed with the kernels of least scratch memory; ``work`` should
+            be prepared so, too.
     """
 
     def __init__(
@@ -56,11 +58,13 @@ class Cuts:
         fed: bool = False,
         recompute: bool = False,
         copies: frozenset[str] = frozenset(),
+        lean: bool = False,
     ) -> None:
+        self.lean = lean
         self.graph, self.isa, self.work, self.order = graph, isa, work, order
         self.copies = copies
         self.root = roots(graph, work)
-        self.rows = [row_work(graph, node, isa) for node in order]
+        self.rows = [row_work(graph, node, isa, lean=lean) for node in order]
         self.values = self._values()
         self.fed = fed and self._can_feed()
         self.recompute = recompute
@@ -162,6 +166,28 @@ class Cuts:
         }
         return inner | {0, count}
 
+    def faster(
+        self, segments: Sequence[Segment], work: Mapping[str, Work], best: Mapping[str, Work]
+    ) -> dict[int, Faster]:
+        """Return the kernels by step that are faster than the lean ones.
+
+        Args:
+            segments: the stages.
+            work: what nodes need as layers.
+            best: the same with their fastest kernels.
+        """
+        found: dict[int, Faster] = {}
+        for segment in segments:
+            if segment.stream is not None:
+                every = enumerate(segment.stream.faster, segment.first)
+                found |= {step: faster for step, faster in every if faster is not None}
+                continue
+            old, new = (way[self.order[segment.first].name] for way in (work, best))
+            alike = (old.overlaps, old.homes) == (new.overlaps, new.homes)
+            if alike and old.in_place == new.in_place and old.kernel != new.kernel:
+                found[segment.first] = Faster(new.kernel, new.scratch_bytes)
+        return found
+
     def _layers(self, step: int) -> Iterator[Edge]:
         """Yield a node at once, and with its output on its input if that saves memory."""
         name = self.order[step].name
@@ -209,7 +235,8 @@ class Cuts:
         feed = self.graph.inputs[0] if self.fed and edge.first == 0 else ""
         for columns in (edge.columns, 1):
             tiling = Tiling(self.graph, nodes, Grid(1, columns), inside, feed)
-            if (found := stream(tiling, self.isa, max(0, limit - edge.need))) is not None:
+            spare = max(0, limit - edge.need)
+            if (found := stream(tiling, self.isa, spare, lean=self.lean)) is not None:
                 return Segment(edge.first, edge.end, found)
         raise AssertionError("every run of row by row nodes can be a stream")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from toolchain.plan.precedence import Pair, PrecedenceSearch, lowest
 
@@ -68,17 +68,22 @@ class Problem:
 
     def _need(self, step: int) -> int:
         alive = {i for i, b in enumerate(self.blocks) if b.first <= step <= b.last}
-        total = sum(self.blocks[i].size for i in alive)
-        saved = 0
-        for lower in alive:
-            uppers = [u for u in alive if (u, lower) in self.overlaps]
-            if len(uppers) == 1:
-                pair = self.blocks[uppers[0]].size, self.blocks[lower].size
-                joint = max(pair[0] + max(0, self.overlaps[uppers[0], lower]), pair[1])
-                saved += max(0, sum(pair) - joint)
-            elif uppers:
-                saved += min(self.blocks[lower].size, sum(self.blocks[u].size for u in uppers))
-        return total - saved
+        by_upper, by_lower = dict.fromkeys(alive, 0), dict.fromkeys(alive, 0)
+        for upper, lower in self.overlaps:
+            if upper in alive and lower in alive:
+                shared = self._shared(upper, lower)
+                by_upper[upper] += shared
+                by_lower[lower] += shared
+        sizes = {i: self.blocks[i].size for i in alive}
+        # Those that share a byte form a chain of uppers and lowers: none is twice in either role.
+        saved = min(sum(min(sizes[i], shared[i]) for i in alive) for shared in (by_upper, by_lower))
+        return sum(sizes.values()) - saved
+
+    def _shared(self, upper: int, lower: int) -> int:
+        """Return the most words that both blocks of a pair may share."""
+        sizes = self.blocks[upper].size, self.blocks[lower].size
+        joint = max(sizes[0] + max(0, self.overlaps[upper, lower]), sizes[1])
+        return max(0, sum(sizes) - joint)
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,13 @@ class _Placed:
 
 
 def solve(problem: Problem) -> Layout:
-    """Return a layout of least extent, or the best found within the limits."""
+    """Return a layout of least extent, or the best found within the limits; equal ones once."""
+    return _solve(problem.blocks, tuple(sorted(problem.overlaps.items())))
+
+
+@lru_cache(256)
+def _solve(blocks: tuple[Block, ...], overlaps: tuple[tuple[tuple[int, int], int], ...]) -> Layout:
+    problem = Problem(blocks, dict(overlaps))
     bound = problem.lower_bound()
     best = min((_stack(problem, order) for order in _orders(problem)), key=lambda p: p.extent)
     if best.extent > bound:

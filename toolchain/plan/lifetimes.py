@@ -57,9 +57,20 @@ class Buffer:
 _VIEW = {0: 0}
 
 
-def prepare(graph: Graph, isa: Isa) -> dict[str, Work]:
-    """Choose the first kernel of `candidates` for each node and ask it for its needs."""
-    return {node.name: next(_works(graph, node, isa)) for node in graph.nodes}
+def prepare(graph: Graph, isa: Isa, *, lean: bool = False) -> dict[str, Work]:
+    """Choose a kernel for each node and ask it for its needs.
+
+    Args:
+        graph: the graph.
+        isa: instruction set.
+        lean: whether to take the kernel of least scratch memory, not the first of `candidates`;
+            the operator's own portable kernel is taken only if there is no other.
+    """
+    if not lean:
+        return {node.name: next(_works(graph, node, isa)) for node in graph.nodes}
+    ways = {node.name: [*_works(graph, node, isa)] for node in graph.nodes}
+    able = {name: works[:-1] or works for name, works in ways.items()}
+    return {name: min(works, key=lambda w: w.scratch_bytes) for name, works in able.items()}
 
 
 def _works(graph: Graph, node: Node, isa: Isa) -> Iterator[Work]:

@@ -27,9 +27,9 @@ def plan_model(
         graph: a verified graph.
         board: whose kernels and banks to use; ``None`` for portable ones in one arena.
         max_ram: with it, the plan of least work whose arena has at most so many bytes; without
-            it, the plan of least memory.
+            it, the plan of least memory that gives next to no node a slower kernel.
         max_macs: greatest factor of multiply-accumulates over the plain network. Without it, and
-            without ``max_ram``, nothing is computed twice.
+            without ``max_ram``, nothing is computed twice; with 1, slower kernels are allowed.
         fed: let the caller hand over the input row by row, if the network can take it so
             (`Plan.feed`), and in plans that compute things twice part by part, some parts several
             times (`Plan.pull`).
@@ -87,10 +87,12 @@ def _placed(
 
 
 def _least(search: Search, most_macs: int | None) -> Iterator[Plan]:
-    """Yield plans of least memory first."""
+    """Yield plans of least memory first, those that give much work to slower kernels last."""
     if most_macs is not None:
         yield _leanest(search, most_macs)
-    yield from reversed(search.once())
+    quick = search.quick()
+    yield from reversed(quick)
+    yield from (plan for plan in reversed(search.once()) if plan not in quick)
 
 
 def _lightest(search: Search, most_bytes: int) -> Iterator[Plan]:

@@ -60,13 +60,17 @@ class Passes:
         isa: instruction set the kernels are chosen for.
         order: its nodes in order of execution.
         fed: whether the caller may hand over the network's input row by row.
+        lean: whether stages are weighed with the kernels of least scratch memory; then nothing is
+            executed again.
     """
 
-    def __init__(self, graph: Graph, isa: Isa, order: Sequence[Node], *, fed: bool) -> None:
-        self.graph, self.isa, self.order, self.fed = graph, isa, order, fed
+    def __init__(
+        self, graph: Graph, isa: Isa, order: Sequence[Node], *, fed: bool, lean: bool = False
+    ) -> None:
+        self.graph, self.isa, self.order, self.fed, self.lean = graph, isa, order, fed, lean
         self._cuts: dict[tuple[Repeat, ...], Cuts] = {}
         plain = self.cuts(())
-        self.repeats = gate_repeats(graph, order, plain.rows)
+        self.repeats = () if lean else gate_repeats(graph, order, plain.rows)
         every = self.cuts(self.repeats)
         kinds = (), self.repeats, self.repeats[::2], self.repeats[1::2]
         variants = [self.cuts(kind) for kind in dict.fromkeys(kinds)]
@@ -81,9 +85,16 @@ class Passes:
             nodes = {node.name: node for node in graph.nodes}
             kept = [nodes.pop(node.name) for node in self.order]
             order, copies = inserted(kept, nodes.values()), frozenset(nodes)
-            work = prepare(graph, self.isa)
+            work = prepare(graph, self.isa, lean=self.lean)
             self._cuts[repeats] = Cuts(
-                graph, self.isa, work, order, fed=self.fed, recompute=True, copies=copies
+                graph,
+                self.isa,
+                work,
+                order,
+                fed=self.fed,
+                recompute=not self.lean,
+                copies=copies,
+                lean=self.lean,
             )
         return self._cuts[repeats]
 
@@ -95,13 +106,22 @@ class Passes:
                 best[link.end] = min(best[link.end], max(best[link.start], link.edge.need))
         return best[-1]
 
-    def path(self, limit: int, *, recompute: bool = False, fewest_macs: bool = False) -> list[Link]:
+    def path(
+        self,
+        limit: int,
+        *,
+        recompute: bool = False,
+        fewest_macs: bool = False,
+        calm: int | None = None,
+    ) -> list[Link]:
         """Return the stages with the least work among those that need at most ``limit`` bytes.
 
         Args:
             limit: bytes.
             recompute: whether stages may compute anything twice.
             fewest_macs: whether the repeated multiply-accumulates count before all other work.
+            calm: bytes above which what a stage needs counts before all work, so that a layout has
+                room elsewhere.
 
         Returns:
             Nothing if there is no way within the limit.
@@ -112,8 +132,9 @@ class Passes:
             edge = link.edge
             if edge.need <= limit and (recompute or edge.once):
                 macs, work, stages = best[link.start]
-                repeated_macs = edge.macs if fewest_macs else 0
-                cost = macs + repeated_macs, work + edge.work, stages + 1
+                first = edge.macs if fewest_macs else 0
+                first += 0 if calm is None else max(0, edge.need - calm)
+                cost = macs + first, work + edge.work, stages + 1
                 if cost < best[link.end]:
                     best[link.end], taken[link.end] = cost, link
         path: list[Link] = []
@@ -135,7 +156,10 @@ class Passes:
         placed = {cuts.order[e.first].name for e in edges if e.in_place}
         work = {n: cuts.placed[n] if n in placed else one for n, one in cuts.work.items()}
         segments = cuts.segments(edges, limit)
-        return assemble(self.graph, self.isa, work, cuts.order, segments, chosen)
+        faster = {}
+        if self.lean:
+            faster = cuts.faster(segments, work, prepare(cuts.graph, self.isa))
+        return assemble(self.graph, self.isa, work, cuts.order, segments, chosen, faster)
 
 
 class _States:

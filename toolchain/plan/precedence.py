@@ -128,17 +128,20 @@ class PrecedenceSearch:
         self, low: list[int], high: list[int], order: list[int], todo: list[int]
     ) -> bool:
         """Narrow the ranges until nothing changes; tell whether all are still possible."""
+        pairs = self.pairs
         while todo:
             index = todo.pop()
-            if order[index] == 0:
-                a_fits = self._slack(index, low, high, 1) >= 0
-                b_fits = self._slack(index, low, high, -1) >= 0
+            pair, way = pairs[index], order[index]
+            a, b = pair.a, pair.b
+            if way == 0:
+                a_fits = high[a] - low[b] >= pair.a_above
+                b_fits = high[b] - low[a] >= pair.b_above
                 if not a_fits and not b_fits:
                     return False
                 if a_fits and b_fits:
                     continue
-                order[index] = 1 if a_fits else -1
-            upper, lower, gap = self._edge(index, order[index])
+                way = order[index] = 1 if a_fits else -1
+            upper, lower, gap = (a, b, pair.a_above) if way > 0 else (b, a, pair.b_above)
             if low[lower] + gap > low[upper]:
                 low[upper] = low[lower] + gap
                 todo.extend(self.of_block[upper])
@@ -149,13 +152,11 @@ class PrecedenceSearch:
                 return False
         return True
 
-    def _edge(self, index: int, way: int) -> tuple[int, int, int]:
-        pair = self.pairs[index]
-        return (pair.a, pair.b, pair.a_above) if way > 0 else (pair.b, pair.a, pair.b_above)
-
     def _slack(self, index: int, low: list[int], high: list[int], way: int) -> int:
-        upper, lower, gap = self._edge(index, way)
-        return high[upper] - low[lower] - gap
+        pair = self.pairs[index]
+        if way > 0:
+            return high[pair.a] - low[pair.b] - pair.a_above
+        return high[pair.b] - low[pair.a] - pair.b_above
 
     def _tightest(self, low: list[int], high: list[int], order: list[int]) -> int:
         """Return the undecided pair that collides at the lowest offsets and has least room."""

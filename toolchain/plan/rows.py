@@ -105,22 +105,33 @@ def row_bytes(tensor: Tensor) -> int:
     return tensor.nbytes // row_count(tensor)
 
 
-def row_work(graph: Graph, node: Node, isa: Isa) -> RowWork | None:
-    """Return ``node`` ready to run row by row with its best such kernel, or ``None``."""
+def row_work(graph: Graph, node: Node, isa: Isa, *, lean: bool = False) -> RowWork | None:
+    """Return ``node`` ready to run row by row with its first such kernel, or ``None``."""
     operands = graph.operands(node)
-    names = row_kernels(node, operands, isa)
+    names = row_kernels(node, operands, isa, lean=lean)
     return named_row_work(node, operands, names[0]) if names else None
 
 
-def row_kernels(node: Node, operands: Operands, isa: Isa) -> list[str]:
-    """Return the kernels that make ``node`` row by row, best first."""
+def row_kernels(node: Node, operands: Operands, isa: Isa, *, lean: bool = False) -> list[str]:
+    """Return the kernels that make ``node`` row by row.
+
+    Args:
+        node: the node.
+        operands: its tensors.
+        isa: instruction set.
+        lean: whether those that need least scratch memory come first, not the fastest. The
+            operator's own portable kernel stays last: it is slower by far.
+    """
     if (folding := fold(node.op, operands)) is not None:
         return [kernel.name for kernel in kernels(folding, isa)]
     found = _row_lowered(node, operands)
     if found is None:
         return []
-    able = ((k.name, specialise(found[1], k.name)[1]) for k in kernels(found[1], isa))
-    return [name for name, special in able if _makes_rows(found[1], special)]
+    every = ((k.name, specialise(found[1], k.name)[1]) for k in kernels(found[1], isa))
+    able = [(name, special) for name, special in every if _makes_rows(found[1], special)]
+    if lean:
+        able[:-1] = sorted(able[:-1], key=lambda p: (not p[1].over_row, p[1].scratch_bytes))
+    return [name for name, _ in able]
 
 
 def named_row_work(node: Node, operands: Operands, name: str) -> RowWork | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from toolchain.ir.graph import Graph
 from toolchain.kernels import Isa
 from toolchain.plan.layers import plan_layers
-from toolchain.plan.lifetimes import prepare
+from toolchain.plan.lifetimes import prepare, share_places
 from toolchain.plan.order import branches_first, update_early
 from toolchain.plan.passes import Link, Passes
-from toolchain.plan.plan import Plan, stage_nodes
+from toolchain.plan.plan import LayerStage, Plan, stage_nodes
+from toolchain.plan.rows import row_kernels
 
 _POINTS = 12  # at most so many points of a front, and as many where things are computed twice
+_SLOWED = 0.05  # share of multiply-accumulates that slower kernels may get without a wish
+_CALM = (1.0, 0.8)  # shares of the least need that stages of the leanest plans should keep to
 _TRIES = 6  # plans laid out before a limit of memory is given up
 
 
@@ -30,21 +34,56 @@ class Search:
         self.layers = plan_layers(graph, isa)
         nodes = {node.name: node for node in graph.nodes}
         order = [nodes[name] for stage in self.layers.stages for name in stage_nodes(stage)]
-        work = prepare(graph, isa)
-        ways = (tuple(order), update_early(graph, work, branches_first(graph)))
+        self.work = prepare(graph, isa)
+        ways = (tuple(order), update_early(graph, self.work, branches_first(graph)))
         self.ways = [Passes(graph, isa, way, fed=fed) for way in dict.fromkeys(ways)]
+        self.lean = self._lean_ways(fed=fed)
+
+    def _lean_ways(self, *, fed: bool) -> list[Passes]:
+        """Return the ways with kernels of least scratch memory, if there are such."""
+        lean = prepare(self.graph, self.isa, lean=True)
+        if all(lean[name].kernel == work.kernel for name, work in self.work.items()):
+            return []
+        orders = [passes.order for passes in self.ways]
+        return [Passes(self.graph, self.isa, order, fed=fed, lean=True) for order in orders]
 
     def once(self) -> list[Plan]:
         """Return plans that compute nothing twice, to the least memory.
 
         Begins with plain layers, or with the fewest streams if the input is fed.
         """
+        return list(self._once)
+
+    @cached_property
+    def _once(self) -> tuple[Plan, ...]:
         plans = [self._plan(cuts, limit) for cuts in self.ways for limit in _limits(cuts)]
+        plans += [
+            self._tightest(passes, calm) for passes in (*self.ways, *self.lean) for calm in _CALM
+        ]
         found = [] if any(plan.feed for plan in plans) else [self.layers]
         for plan in sorted(plans, key=lambda p: -p.arena_bytes):
             if not found or plan.arena_bytes < found[-1].arena_bytes:
                 found.append(plan)
-        return found
+        return tuple(found)
+
+    def quick(self) -> list[Plan]:
+        """Return those of `once` that give next to no work to slower kernels."""
+        first, *others = self.once()
+        return [first, *(plan for plan in others if self._slowed(plan) <= _SLOWED)]
+
+    def _slowed(self, plan: Plan) -> float:
+        """Return the share of multiply-accumulates for which there is a faster kernel."""
+        nodes = {node.name: node for node in self.graph.nodes}
+        placed = share_places(self.graph, self.isa, self.work)
+        slow = 0
+        for stage in plan.stages:
+            kernels = (stage.kernel,) if isinstance(stage, LayerStage) else stage.kernels
+            for name, kernel in zip(stage_nodes(stage), kernels, strict=True):
+                operands = self.graph.operands(nodes[name])
+                rows = row_kernels(nodes[name], operands, self.isa)[:1]
+                if kernel not in (self.work[name].kernel, placed[name].kernel, *rows):
+                    slow += nodes[name].op.macs(operands)
+        return slow / max(1, self.graph.macs)
 
     def again(self, least: int) -> list[Plan]:
         """Return plans that compute things twice and need less than ``least`` bytes.
@@ -73,6 +112,16 @@ class Search:
         """Return the plan of least work that computes things twice within so many bytes."""
         plans = [plan for cuts in self.ways for plan in self._lightest(cuts, most_bytes)]
         return min(plans, key=lambda p: (p.macs, p.arena_bytes), default=None)
+
+    def _tightest(self, passes: Passes, calm: float) -> Plan:
+        """Return a plan of least need that spends no byte to save work.
+
+        Args:
+            passes: a way.
+            calm: share of the least need that stages should not exceed where they need not.
+        """
+        least = passes.narrowest()
+        return passes.plan(passes.path(least, calm=int(calm * least)), 0)
 
     def _plan(
         self, cuts: Passes, limit: int, *, recompute: bool = False, path: Sequence[Link] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from toolchain.kernels import Isa
 from toolchain.plan.flow import Flow, best_flow, can_pace, merged, run_flow
@@ -11,6 +12,13 @@ from toolchain.plan.plan import RowStore
 from toolchain.plan.rows import RowWork, row_bytes
 from toolchain.plan.schedule import Feed, Worker
 from toolchain.plan.tiles import Grid, Tile, Tiling
+
+
+class Faster(NamedTuple):
+    """A kernel and the scratch memory that it needs."""
+
+    kernel: str
+    scratch: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +30,14 @@ class Streaming:
         tiles: one or more.
         flow: what the tiles need, the most of each.
         stores: where rows of tensors that are never whole are kept.
+        faster: per node another kernel, which it may get where there is room, or ``None``.
     """
 
     grid: Grid
     tiles: tuple[Tile, ...]
     flow: Flow
     stores: tuple[RowStore, ...]
+    faster: tuple[Faster | None, ...] = ()
 
     @property
     def works(self) -> tuple[RowWork, ...]:
@@ -66,15 +76,16 @@ class Streaming:
         }
 
 
-def stream(tiling: Tiling, isa: Isa, spare: int) -> Streaming | None:
+def stream(tiling: Tiling, isa: Isa, spare: int, *, lean: bool = False) -> Streaming | None:
     """Return how ``tiling`` streams, ``None`` if its nodes cannot run in such tiles.
 
     Args:
         tiling: nodes and grid.
         isa: instruction set the kernels are chosen for.
         spare: bytes that may be spent to save work: a row moved to its ring costs time.
+        lean: whether nodes get the kernel of least scratch memory; ``faster`` has the others.
     """
-    kernels = tiling.kernels(isa)
+    kernels = tiling.kernels(isa, lean=lean)
     tiles = tiling.tiles(kernels) if kernels else None
     if tiles is None:
         return None
@@ -85,7 +96,30 @@ def stream(tiling: Tiling, isa: Isa, spare: int) -> Streaming | None:
         paces = {}
     flow = merged([run_flow(workers, paces) for workers in every])
     bare = Streaming(tiling.grid, tiles, flow, ())
-    return replace(bare, stores=_stores(bare, tiling.inside, spare))
+    faster = _faster(bare, tiling, isa) if lean else ()
+    return replace(bare, stores=_stores(bare, tiling.inside, spare), faster=faster)
+
+
+def _faster(found: Streaming, tiling: Tiling, isa: Isa) -> tuple[Faster | None, ...]:
+    """Return the fastest kernel of each node, if it treats rows as the chosen one does."""
+    kernels = tiling.kernels(isa)
+    tiles = tiling.tiles(kernels) if kernels else None
+    if tiles is None:
+        return ()
+    quick = replace(found, tiles=tiles)
+    pairs = enumerate(zip(found.works, quick.works, strict=True))
+    return tuple(
+        Faster(new.kernel, quick.scratch(i))
+        if new.kernel != old.kernel and not new.folds and _alike(old, new)
+        else None
+        for i, (old, new) in pairs
+    )
+
+
+def _alike(old: RowWork, new: RowWork) -> bool:
+    """Tell whether two kernels of a node treat rows in the same way."""
+    same = old.special.over_row == new.special.over_row and old.overlaps == new.overlaps
+    return same and old.row_operands == new.row_operands
 
 
 def _distinct(tiles: Sequence[Tile]) -> list[tuple[Worker, ...]]:

@@ -137,14 +137,14 @@ class Tiling:
     inside: frozenset[str]
     feed: str = ""
 
-    def kernels(self, isa: Isa) -> tuple[str, ...] | None:
-        """Return the best kernel of each node that all tiles can use, ``None`` without any."""
+    def kernels(self, isa: Isa, *, lean: bool = False) -> tuple[str, ...] | None:
+        """Return the first of `row_kernels` that all tiles can use, by node, ``None`` if none."""
         every = self._boxes()
         if every is None:
             return None
         chosen: list[str] = []
         for node in self.nodes:
-            works = self._works(node, every, isa)
+            works = self._works(node, every, isa, lean=lean)
             if works is None:
                 return None
             chosen.append(works[0].kernel)
@@ -175,9 +175,14 @@ class Tiling:
         return [Feed(crop(self.graph.tensors[self.feed], boxes[self.feed].size))]
 
     def _works(
-        self, node: Node, every: Sequence[Mapping[str, Box]], wish: Isa | str
+        self,
+        node: Node,
+        every: Sequence[Mapping[str, Box]],
+        wish: Isa | str,
+        *,
+        lean: bool = False,
     ) -> list[RowWork] | None:
-        """Return a node's work in each tile, with a kernel or the best of an instruction set."""
+        """Return a node's work in each tile, with a kernel or the first of an instruction set."""
         operands = self.graph.operands(node)
         if (folding := fold(node.op, operands)) is not None:
             legal = not isinstance(wish, str) or wish == folding.kernel
@@ -188,7 +193,7 @@ class Tiling:
         found = [part for part in parts if part is not None]
         if any(fold(part.op, tensors) is not None for part, tensors in found):
             return None  # of a part it would make a whole, which it is not
-        names = [wish] if isinstance(wish, str) else row_kernels(*found[0], wish)
+        names = [wish] if isinstance(wish, str) else row_kernels(*found[0], wish, lean=lean)
         for name in names:
             works = [named_row_work(*part, name) for part in found]
             if all(work is not None for work in works):
