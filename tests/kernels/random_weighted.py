@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tests.ops.harness import inferred, single
@@ -108,3 +110,11 @@ def random_channels(rng: np.random.Generator) -> Graph:
     op = DepthwiseConv2D(stride(rng), dilation, pads(rng), activation(rng))
     x_shape = (int(rng.integers(1, 3)), *size(rng, kernel, dilation), in_c)
     return layer(rng, op, x_shape, (1, *kernel, in_c), 3)
+
+
+def with_weight_zero_point(graph: Graph, rng: np.random.Generator) -> Graph:
+    """Return the layer with one scale and a zero point for all weights, as legacy files have."""
+    weights = graph.tensors["w"]
+    assert weights.quant is not None
+    quant = Quant.per_tensor(weights.quant.scales[0], int(rng.integers(-128, 128)))
+    return replace(graph, tensors={**graph.tensors, "w": replace(weights, quant=quant)})

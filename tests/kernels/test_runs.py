@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from tests.kernels import random_weighted
 from tests.kernels.sanitized import assert_portable_text_is_exact
 from tests.ops import test_conv2d, test_fully_connected
 from tests.ops.harness import CASES, assert_c_equals_reference
-from toolchain.ir import Graph, Quant
+from toolchain.ir import Graph
 from toolchain.kernels import Isa, candidates
 from toolchain.ops import Conv2D, FullyConnected
 from toolchain.ops.spatial import Pads
@@ -45,15 +44,7 @@ MAKERS: list[Callable[[np.random.Generator], Graph]] = [
 
 def any_layer(rng: np.random.Generator) -> Graph:
     graph = MAKERS[int(rng.integers(len(MAKERS)))](rng)
-    return with_weight_zero_point(graph, rng) if rng.random() < 0.25 else graph
-
-
-def with_weight_zero_point(graph: Graph, rng: np.random.Generator) -> Graph:
-    """Return the layer with one scale and a zero point for all weights, as legacy files have."""
-    weights = graph.tensors["w"]
-    assert weights.quant is not None
-    quant = Quant.per_tensor(weights.quant.scales[0], int(rng.integers(-128, 128)))
-    return replace(graph, tensors={**graph.tensors, "w": replace(weights, quant=quant)})
+    return random_weighted.with_weight_zero_point(graph, rng) if rng.random() < 0.25 else graph
 
 
 @pytest.mark.slow

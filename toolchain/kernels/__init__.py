@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from toolchain.kernels.base import Helper, Isa, Kernel, Portable, Specialised
-from toolchain.kernels.conv_dsp import Conv1x1Dsp, Conv2dDsp
+from toolchain.kernels.conv_dsp import Conv1x1Dsp, Conv2dDsp, Packing
 from toolchain.kernels.conv_mve import Conv1x1Mve, Conv2dMve
 from toolchain.kernels.depthwise_column_dsp import DepthwiseColumnDsp
 from toolchain.kernels.depthwise_dsp import DepthwiseDsp
 from toolchain.kernels.depthwise_mve import DepthwiseInPlaceMve, DepthwiseMve
 from toolchain.kernels.depthwise_rolling_dsp import DepthwiseRollingDsp
-from toolchain.kernels.fully_connected_dsp import FullyConnectedDsp, PixelDsp
+from toolchain.kernels.fully_connected_dsp import (
+    FullyConnectedApartDsp,
+    FullyConnectedDsp,
+    PixelDsp,
+)
 from toolchain.kernels.fully_connected_mve import FullyConnectedMve
 from toolchain.kernels.map_mve import BinaryMve
 from toolchain.kernels.pool_mve import AveragePoolMve, MaxPoolMve, MeanMve
@@ -34,14 +38,17 @@ _SPECIAL: tuple[Kernel, ...] = (
     PixelDsp(),
     Conv1x1Dsp(),
     Conv2dDsp(),
+    Conv1x1Dsp("conv1x1_apart_dsp", packing=Packing.APART),
+    Conv2dDsp("conv2d_apart_dsp", packing=Packing.APART),
     DepthwiseColumnDsp(),
-    Conv1x1Dsp("conv1x1_w4_dsp", nibbles=True),
-    Conv2dDsp("conv2d_w4_dsp", nibbles=True),
+    Conv1x1Dsp("conv1x1_w4_dsp", packing=Packing.NIBBLES),
+    Conv2dDsp("conv2d_w4_dsp", packing=Packing.NIBBLES),
     DepthwiseRollingDsp(),
     DepthwiseDsp(),
     DepthwiseDsp("depthwise_row_dsp", scratch=0),
     FullyConnectedDsp(),
     FullyConnectedDsp("fully_connected_w4_dsp", nibbles=True),
+    FullyConnectedApartDsp(),
     Conv2dRuns(),
     FullyConnectedRuns(),
     WideConvDsp(),

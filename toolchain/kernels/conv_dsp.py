@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 
 import numpy as np
 
@@ -16,10 +17,19 @@ from toolchain.ir.tensor import Array
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.nibble_packing import pack_pairs, unpacked
 from toolchain.kernels.packing import Packed, pack
+from toolchain.kernels.packing_apart import pack_apart
 from toolchain.numerics import Int64
 from toolchain.ops.base import Lowered, Number
 
 BLOCK = 3
+
+
+class Packing(Enum):
+    """How two filters share words of weights."""
+
+    PAIRS = "pairs"  # a lane for both, see `toolchain.kernels.packing`
+    NIBBLES = "nibbles"  # weights of 4 bits, see `toolchain.kernels.nibble_packing`
+    APART = "apart"  # a word each, see `toolchain.kernels.packing_apart`
 
 
 @dataclass(frozen=True)
@@ -120,20 +130,20 @@ class Conv2dDsp:
     """Convolution of one group with any kernel, stride, dilation and padding, row by row.
 
     Attributes:
-        nibbles: whether weights have 4 bits.
+        packing: how two filters share a word of weights.
     """
 
     name: str = "conv2d_dsp"
     isa: Isa = Isa.DSP
-    nibbles: bool = False
+    packing: Packing = Packing.PAIRS
 
     def supports(self, lowered: Lowered) -> bool:
         """See `Kernel.supports`."""
-        return _packed(lowered, nibbles=self.nibbles) is not None
+        return _packed(lowered, self.packing) is not None
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
-        packed = _packed(lowered, nibbles=self.nibbles)
+        packed = _packed(lowered, self.packing)
         geometry = Geometry.of(lowered.numbers)
         assert packed is not None
         wide = BLOCK * geometry.steps * 8
@@ -155,7 +165,7 @@ class Conv2dDsp:
             -(-(wide + (staged if edges else 0)) // 4) * 4,
             in_order=True,
             taps=lowered.taps,
-            helpers=_helpers(packed, geometry.out_w),
+            helpers=_helpers(packed, geometry.out_w, self.packing, lowered),
         )
 
 
@@ -164,12 +174,12 @@ class Conv1x1Dsp:
     """Pointwise convolution: the whole map is one long row of pixels.
 
     Attributes:
-        nibbles: whether weights have 4 bits.
+        packing: how two filters share a word of weights.
     """
 
     name: str = "conv1x1_dsp"
     isa: Isa = Isa.DSP
-    nibbles: bool = False
+    packing: Packing = Packing.PAIRS
 
     def supports(self, lowered: Lowered) -> bool:
         """See `Kernel.supports`."""
@@ -181,12 +191,12 @@ class Conv1x1Dsp:
             and not Geometry.of(n).edges
             and integer(n, "in_c") % 4 == 0
             and lowered.kernel in ("conv2d", "conv2d_w4")
-            and _packed(lowered, nibbles=self.nibbles) is not None
+            and _packed(lowered, self.packing) is not None
         )
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
-        packed, taps = _packed(lowered, nibbles=self.nibbles), lowered.taps
+        packed, taps = _packed(lowered, self.packing), lowered.taps
         assert packed is not None
         assert taps is not None
         in_c = integer(lowered.numbers, "in_c")
@@ -208,17 +218,21 @@ class Conv1x1Dsp:
             min(BLOCK, pixels) * in_c * 2,
             in_order=True,
             taps=long_row,
-            helpers=_helpers(packed, pixels),
+            helpers=_helpers(packed, pixels, self.packing, lowered),
         )
 
 
 def plain_filters(lowered: Lowered) -> Int64 | None:
     """Return the filters as (N, KH * KW * C), ``None`` if this is no plain convolution.
 
-    A depthwise convolution of a single channel is a convolution, too.
+    A depthwise convolution of a single channel is a convolution, too. The weights' zero point is 0.
     """
+    return _filters(lowered) if lowered.numbers.get("w_zero") == 0 else None
+
+
+def _filters(lowered: Lowered) -> Int64 | None:
     n = lowered.numbers
-    if lowered.taps is None or n.get("w_zero") != 0:
+    if lowered.taps is None or "w_zero" not in n:
         return None
     weights = lowered.tables["weights"].astype(np.int64)
     if lowered.kernel == "conv2d" and n["groups"] == 1:
@@ -228,12 +242,21 @@ def plain_filters(lowered: Lowered) -> Int64 | None:
     return None
 
 
-def _packed(lowered: Lowered, *, nibbles: bool) -> Packed | None:
-    filters = nibble_filters(lowered) if nibbles else plain_filters(lowered)
+def _packed(lowered: Lowered, packing: Packing) -> Packed | None:
+    match packing:
+        case Packing.PAIRS:
+            filters = plain_filters(lowered)
+        case Packing.NIBBLES:
+            filters = nibble_filters(lowered)
+        case Packing.APART:
+            filters = _filters(lowered)
     if filters is None:
         return None
-    arranged = Geometry.of(lowered.numbers).arrange(filters)
-    return (pack_pairs if nibbles else pack)(arranged, lowered.tables, lowered.numbers)
+    arrange = Geometry.of(lowered.numbers).arrange
+    if packing is Packing.APART:
+        return pack_apart(filters, lowered.tables, lowered.numbers, arrange)
+    combine = pack_pairs if packing is Packing.NIBBLES else pack
+    return combine(arrange(filters), lowered.tables, lowered.numbers)
 
 
 def nibble_filters(lowered: Lowered) -> Int64 | None:
@@ -249,9 +272,13 @@ def _tables(packed: Packed) -> dict[str, Array]:
     return {"weights": packed.weights, "stage": packed.stage}
 
 
-def _helpers(packed: Packed, pixels: int) -> tuple[Helper, ...]:
+def _helpers(packed: Packed, pixels: int, packing: Packing, lowered: Lowered) -> tuple[Helper, ...]:
     """Return the matrix products for full blocks and for the rest of a row."""
     odd = len(packed.output.bias) % 2
     sizes = [BLOCK] * (pixels >= BLOCK) + [pixels % BLOCK] * (pixels % BLOCK > 0)
-    common = {"odd": odd, **packed.numbers}
-    return tuple(Helper("matmul_dsp", {"pixels": p, **common}) for p in sizes)
+    template = "matmul_dsp"
+    common: dict[str, Number] = {"odd": odd, **packed.numbers}
+    if packing is Packing.APART:
+        template = "matmul_apart_dsp"
+        common["w_zero"] = lowered.numbers["w_zero"]
+    return tuple(Helper(template, {"pixels": p, **common}) for p in sizes)

@@ -40,7 +40,7 @@ class DepthwiseDsp:
         return (
             lowered.kernel == "depthwise_conv2d"
             and lowered.taps is not None
-            and lowered.numbers["w_zero"] == 0
+            and (lowered.numbers["w_zero"] == 0 or self.scratch == 0)
             and lowered.numbers["dilation_w"] == 1
             and packed_filters(lowered) is not None
         )
@@ -73,6 +73,7 @@ class DepthwiseDsp:
             "kernel": geometry.kernel,
             "stride": (taps.stride, geometry.stride_w),
             "rest": geometry.out_w % _GROUP,
+            "w_zero": lowered.numbers["w_zero"],
             **output.numbers,
         }
         return Specialised(
@@ -126,15 +127,16 @@ def _filters(lowered: Lowered) -> Int64:
 def packed_filters(lowered: Lowered) -> tuple[dict[str, Array], OutputStage] | None:
     """Return tables, weights as (channels, KH * KW), and output stage; ``None`` on overflow."""
     tables, n, filters = lowered.tables, lowered.numbers, _filters(lowered)
+    zero = integer(n, "w_zero")
     bias, low, high = reach = reachable(
-        filters, tables["bias"].astype(np.int64), integer(n, "x_zero")
+        filters - zero, tables["bias"].astype(np.int64), integer(n, "x_zero")
     )
     output = choose(filters_of(n, tables["multiplier"], tables["shift"], reach))
     start, far = folded(bias, low, high, output)
     if far.max() >= 2**31:
         return None
     packed: dict[str, Array] = {
-        "weights": (filters * ~output.constant[:, None]).astype(np.int8),
+        "weights": np.where(output.constant[:, None], zero, filters).astype(np.int8),
     }
     if output.lean:
         start = output.shared(start)

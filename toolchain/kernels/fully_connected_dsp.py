@@ -11,6 +11,7 @@ from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry, plain_filters
 from toolchain.kernels.nibble_packing import pack_pairs, unpacked
 from toolchain.kernels.packing import Packed, pack
+from toolchain.kernels.packing_apart import pack_apart
 from toolchain.ops.base import Lowered, Number, RowTaps
 
 
@@ -76,6 +77,39 @@ class PixelDsp:
         assert packed is not None
         depth, units = integer(lowered.numbers, "in_c"), len(packed.output.bias)
         return _vectors(packed, {"depth": depth, "units": units}, lowered.taps)
+
+
+@dataclass(frozen=True)
+class FullyConnectedApartDsp:
+    """A fully connected layer whose weights take all of a byte; inputs are widened in scratch."""
+
+    name: str = "fully_connected_apart_dsp"
+    isa: Isa = Isa.DSP
+
+    def supports(self, lowered: Lowered) -> bool:
+        """See `Kernel.supports`."""
+        return (
+            lowered.kernel == "fully_connected"
+            and integer(lowered.numbers, "depth") % 4 == 0
+            and lowered.tables["weights"].dtype == np.int8
+            and _apart(lowered) is not None
+        )
+
+    def specialise(self, lowered: Lowered) -> Specialised:
+        """See `Kernel.specialise`."""
+        packed, n = _apart(lowered), lowered.numbers
+        assert packed is not None
+        rows, depth, units = (integer(n, key) for key in ("rows", "depth", "units"))
+        sizes = {"rows": rows, "depth": depth, "units": units, "pairs": len(packed.stage)}
+        common = {"pixels": 1, "odd": units % 2, "w_zero": n["w_zero"]}
+        helper = Helper("matmul_apart_dsp", {**common, **packed.output.numbers})
+        tables = {"weights": packed.weights, "stage": packed.stage}
+        return Specialised(sizes, tables, 2 * depth, in_order=True, helpers=(helper,))
+
+
+def _apart(lowered: Lowered) -> Packed | None:
+    weights = lowered.tables["weights"].astype(np.int64)
+    return pack_apart(weights, lowered.tables, lowered.numbers, lambda filters: filters)
 
 
 def _vectors(packed: Packed, sizes: dict[str, int], taps: RowTaps | None) -> Specialised:
