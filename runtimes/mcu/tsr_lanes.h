@@ -9,6 +9,17 @@
 
 #include "tsr_output.h"
 
+/* The lanes of a pair. */
+TSR_INLINE int32_t tsr_low(uint32_t pair)
+{
+    return (int16_t)(uint16_t)(pair & 0xFFFFu);
+}
+
+TSR_INLINE int32_t tsr_high(uint32_t pair)
+{
+    return (int16_t)(uint16_t)(pair >> 16);
+}
+
 #if defined(__ARM_FEATURE_DSP)
 
 #define TSR_DSP_2(name, text)                                       \
@@ -51,17 +62,19 @@ TSR_INLINE uint32_t tsr_odd(uint32_t word)
     return r;
 }
 
+/* Bytes 0 and 2, or 1 and 3, of a word added to the lanes of a pair. */
+TSR_DSP_2(tsr_add_even, "sxtab16 %0, %1, %2")
+TSR_DSP_2(tsr_add_odd, "sxtab16 %0, %1, %2, ror #8")
+
+/* The greater one of each two bytes. */
+TSR_INLINE uint32_t tsr_greater4(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(r) : "r"(a), "r"(b));
+    return r;
+}
+
 #else
-
-TSR_INLINE int32_t tsr_low(uint32_t pair)
-{
-    return (int16_t)(uint16_t)(pair & 0xFFFFu);
-}
-
-TSR_INLINE int32_t tsr_high(uint32_t pair)
-{
-    return (int16_t)(uint16_t)(pair >> 16);
-}
 
 TSR_INLINE int32_t tsr_smlabb(uint32_t a, uint32_t b, int32_t acc)
 {
@@ -107,6 +120,31 @@ TSR_INLINE uint32_t tsr_even(uint32_t word)
 TSR_INLINE uint32_t tsr_odd(uint32_t word)
 {
     return tsr_even(word >> 8);
+}
+
+TSR_INLINE uint32_t tsr_add_pairs(uint32_t a, uint32_t b)
+{
+    return ((a + (b & 0xFFFFu)) & 0xFFFFu) | ((a & 0xFFFF0000u) + (b & 0xFFFF0000u));
+}
+
+TSR_INLINE uint32_t tsr_add_even(uint32_t pair, uint32_t word)
+{
+    return tsr_add_pairs(pair, tsr_even(word));
+}
+
+TSR_INLINE uint32_t tsr_add_odd(uint32_t pair, uint32_t word)
+{
+    return tsr_add_pairs(pair, tsr_odd(word));
+}
+
+TSR_INLINE uint32_t tsr_greater4(uint32_t a, uint32_t b)
+{
+    uint32_t r = 0;
+    for (int i = 0; i < 32; i += 8) {
+        const uint32_t p = a >> i & 0xFFu, q = b >> i & 0xFFu;
+        r |= ((p ^ 0x80u) > (q ^ 0x80u) ? p : q) << i;
+    }
+    return r;
 }
 
 #endif

@@ -16,6 +16,7 @@ from toolchain.kernels.fully_connected_dsp import (
 )
 from toolchain.kernels.fully_connected_mve import FullyConnectedMve
 from toolchain.kernels.map_mve import BinaryMve
+from toolchain.kernels.pool_dsp import AveragePoolDsp, MaxPoolDsp, MeanDsp
 from toolchain.kernels.pool_mve import AveragePoolMve, MaxPoolMve, MeanMve
 from toolchain.kernels.recurrent_dsp import LstmDsp, SvdfDsp
 from toolchain.kernels.runs import Conv2dRuns, FullyConnectedRuns
@@ -49,6 +50,9 @@ _SPECIAL: tuple[Kernel, ...] = (
     FullyConnectedDsp(),
     FullyConnectedDsp("fully_connected_w4_dsp", nibbles=True),
     FullyConnectedApartDsp(),
+    AveragePoolDsp(),
+    MaxPoolDsp(),
+    MeanDsp(),
     Conv2dRuns(),
     FullyConnectedRuns(),
     WideConvDsp(),

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from toolchain.kernels.base import Isa, Specialised
-from toolchain.ops.base import Lowered
+from toolchain.ops.base import Lowered, Number
 
 _LARGEST = 2048  # inputs whose sum a product with the inverse of their number still divides exactly
 
@@ -23,12 +23,12 @@ class AveragePoolMve:
         return (
             lowered.kernel == "average_pool2d"
             and lowered.numbers["bits"] == 8
-            and _area(lowered) <= _LARGEST
+            and window_area(lowered) <= _LARGEST
         )
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
-        return _by_rows(lowered)
+        return by_rows(lowered)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class MaxPoolMve:
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
-        return _by_rows(lowered)
+        return by_rows(lowered)
 
 
 @dataclass(frozen=True)
@@ -57,26 +57,31 @@ class MeanMve:
 
     def supports(self, lowered: Lowered) -> bool:
         """See `Kernel.supports`."""
-        return lowered.kernel == "mean" and _channels(lowered) is not None
+        return lowered.kernel == "mean" and channel_means(lowered) is not None
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
-        found = _channels(lowered)
-        assert found is not None
-        channels, count = found
-        keys = ("offset", "multiplier", "shift", "y_zero", "y_min", "y_max")
-        numbers = {key: lowered.numbers[key] for key in keys}
-        return Specialised({"channels": channels, "count": count, **numbers})
+        return Specialised(mean_numbers(lowered))
 
 
-def _by_rows(lowered: Lowered) -> Specialised:
+def mean_numbers(lowered: Lowered) -> dict[str, Number]:
+    """Return the literals of the templates for means of channels."""
+    found = channel_means(lowered)
+    assert found is not None
+    channels, count = found
+    keys = ("offset", "multiplier", "shift", "y_zero", "y_min", "y_max")
+    return {"channels": channels, "count": count, **{key: lowered.numbers[key] for key in keys}}
+
+
+def by_rows(lowered: Lowered) -> Specialised:
     """Return a row kernel that makes all channels of a pixel at once."""
     taps = lowered.taps
     assert taps is not None
     return Specialised(lowered.numbers, in_order=taps.out_rows > 1, taps=taps)
 
 
-def _area(lowered: Lowered) -> int:
+def window_area(lowered: Lowered) -> int:
+    """Return the elements of a pool's window."""
     match lowered.numbers["kernel"]:
         case (int(height), int(width)):
             return math.prod((height, width))
@@ -84,7 +89,7 @@ def _area(lowered: Lowered) -> int:
             raise TypeError(f"kernel is {other!r}, not two integers")
 
 
-def _channels(lowered: Lowered) -> tuple[int, int] | None:
+def channel_means(lowered: Lowered) -> tuple[int, int] | None:
     """Return channels and pixels of a mean of int8 over one run of pixels, else ``None``."""
     n = lowered.numbers
     match n["kept"], n["reduced"]:
