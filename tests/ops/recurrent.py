@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from codegen.emit import emit
+from runtimes.host.sanitized import SanitizedModel
 from tests.ops.harness import CASES, random_values
 from tests.oracle.runtimes import Micro, RefusedError
 from toolchain.exporters.tflite import export_tflite
@@ -14,6 +17,7 @@ from toolchain.importers.tflite_recurrent import initial_value
 from toolchain.ir import Graph, Node, Session, State, Tensor, verify
 from toolchain.kernels import Isa, candidates
 from toolchain.ops import Op
+from toolchain.plan import plan_layers
 
 STEPS = 50  # inferences of a sequence
 
@@ -67,3 +71,19 @@ def assert_sequences_equal_micro(make: Callable[[np.random.Generator], Graph]) -
             message = f"seed {seed}, step {step}: {graph.nodes}"
             np.testing.assert_array_equal(got, want.reshape(got.shape), message)
     assert compared >= CASES // 2
+
+
+def assert_sequences_are_sound(
+    make: Callable[[np.random.Generator], Graph], folder: Path, isa: Isa, seeds: Sequence[int]
+) -> None:
+    """Run sequences of random graphs in C under the sanitizers; every byte must be right."""
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        graph = make(rng)
+        files = emit(graph, plan_layers(graph, isa))
+        model = SanitizedModel(graph, files, folder / str(seed))
+        cases = [[random_values(x, rng) for x in graph.input_tensors] for _ in range(6)]
+        session = Session(graph)
+        for case, outputs in zip(cases, model.run(cases), strict=True):
+            for got, want in zip(outputs, session.run(case), strict=True):
+                np.testing.assert_array_equal(got, want, f"seed {seed}: {graph.nodes}")

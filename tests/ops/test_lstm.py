@@ -9,6 +9,7 @@ import pytest
 from tests.ops.harness import assert_c_equals_reference
 from tests.ops.random_operands import ints
 from tests.ops.recurrent import (
+    assert_sequences_are_sound,
     assert_sequences_equal_micro,
     dsp_kernels,
     recurrent,
@@ -68,6 +69,11 @@ def test_c_for_the_dsp_extension_equals_reference(tmp_path: Path) -> None:
 
     assert "lstm_16_dsp" in dsp_kernels(make, _DSP_CASES)
     assert_c_equals_reference(make, tmp_path, _DSP_CASES, Isa.DSP)
+
+
+@pytest.mark.parametrize("isa", [Isa.PORTABLE, Isa.DSP])
+def test_generated_c_is_defined(isa: Isa, tmp_path: Path) -> None:
+    assert_sequences_are_sound(lambda rng: watched(random_lstm(rng)), tmp_path, isa, range(5))
 
 
 def test_sequences_equal_tflite_micro() -> None:
