@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .ports import Array, port_of, predict, same_count
+from .ports import Array, predict, read_package, same_count
 
 
 class Network:
@@ -28,13 +27,12 @@ class Network:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        folder = folder or Path(__file__).parent
-        facts = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-        self.inputs = tuple(port_of(port) for port in facts["inputs"])
-        self.outputs = tuple(port_of(port) for port in facts["outputs"])
+        package = read_package(folder)
+        facts = package.facts
+        self.inputs, self.outputs = package.inputs, package.outputs
         self.stateful: bool = facts["states"] > 0
         self._words = -(-int(facts["arena_bytes"]) // 8)
-        self._library = ctypes.CDLL(str(folder / facts["library"]))
+        self._library = ctypes.CDLL(str(package.folder / facts["library"]))
         self._start = getattr(self._library, f"{facts['prefix']}_start")
         self._batch = getattr(self._library, f"{facts['prefix']}_batch")
         self._start.restype = self._batch.restype = None

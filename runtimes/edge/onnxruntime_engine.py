@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from .ports import Array, port_of, predict, same_count, stacked
+from .ports import Array, predict, read_package, same_count, stacked
 
 
 class Network:
@@ -20,13 +19,11 @@ class Network:
     def __init__(self, folder: Path | None = None) -> None:
         import onnxruntime
 
-        folder = folder or Path(__file__).parent
-        facts = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-        self.inputs = tuple(port_of(port) for port in facts["inputs"])
-        self.outputs = tuple(port_of(port) for port in facts["outputs"])
+        package = read_package(folder)
+        self.inputs, self.outputs = package.inputs, package.outputs
         self._options = onnxruntime.SessionOptions()
         self._session = onnxruntime.InferenceSession(
-            str(folder / facts["model"]), self._options, providers=["CPUExecutionProvider"]
+            package.model, self._options, providers=["CPUExecutionProvider"]
         )
 
     def run(self, *inputs: Array) -> tuple[Array, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,9 +69,30 @@ class Port:
         return np.ascontiguousarray(array)
 
 
-def port_of(facts: Mapping[str, Any]) -> Port:
-    """Return a port from its JSON object."""
-    return Port(**{**facts, "shape": tuple(facts["shape"])})
+@dataclass(frozen=True)
+class Package:
+    """What ``network.json`` says: the ports, and all facts of it."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    @property
+    def model(self) -> str:
+        """Return the path of the model file that an engine executes."""
+        return str(self.folder / self.facts["model"])
+
+
+def read_package(folder: Path | None) -> Package:
+    """Return the package in ``folder``, by default the one that this file lies in."""
+    folder = folder or Path(__file__).parent
+    facts = json.loads((folder / "network.json").read_text(encoding="utf-8"))
+    ports = [
+        tuple(Port(**{**port, "shape": tuple(port["shape"])}) for port in facts[kind])
+        for kind in ("inputs", "outputs")
+    ]
+    return Package(folder, facts, *ports)
 
 
 def same_count(ports: Sequence[Port], inputs: Sequence[Array]) -> tuple[list[Array], int]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-from .ports import Array, port_of, predict, same_count, stacked
+from .ports import Array, predict, read_package, same_count, stacked
 
 
 class Network:
@@ -20,12 +19,10 @@ class Network:
     stateful = True
 
     def __init__(self, folder: Path | None = None) -> None:
-        folder = folder or Path(__file__).parent
-        facts = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-        self.inputs = tuple(port_of(port) for port in facts["inputs"])
-        self.outputs = tuple(port_of(port) for port in facts["outputs"])
+        package = read_package(folder)
+        self.inputs, self.outputs = package.inputs, package.outputs
         self._interpreter = interpreter_class()(
-            model_path=str(folder / facts["model"]), num_threads=os.cpu_count() or 1
+            model_path=package.model, num_threads=os.cpu_count() or 1
         )
         self._interpreter.allocate_tensors()
         self._in = [detail["index"] for detail in self._interpreter.get_input_details()]
