@@ -185,12 +185,12 @@ class Conv1x1Dsp:
         """See `Kernel.supports`."""
         n, taps = lowered.numbers, lowered.taps
         return (
-            n.get("kernel") == (1, 1)
+            lowered.kernel in ("conv2d", "conv2d_w4")
+            and n["kernel"] == (1, 1)
             and taps is not None
             and (taps.stride, n["stride_w"]) == (1, 1)
             and not Geometry.of(n).edges
             and integer(n, "in_c") % 4 == 0
-            and lowered.kernel in ("conv2d", "conv2d_w4")
             and _packed(lowered, self.packing) is not None
         )
 
