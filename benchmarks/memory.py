@@ -4,9 +4,9 @@
 
 ``ARCHS.json`` holds layer lists (`nas.layer_list`), which get random weights; with it come
 MCUNetV2-large with squeeze-and-excite and the wake word network (`benchmarks.networks`). Models are
-imported as ``tessera plan`` does, with int8 ports. Per network and board (`portable` for none)
-there is a row with the input fed row by row and one with the input resident, and one more for each
-bar on plans that compute rows twice:
+imported as by ``tessera compile --int8-ports --channels-last``. Per network and board (`portable`
+for none) there is a row with the input fed row by row and one with the input resident, and one more
+for each bar on plans that compute rows twice:
 
     F      multiply-accumulates over those of the plain network
     arena  bytes of the plan: activations, rings, scratch, inputs and outputs
@@ -59,6 +59,7 @@ class Bar:
     resident: int = 0
 
 
+_READING = Reading(int8_ports=True, channels_last=True)
 _ANY = 1e6  # a factor that no plan reaches
 
 # Set for this project beyond what is published for the networks.
@@ -91,7 +92,7 @@ def graphs(paths: Sequence[Path], only: Sequence[str]) -> Iterator[Graph]:
             if not only or "streaming-wake-word" in only:
                 yield wake_word()
         else:
-            graph = load_graph(path, Reporter(quiet=True, json=True), Reading(int8_ports=True))
+            graph = load_graph(path, Reporter(quiet=True, json=True), _READING)
             yield replace(graph, name=path.stem)
 
 

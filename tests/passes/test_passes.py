@@ -189,3 +189,23 @@ def test_inputs_become_channels_last_on_request() -> None:
     values = random_values(x, np.random.default_rng(0))
     (got,), (expected,) = run(after, [values.transpose(NCHW_TO_NHWC)]), run(before, [values])
     np.testing.assert_array_equal(got, expected)
+
+
+def test_an_input_takes_the_shape_of_the_map_that_is_made_of_it() -> None:
+    b = builder()
+    x = b.input((1, 72))
+    before = b.graph(b.conv2d(b.alike(ops.Reshape((1, 8, 9, 1)), x), 4))
+    after = verify(channels_last_inputs(before))
+    assert operators(after) == {"conv2d": 1}
+    assert after.input_tensors[0].shape == (1, 8, 9, 1)
+    values = random_values(x, np.random.default_rng(0))
+    (got,), (expected,) = run(after, [values.reshape(1, 8, 9, 1)]), run(before, [values])
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_an_input_that_is_read_in_two_shapes_keeps_its_own() -> None:
+    b = builder()
+    x = b.input((1, 72))
+    y = b.conv2d(b.alike(ops.Reshape((1, 8, 9, 1)), x), 4)
+    before = b.graph(y, b.alike(ops.Relu(), x))
+    assert channels_last_inputs(before) is before

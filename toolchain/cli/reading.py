@@ -48,7 +48,7 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--channels-last",
             is_flag=True,
-            help="Take maps channels last that the network would transpose itself.",
+            help="Take maps channels last that the network would transpose or reshape itself.",
         ),
         click.option("--stream", is_flag=True, help="Take each frame of a window in time once."),
         click.option(
