@@ -78,6 +78,9 @@ def test_open_inputs_get_shapes_and_values(
     code, envelope = call(capsys, *words, "--shape", "x=1,7")
     assert code == 0
     assert envelope["result"]["inputs"] == [[1, 7]]
+    code, envelope = call(capsys, "inspect", path, "--constant", "rate=16", "--shape", "x=1,7")
+    assert code == 0
+    assert [layer["op"] for layer in envelope["result"]["layers"]] == ["tanh", "mul"]
     code, envelope = call(capsys, *words, "--shape", "x=1,a")
     assert (code, envelope["error"]["code"]) == (2, "E101")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from toolchain.cli.arguments import model_argument
+from toolchain.cli.arguments import input_constants, input_options, input_shapes, model_argument
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import kib, millions, print_table
 from toolchain.ir import Graph, Tensor
@@ -14,15 +15,18 @@ from toolchain.ir import Graph, Tensor
 
 @click.command()
 @model_argument()
+@input_options()
 @common_options
-def command(reporter: Reporter, model: Path) -> int:
+def command(
+    reporter: Reporter, model: Path, shapes: tuple[str, ...], constants: tuple[str, ...]
+) -> int:
     """Show operators, shapes, MACs and the least RAM of a model; list every problem at once.
 
     A float model is counted as the int8 model that `tessera quantize` makes of it.
     """
     from toolchain.plan import plan_layers
 
-    graph, real = _load(model, reporter)
+    graph, real = _load(model, reporter, input_shapes(shapes), input_constants(constants))
     bound = plan_layers(graph).lower_bound_bytes
     for kind, tensors in (("input ", real.input_tensors), ("output", real.output_tensors)):
         for tensor in tensors:
@@ -56,7 +60,12 @@ def command(reporter: Reporter, model: Path) -> int:
     )
 
 
-def _load(model: Path, reporter: Reporter) -> tuple[Graph, Graph]:
+def _load(
+    model: Path,
+    reporter: Reporter,
+    shapes: Mapping[str, tuple[int, ...]],
+    constants: Mapping[str, float],
+) -> tuple[Graph, Graph]:
     """Return the int8 graph of a model, and the graph as its user calls it."""
     from toolchain.cli.pipeline import load_graph
     from toolchain.errors import ModelError
@@ -64,6 +73,9 @@ def _load(model: Path, reporter: Reporter) -> tuple[Graph, Graph]:
     from toolchain.passes import simplify
     from toolchain.quantization import preview
 
+    if shapes or constants:
+        real = import_float(model, shapes=shapes, constants=constants)
+        return simplify(preview(real)), real
     try:
         graph = load_graph(model, reporter)
     except ModelError as error:
