@@ -63,6 +63,11 @@ _SPECIAL: tuple[Kernel, ...] = (
 )
 
 
+def all_kernels() -> tuple[Kernel, ...]:
+    """Return all kernels but the portable ones of the operators' own names."""
+    return _SPECIAL
+
+
 def candidates(lowered: Lowered, isa: Isa) -> tuple[Kernel, ...]:
     """Return the kernels that can run ``lowered`` on ``isa``, best first, portable last."""
     fast = (k for k in _SPECIAL if k.isa <= isa and k.supports(lowered))
@@ -81,4 +86,13 @@ def kernel_named(name: str, lowered: Lowered) -> Kernel:
     raise KeyError(name)
 
 
-__all__ = ["Helper", "Isa", "Kernel", "Portable", "Specialised", "candidates", "kernel_named"]
+__all__ = [
+    "Helper",
+    "Isa",
+    "Kernel",
+    "Portable",
+    "Specialised",
+    "all_kernels",
+    "candidates",
+    "kernel_named",
+]
