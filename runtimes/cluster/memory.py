@@ -48,7 +48,7 @@ class BlockMemory:
         self._residency = residency
         streamed = set(residency.streamed)
         self._pinned: dict[int, Bytes] = {}
-        self._memory = _slab(residency.bytes)
+        self._memory = page_slab(residency.bytes)
         self._fill(streamed)
         self._ring = (
             Ring(self._entries, shard, self._slots(), residency.streamed) if streamed else None
@@ -77,7 +77,7 @@ class BlockMemory:
         if self._ring is not None:
             self._ring.close()
         self._pinned.clear()
-        self._ring, self._memory = None, _slab(0)
+        self._ring, self._memory = None, page_slab(0)
 
     def _fill(self, streamed: set[int]) -> None:
         offset = 0
@@ -202,7 +202,7 @@ class Ring:
             self._change.notify_all()
 
 
-def _slab(size: int) -> Bytes:
+def page_slab(size: int) -> Bytes:
     """Set page-aligned memory aside, in huge pages where the system has them.
 
     A token walks through all weights: with small pages the address translation alone costs a
