@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
+
+# A deadline per example would measure how busy the machine is.
+settings.register_profile("tessera", deadline=None)
+settings.load_profile("tessera")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
