@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 from tests.graphs import Builder
 from toolchain.cli import main
 from toolchain.exporters.tflite import export_tflite
+from toolchain.ops import Conv2D
 
 DIGITS = ROOT / "examples/digits/digits.tflite"
 IMAGES = ROOT / "examples/digits/images.npy"
@@ -195,3 +196,58 @@ def test_an_input_that_has_no_rows_is_not_fed(
     assert (code, envelope["error"]["code"]) == (3, "E306")
     code, envelope = call(capsys, "plan", model)
     assert (code, envelope["result"]["fed_arena_bytes"]) == (0, None)
+
+
+def test_two_plans_are_compared_on_the_terminal_and_on_a_page(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    first, page = tmp_path / "fed.json", tmp_path / "plan.html"
+    assert main(["plan", str(DIGITS), "-b", BOARD, "--fed", "-o", str(first), "--quiet"]) == 0
+    capsys.readouterr()
+    words = ["plan", DIGITS, "-b", BOARD, "--effort", "fast", "--diff", first]
+    code, envelope = call(capsys, *words, "--html", page)
+    figures = {figure["name"]: figure for figure in envelope["result"]["diff"]["figures"]}
+    arena = envelope["result"]["chosen"]["arena_bytes"]
+    assert code == 0
+    assert figures["arena, bytes"]["after"] == f"{arena:,}"
+    assert envelope["result"]["diff"]["slots"]
+    assert "the other plan" in page.read_text()
+    assert main([*map(str, words)]) == 0
+    said = capsys.readouterr().out
+    assert "other plan" in said
+    assert f"{arena:,}" in said
+
+
+def test_a_network_that_does_not_fit_is_answered_with_options_that_make_it_fit(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    board, model = tmp_path / "small.toml", tmp_path / "convs.tflite"
+    text = (ROOT / "boards/bluepill_f103c8.toml").read_text()
+    build = Builder(np.random.default_rng(0))
+    x = build.input((1, 40, 40, 3))
+    for _ in range(2):
+        x = build.conv2d(x, 8, op=Conv2D((2, 2)))
+    model.write_bytes(export_tflite(build.graph(x)))
+    _, planned = call(capsys, "plan", model, "--board", "bluepill_f103c8")
+    lean = planned["result"]["fed_arena_bytes"] + 2560
+    assert lean < planned["result"]["resident_arena_bytes"]
+    board.write_text(text.replace('"20K"', f'"{lean}"'))
+    words = ["compile", model, "--board", board, "-o", tmp_path / "build"]
+    code, envelope = call(capsys, *words)
+    assert (code, envelope["error"]["code"]) == (3, "E301")
+    hint = next(hint for hint in envelope["error"]["hints"] if "--board" not in hint)
+    options = hint.split("  (")[0].split()
+    code, envelope = call(capsys, *words, *options)
+    assert code == 0
+    assert envelope["result"]["fits"]
+    board.write_text(text.replace('"20K"', '"3K"'))
+    code, envelope = call(capsys, *words)
+    error = envelope["error"]
+    assert (code, error["code"]) == (3, "E301")
+    assert f"the least arena is {error['numbers']['least_ram_bytes']} bytes" in error["what"]
+
+
+def test_an_effort_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, envelope = call(capsys, "plan", DIGITS, "--effort", "soon")
+    assert (code, envelope["error"]["code"]) == (2, "E123")
+    assert "fast, normal, high or seconds" in envelope["error"]["what"]

@@ -11,6 +11,7 @@ from tests.plan.networks import random_network
 from toolchain.ir import Graph, Node
 from toolchain.kernels import Isa
 from toolchain.plan import plan_layers
+from toolchain.plan.effort import FAST, NORMAL
 from toolchain.plan.layers import plan_order
 from toolchain.plan.layout import Block, Problem, solve
 from toolchain.plan.lifetimes import prepare
@@ -65,6 +66,16 @@ def test_large_layouts_are_legal_and_not_below_their_bound() -> None:
         assert problem.lower_bound() <= layout.bound <= layout.extent
         extents = [o + b.size for o, b in zip(layout.offsets, problem.blocks, strict=True)]
         assert layout.extent == max(extents)
+
+
+def test_more_effort_finds_smaller_layouts() -> None:
+    gained = 0
+    for seed in range(6):
+        problem = random_problem(np.random.default_rng(seed), 30)
+        extents = [solve(problem, effort).extent for effort in (FAST, NORMAL)]
+        assert extents == sorted(extents, reverse=True)
+        gained += extents[0] > extents[1]
+    assert gained > 1
 
 
 def test_equal_problems_have_equal_layouts() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from toolchain.cli.arguments import board_option, model_argument
+from toolchain.cli.fitting import require_fit
 from toolchain.cli.planning import (
     NO_WISH,
     Wish,
@@ -63,6 +64,7 @@ def command(
     output: Path,
     max_ram: int | None,
     max_macs: str | None,
+    effort: str,
     fed: bool,
     plan_file: Path | None,
     engine: str | None,
@@ -77,7 +79,7 @@ def command(
     """
     if engine:
         return package_engine(reporter, model, board, output, engine)
-    choice = plan_file or wish(max_ram, max_macs, fed=fed)
+    choice = plan_file or wish(max_ram, max_macs, fed=fed, effort=effort)
     reading = Reading(int8_ports, stream, channels_last)
     _, facts = compile_model(
         reporter, model, board, output, choice=choice, reading=reading, frontend=frontend
@@ -144,16 +146,17 @@ def compile_model(
     if isinstance(choice, Path):
         plan = read_plan_file(choice, graph, target)
     else:
-        plan = choice.plan(graph, target)
+        plan = choice.plan(graph, target, reporter)
     fit = footprint(graph, plan, target)
     extra: dict[str, str] = {}
     if frontend:
         extra, ram_bytes = frontend_files(reporter, frontend, graph, c_name(model))
         fit = replace(fit, data_bytes=fit.data_bytes + ram_bytes)
     say_fit(reporter, graph, fit, target)
-    inputs = both_inputs(graph, plan, target)
+    effort = choice.effort if isinstance(choice, Wish) else "normal"
+    inputs = both_inputs(graph, plan, target, effort)
     reporter.say(str(inputs))
-    fit.require()
+    require_fit(graph, fit, plan, target)
     project = write_model_project(model, graph, plan, target, output, reading, extra)
     reporter.say(f"wrote {output}/ ({project.name}, plan {plan.hash[:8]})")
     return project, compile_facts(graph, plan, fit) | inputs.facts()

@@ -10,13 +10,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from toolchain.cli.arguments import board_option, model_argument
-from toolchain.cli.planning import both_inputs, planning_options, wish
+from toolchain.cli.fitting import ways_to_fit
+from toolchain.cli.planning import (
+    both_inputs,
+    planning_options,
+    read_plan_file,
+    watching,
+    wish,
+)
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import print_table
 
 if TYPE_CHECKING:
     from toolchain.ir import Graph
     from toolchain.plan import Plan
+    from toolchain.plan.diff import PlanDiff
+
+
+_LETTERS = 48
 
 
 @click.command()
@@ -26,6 +37,9 @@ if TYPE_CHECKING:
 @click.option("--pareto", "every", is_flag=True, help="Show every plan worth choosing.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with the timelines.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the plan as JSON.")
+@click.option(
+    "--diff", "other_file", type=click.Path(path_type=Path), help="Compare with this plan.json."
+)
 @common_options
 def command(
     reporter: Reporter,
@@ -33,10 +47,12 @@ def command(
     board: str | None,
     max_ram: int | None,
     max_macs: str | None,
+    effort: str,
     fed: bool,
     every: bool,
     html: Path | None,
     output: Path | None,
+    other_file: Path | None,
 ) -> int:
     """Plan MODEL: the arena's map, its lower bound, and whether a board has room for it.
 
@@ -46,36 +62,45 @@ def command(
     from toolchain.cli.compile import say_fit
     from toolchain.cli.pipeline import footprint, load_graph
     from toolchain.plan import pareto, write_plan
+    from toolchain.plan.diff import diff
 
-    asked = wish(max_ram, max_macs, fed=fed)
+    asked = wish(max_ram, max_macs, fed=fed, effort=effort)
     target = load_board(board) if board else None
     graph = load_graph(model, reporter)
-    plan = asked.plan(graph, target)
-    front = pareto(graph, target, fed=fed) if every or html else ()
-    inputs = both_inputs(graph, plan, target)
+    other = read_plan_file(other_file, graph, target) if other_file else None
+    plan = asked.plan(graph, target, reporter)
+    front: Sequence[Plan] = ()
+    if every or html:
+        with watching(reporter, effort) as watch:
+            front = pareto(graph, target, fed=fed, watch=watch)
+    inputs = both_inputs(graph, plan, target, effort)
     say_arena(reporter, plan)
     say_choices(reporter, plan, front)
     reporter.say(str(inputs))
-    fits = None
-    if target:
-        fit = footprint(graph, plan, target)
-        fits = fit.fits
-        say_fit(reporter, graph, fit, target)
-    if output:
-        write_plan(plan, output)
-        reporter.say(f"wrote {output}")
-    if html:
-        write_page(html, graph, front)
-        reporter.say(f"wrote {html}")
     facts = {
         "chosen": describe(plan),
         "lower_bound_bytes": plan.lower_bound_bytes,
         **inputs.facts(),
-        "fits": fits,
+        "fits": None,
     }
+    if target:
+        fit = footprint(graph, plan, target)
+        facts["fits"] = fit.fits
+        say_fit(reporter, graph, fit, target)
+        for hint in ways_to_fit(graph, fit, plan, target)[0]:
+            reporter.say(f"hint: {hint}")
+    if other:
+        say_diff(reporter, changes := diff(graph, other, plan))
+        facts["diff"] = asdict(changes)
+    if output:
+        write_plan(plan, output)
+        reporter.say(f"wrote {output}")
+    if html:
+        write_page(html, graph, front, plan, other)
+        reporter.say(f"wrote {html}")
     if every:
         facts["pareto"] = [describe(point) for point in front]
-    return reporter.result(facts, 3 if fits is False else 0)
+    return reporter.result(facts, 3 if facts["fits"] is False else 0)
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -99,11 +124,13 @@ def _stage(stage: Any) -> dict[str, Any]:
 
 def say_arena(reporter: Reporter, plan: Plan) -> None:
     """Print the arena's map in order of time."""
-    rows = [
-        (slot.offset, slot.size, f"{slot.first}..{slot.last}", slot.name)
-        for slot in sorted(plan.slots, key=lambda s: (s.first, s.offset))
-    ]
-    print_table(reporter, (">offset", ">bytes", "steps", "tensor"), rows)
+    rows: list[tuple[object, ...]] = []
+    for slot in sorted(plan.slots, key=lambda s: (s.first, s.region, s.offset)):
+        name, *others = slot.tensors or (slot.name,)
+        life = f"{slot.first}..{slot.last}"
+        rows.append((slot.region, slot.offset, slot.size, life, name))
+        rows += [("", "", "", "", other) for other in others]
+    print_table(reporter, ("region", ">offset", ">bytes", "steps", "tensor"), rows)
     reporter.say(f"arena {plan.arena_bytes:,} bytes ({_proof(plan)}), {plan.macs:,} MACs")
     for repeat in plan.repeats:
         again = ", ".join(repeat.nodes)
@@ -127,15 +154,35 @@ def say_choices(reporter: Reporter, chosen: Plan, front: Sequence[Plan]) -> None
         print_table(reporter, ("", ">arena", ">MACs", ">stages", ">again", "proof"), rows)
 
 
-def write_page(path: Path, graph: Graph, front: Sequence[Plan]) -> None:
-    """Write the HTML page of ``front``, the plain layer plan first."""
+def write_page(
+    path: Path, graph: Graph, front: Sequence[Plan], chosen: Plan, other: Plan | None
+) -> None:
+    """Write the HTML page: ``chosen`` against ``other`` or the plain layers, and the front."""
     from codegen.report import plan_report
 
-    labelled = [(f"{plan.arena_bytes:,} bytes", plan) for plan in reversed(front)]
+    plans = dict.fromkeys([*([other] if other else []), *reversed(front), chosen])
+    labelled = [(_label(plan, other), plan) for plan in plans]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(plan_report(graph, labelled), encoding="utf-8")
+    partial.write_text(plan_report(graph, labelled, chosen), encoding="utf-8")
     partial.replace(path)
+
+
+def _label(plan: Plan, other: Plan | None) -> str:
+    return "the other plan" if plan is other else f"{plan.arena_bytes:,} bytes"
+
+
+def say_diff(reporter: Reporter, changes: PlanDiff) -> None:
+    """Print how the chosen plan differs from the other one."""
+    from codegen.timeline import shortened
+
+    figures = [c for c in changes.figures if c.differs]
+    for head, found in (("figure", figures), ("layer", changes.nodes), ("buffer", changes.slots)):
+        rows = [(shortened(c.name, _LETTERS), c.before or "-", c.after or "-") for c in found]
+        if rows:
+            print_table(reporter, (head, "other plan", "this plan"), rows)
+    if not (figures or changes.nodes or changes.slots):
+        reporter.say("both plans are the same")
 
 
 def _proof(plan: Plan) -> str:

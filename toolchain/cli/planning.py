@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from toolchain.cli.report import Reporter
 from toolchain.cli.sizes import Size
 from toolchain.errors import FitError, UsageError
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from boards import Board
     from toolchain.ir import Graph
     from toolchain.plan import Plan
+    from toolchain.plan.effort import Watch
 
 _FACTOR = re.compile(r"(\d+(?:\.\d+)?)x?", re.IGNORECASE)
 
@@ -29,14 +32,18 @@ class Wish:
         max_ram: greatest arena in bytes: least work within it.
         max_macs: greatest factor of work: least memory within it.
         fed: hand over the input row by row.
+        effort: level of effort, or seconds.
     """
 
     max_ram: int | None = None
     max_macs: float | None = None
     fed: bool = False
+    effort: str = "normal"
 
-    def plan(self, graph: Graph, board: Board | None) -> Plan:
+    def plan(self, graph: Graph, board: Board | None, reporter: Reporter) -> Plan:
         """Return the plan that was asked for, checked; the least memory without a wish.
+
+        Ctrl-C ends the search with the best plan found so far.
 
         Raises:
             FitError: E304 with the least that is possible, E306 if the input cannot be fed.
@@ -44,7 +51,8 @@ class Wish:
         from toolchain.plan import check_plan, plan_model
 
         ram, work = self.max_ram, self.max_macs
-        plan = plan_model(graph, board, max_ram=ram, max_macs=work, fed=self.fed)
+        with watching(reporter, self.effort) as watch:
+            plan = plan_model(graph, board, max_ram=ram, max_macs=work, fed=self.fed, watch=watch)
         check_plan(graph, plan, board)
         if self.fed and not (plan.feed or plan.pull):
             first = graph.nodes[0].op.name if graph.nodes else "nothing"
@@ -60,14 +68,46 @@ class Wish:
 NO_WISH = Wish()
 
 
+@contextmanager
+def watching(reporter: Reporter, effort: str) -> Iterator[Watch]:
+    """Follow a search on the terminal; say at its end if it did not come to it.
+
+    Raises:
+        UsageError: E123 if ``effort`` is neither a level nor seconds.
+    """
+    from toolchain.plan.effort import LEVELS, watch_for
+
+    try:
+        watch = watch_for(effort)
+    except ValueError:
+        levels = ", ".join(LEVELS)
+        what = f'"{effort}" is no effort: {levels} or seconds such as 20s'
+        raise UsageError("E123", what, hints=["--effort high"]) from None
+    with reporter.status("planning") as show:
+        watch.tell = lambda plan: show(
+            f"planning: {len(watch.plans)} plans, the last with {plan.arena_bytes:,} bytes "
+            "(Ctrl-C takes the best so far)"
+        )
+        yield watch
+    if watch.ended:
+        reporter.warn(f"the search was ended by {watch.ended}: the best plan found so far")
+
+
 def planning_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb ``--max-ram``, ``--max-macs`` and ``--fed``."""
+    """Give a verb ``--max-ram``, ``--max-macs``, ``--effort`` and ``--fed``."""
     for option in (
         click.option(
             "--fed",
             is_flag=True,
             help="Hand over the input row by row, as a camera does (with --max-macs above 1x part "
             "by part, some of it again): it is never whole in RAM.",
+        ),
+        click.option(
+            "--effort",
+            metavar="LEVEL",
+            default="normal",
+            show_default=True,
+            help="How far to search: fast, normal, high or so many seconds, e.g. 20s.",
         ),
         click.option("--max-macs", metavar="FACTOR", help="Least memory within, e.g. 1.1x, MACs."),
         click.option("--max-ram", type=Size(), help="Least work within an arena of, e.g. 32K."),
@@ -76,13 +116,13 @@ def planning_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def wish(max_ram: int | None, max_macs: str | None, *, fed: bool) -> Wish:
+def wish(max_ram: int | None, max_macs: str | None, *, fed: bool, effort: str = "normal") -> Wish:
     """Return the options' values, parsed.
 
     Raises:
         UsageError: E123 if ``max_macs`` is not a factor.
     """
-    return Wish(max_ram, None if max_macs is None else parse_factor(max_macs), fed)
+    return Wish(max_ram, None if max_macs is None else parse_factor(max_macs), fed, effort)
 
 
 def parse_factor(text: str) -> float:
@@ -120,19 +160,21 @@ class Inputs:
         }
 
 
-def both_inputs(graph: Graph, plan: Plan, board: Board | None) -> Inputs:
+def both_inputs(graph: Graph, plan: Plan, board: Board | None, effort: str = "normal") -> Inputs:
     """Return ``plan`` and the plan of least memory with the input handed over the other way."""
     from toolchain.plan import plan_model
+    from toolchain.plan.effort import LEVELS, watch_for
 
     handed_over = bool(plan.feed or plan.pull)
-    other = plan_model(graph, board, fed=not handed_over)
+    level = effort if effort in LEVELS else "fast"
+    other = plan_model(graph, board, fed=not handed_over, watch=watch_for(level))
     if handed_over:
         return Inputs(other, plan)
     return Inputs(plan, other if other.feed else None)
 
 
-def read_plan_file(path: Path, graph: Graph, board: Board) -> Plan:
-    """Return the plan in ``path``, checked against ``graph`` and the regions of ``board``.
+def read_plan_file(path: Path, graph: Graph, board: Board | None) -> Plan:
+    """Return the plan in ``path``, checked against ``graph`` and the regions of ``board``, if any.
 
     Raises:
         FitError, UsageError: if it cannot be read, or is wrong for the graph: with the byte range

@@ -10,7 +10,8 @@ import functools
 import json
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,6 +67,21 @@ class Reporter:
         self.warnings.append(text)
         if not self.json:
             click.echo(f"warning: {text}", err=True)
+
+    @contextmanager
+    def status(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Show a line on stderr while something runs, where somebody is looking.
+
+        Returns:
+            What changes the line.
+        """
+        if self.json or self.quiet or not sys.stderr.isatty():
+            yield lambda _: None
+            return
+        from rich.console import Console
+
+        with Console(stderr=True).status(text) as status:
+            yield status.update
 
     def result(self, result: dict[str, Any], exit_code: int = 0) -> int:
         """Close the run with its result; returns ``exit_code``."""

@@ -37,6 +37,7 @@ def command(
     output: Path,
     max_ram: int | None,
     max_macs: str | None,
+    effort: str,
     fed: bool,
     inputs: Path | None,
     int8_ports: bool,
@@ -52,7 +53,8 @@ def command(
     from toolchain.cli.profile import profile_project
     from toolchain.cli.test import can_emulate, check_project, say_comparisons
 
-    choice, reading = wish(max_ram, max_macs, fed=fed), Reading(int8_ports, stream, channels_last)
+    choice = wish(max_ram, max_macs, fed=fed, effort=effort)
+    reading = Reading(int8_ports, stream, channels_last)
     project, compiled = compile_model(
         reporter, model, board, output, choice=choice, reading=reading
     )

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from toolchain.cli.report import Reporter
 
+if TYPE_CHECKING:
+    from rich.console import JustifyMethod
+
 _PIPE_WIDTH = 240
+_WIDEST = 24
 
 
 def print_table(
@@ -21,11 +26,16 @@ def print_table(
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, title=title or None, title_justify="left")
-    for column in columns:
-        right = column.startswith(">")
-        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+    cells = [[str(cell) for cell in row] for row in rows]
+    for number, column in enumerate(columns):
+        name = column.lstrip(">")
+        # Where a line is too narrow the last column gives way: names, not figures.
+        widest = max([len(name), *(len(row[number]) for row in cells)])
+        least = None if number == len(columns) - 1 else min(widest, _WIDEST)
+        justify: JustifyMethod = "right" if column.startswith(">") else "left"
+        table.add_column(name, justify=justify, no_wrap=True, min_width=least)
+    for row in cells:
+        table.add_row(*map(Text, row))
     # A pipe has no width: keep every row on its line.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     Console(highlight=False, width=width).print(table)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.kernels import Isa
+from toolchain.plan.effort import NORMAL, Effort
 from toolchain.plan.flow import Flow
 from toolchain.plan.layout import Block, Problem, solve
 from toolchain.plan.lifetimes import Buffer, Work, buffers, roots
@@ -57,6 +58,7 @@ def assemble(
     segments: Sequence[Segment],
     repeats: tuple[Repeat, ...] = (),
     faster: Mapping[int, Faster] | None = None,
+    effort: Effort = NORMAL,
 ) -> Plan:
     """Return the plan that executes ``segments`` of ``order``, laid out in least memory.
 
@@ -69,8 +71,9 @@ def assemble(
         repeats: nodes that are executed again.
         faster: kernels by step that take the place of those chosen where their scratch memory fits
             between what is alive.
+        effort: how far to search for a layout.
     """
-    return _Assembly(graph, isa, work, order, segments, repeats).plan(faster or {})
+    return _Assembly(graph, isa, work, order, segments, repeats).plan(faster or {}, effort)
 
 
 class _Assembly:
@@ -89,12 +92,12 @@ class _Assembly:
         self.root = roots(self.graph, work)
         self.quick: dict[int, str] = {}
 
-    def plan(self, faster: Mapping[int, Faster]) -> Plan:
+    def plan(self, faster: Mapping[int, Faster], effort: Effort) -> Plan:
         working = [*self._working()]
         needed = [*self._maps(), *working]
         overlaps = [*self._layer_overlaps(), *self._map_overlaps(), *self._row_overlaps()]
         overlaps += self._drained({buffer.name: buffer.last for buffer in working})
-        layout = solve(_problem(needed, overlaps))
+        layout = solve(_problem(needed, overlaps), effort)
         slots = self._quicken(list(map(_slot, needed, layout.offsets)), faster, layout.extent)
         macs = sum(self._macs(segment) for segment in self.segments)
         return Plan(

@@ -43,7 +43,7 @@ def check_plan(graph: Graph, plan: Plan, board: Board | None = None) -> Plan:
         raise wrong(f'there is no instruction set "{plan.isa}"')
     if board is not None:
         _check_regions(plan, board)
-    _Check(repeated(graph, plan.repeats), plan).run()
+    _Check(repeated(graph, plan.repeats), plan, graph.macs).run()
     return plan
 
 
@@ -61,8 +61,8 @@ def _check_regions(plan: Plan, board: Board) -> None:
 
 
 class _Check:
-    def __init__(self, graph: Graph, plan: Plan) -> None:
-        self.graph, self.plan = graph, plan
+    def __init__(self, graph: Graph, plan: Plan, plain: int) -> None:
+        self.graph, self.plan, self.plain = graph, plan, plain
         self.isa = Isa[plan.isa.upper()]
         self.shadow = Shadow(plan)
 
@@ -72,7 +72,7 @@ class _Check:
                 self.shadow.write(self.shadow.span(tensor))
         for state in self.graph.states:
             self.shadow.write(self._lasting(state.read))
-        nodes = {node.name: node for node in self.graph.nodes}
+        nodes, macs = {node.name: node for node in self.graph.nodes}, 0
         for stage in self.plan.stages:
             taken = [nodes.pop(name, None) for name in stage_nodes(stage)]
             found = [node for node in taken if node is not None]
@@ -81,10 +81,14 @@ class _Check:
             if isinstance(stage, LayerStage):
                 self._layer(found[0], stage.kernel)
                 self.shadow.step += 1
+                macs += found[0].op.macs(self.graph.operands(found[0]))
             else:
-                StreamCheck(self.graph, self.shadow, stage, found, self.isa).run()
+                stream = StreamCheck(self.graph, self.shadow, stage, found, self.isa)
+                stream.run()
+                macs += sum(tile.macs for tile in stream.tiles)
         if nodes:
             raise wrong("the plan leaves out this node", f'node "{next(iter(nodes))}"')
+        self._figures(macs)
         for tensor in self.graph.output_tensors:
             self.shadow.read(self.shadow.span(tensor), "the caller")
         for state in self.graph.states:
@@ -92,6 +96,15 @@ class _Check:
             if span.low != self._lasting(state.read).low:
                 raise wrong("is not written where it is read", f'state "{state.read}"')
             self.shadow.read(span, "the next inference")
+
+    def _figures(self, macs: int) -> None:
+        """Refuse figures that are not those of the stages that were executed."""
+        plan, again = self.plan, max(0, macs - self.plain)
+        if (plan.macs, plan.recomputed_macs) != (macs, again):
+            raise wrong(f"executes {macs} multiply-accumulates, {again} of them again", "macs")
+        if not 0 <= plan.lower_bound_bytes <= plan.arena_bytes:
+            what = f"cannot be {plan.lower_bound_bytes} of an arena of {plan.arena_bytes}"
+            raise wrong(what, "lower_bound_bytes")
 
     def _lasting(self, name: str) -> Span:
         """Return where a state lies, in a slot that nothing else uses at any time."""

@@ -6,7 +6,7 @@ run of the schedule per start. `toolchain.plan.passes` chooses among them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -46,6 +46,7 @@ class Cuts:
         copies: names of the nodes that have been executed before (`toolchain.plan.repeats`).
         lean: whether stages are weighed with the kernels of least scratch memory; ``work`` should
             be prepared so, too.
+        tick: called now and then; ends the search by an exception.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class Cuts:
         recompute: bool = False,
         copies: frozenset[str] = frozenset(),
         lean: bool = False,
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
-        self.lean = lean
+        self.lean, self._tick = lean, tick
         self.graph, self.isa, self.work, self.order = graph, isa, work, order
         self.copies = copies
         self.root = roots(graph, work)
@@ -118,6 +120,7 @@ class Cuts:
         edges: list[Edge] = []
         starts = self._narrow_steps()
         for step in range(len(self.order)):
+            self._tick()
             feeds = self.fed and step == 0  # then the first stage must be a stream
             if not feeds:
                 edges += self._layers(step)

@@ -14,10 +14,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from toolchain.plan.effort import NORMAL, Effort
 from toolchain.plan.precedence import Pair, PrecedenceSearch, lowest
-
-_CLIMB_STEPS = 100
-_SEARCH_NODES = 4_000
 
 
 @dataclass(frozen=True)
@@ -102,19 +100,21 @@ class _Placed:
     order: list[int]
 
 
-def solve(problem: Problem) -> Layout:
-    """Return a layout of least extent, or the best found within the limits; equal ones once."""
-    return _solve(problem.blocks, tuple(sorted(problem.overlaps.items())))
+def solve(problem: Problem, effort: Effort = NORMAL) -> Layout:
+    """Return a layout of least extent, or the best found with this effort; equal ones once."""
+    return _solve(problem.blocks, tuple(sorted(problem.overlaps.items())), effort)
 
 
 @lru_cache(256)
-def _solve(blocks: tuple[Block, ...], overlaps: tuple[tuple[tuple[int, int], int], ...]) -> Layout:
+def _solve(
+    blocks: tuple[Block, ...], overlaps: tuple[tuple[tuple[int, int], int], ...], effort: Effort
+) -> Layout:
     problem = Problem(blocks, dict(overlaps))
     bound = problem.lower_bound()
     best = min((_stack(problem, order) for order in _orders(problem)), key=lambda p: p.extent)
     if best.extent > bound:
-        best = _climb(problem, best, bound)
-    return _tighten(problem, best, bound)
+        best = _climb(problem, best, bound, effort.climb_steps)
+    return _tighten(problem, best, bound, effort.search_nodes)
 
 
 class Subsets:
@@ -140,7 +140,7 @@ class Subsets:
         return solve(Problem(blocks, overlaps))
 
 
-def _tighten(problem: Problem, best: _Placed, bound: int) -> Layout:
+def _tighten(problem: Problem, best: _Placed, bound: int, nodes: int) -> Layout:
     """Search between the bound and the best layout, at the bound first, then by bisection."""
     sizes = [block.size for block in problem.blocks]
     pairs = [
@@ -149,9 +149,9 @@ def _tighten(problem: Problem, best: _Placed, bound: int) -> Layout:
         for j, above, below in rivals
         if i < j
     ]
-    offsets, extent, floor, left, target = best.offsets, best.extent, bound, _SEARCH_NODES, bound
+    offsets, extent, floor, left, target = best.offsets, best.extent, bound, nodes, bound
     while floor < extent and left > 0:
-        search = PrecedenceSearch(sizes, pairs, target, min(left, _SEARCH_NODES // 4))
+        search = PrecedenceSearch(sizes, pairs, target, min(left, nodes // 4))
         before = search.nodes
         found = search.run()
         left -= before - max(0, search.nodes)
@@ -193,10 +193,10 @@ def _stack(problem: Problem, order: Sequence[int]) -> _Placed:
     return _Placed(extent, offsets, list(order))
 
 
-def _climb(problem: Problem, best: _Placed, bound: int) -> _Placed:
+def _climb(problem: Problem, best: _Placed, bound: int, steps: int) -> _Placed:
     """Move blocks that reach the top to the front of the order while that helps."""
     rng = random.Random(len(problem.blocks))
-    for _ in range(_CLIMB_STEPS):
+    for _ in range(steps):
         top = [
             i
             for i, block in enumerate(problem.blocks)

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from boards import Board
 from toolchain.errors import FitError
 from toolchain.ir.graph import Graph
 from toolchain.kernels import Isa
 from toolchain.plan.banks import place
+from toolchain.plan.effort import OutOfTimeError, Watch
 from toolchain.plan.plan import Plan
 from toolchain.plan.search import Search
+
+_ANY = 1 << 62
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """What a plan must keep to: bytes, multiply-accumulates, ``None`` for no limit."""
+
+    max_ram: int | None
+    most_macs: int | None
+
+    @property
+    def recompute(self) -> bool:
+        return self.max_ram is not None or self.most_macs is not None
+
+    def met(self, plan: Plan) -> bool:
+        if not self.recompute:
+            return not plan.recomputed_macs
+        few = self.most_macs is None or plan.macs <= self.most_macs
+        return few and (self.max_ram is None or plan.arena_bytes <= self.max_ram)
+
+    def rank(self, plan: Plan) -> tuple[int, int]:
+        """Return a key that is least for the best plan."""
+        if self.max_ram is None:
+            return plan.arena_bytes, plan.macs
+        return plan.macs, -plan.arena_bytes
 
 
 def plan_model(
@@ -20,6 +49,7 @@ def plan_model(
     max_ram: int | None = None,
     max_macs: float | None = None,
     fed: bool = False,
+    watch: Watch | None = None,
 ) -> Plan:
     """Return the best plan of ``graph``, never one with more memory than its layer plan.
 
@@ -33,46 +63,139 @@ def plan_model(
         fed: let the caller hand over the input row by row, if the network can take it so
             (`Plan.feed`), and in plans that compute things twice part by part, some parts several
             times (`Plan.pull`).
+        watch: how far to search, normally by default. With one, a search that it or Ctrl-C ends
+            early returns the best plan found so far.
 
     Raises:
         FitError: E304 with the least that is possible, and what it costs, if ``max_ram`` or
-            ``max_macs`` is less.
+            ``max_macs`` is less; E307 if a search that was ended early has found nothing yet.
     """
-    if max_macs is not None and max_macs < 1:
-        raise FitError("E304", f"no plan has {max_macs} times the work", hints=["--max-macs 1x"])
-    search = Search(graph, _isa(board), fed=fed)
-    most_macs = None if max_macs is None else int(graph.macs * max_macs)
-    if max_ram is None:
-        least = _least(search, most_macs)
-        return _placed(graph, least, board, None) or next(_least(search, most_macs))
-    fitting = [
-        plan for plan in _lightest(search, max_ram) if most_macs is None or plan.macs <= most_macs
-    ]
-    if not fitting:
-        raise _impossible(search, max_ram, most_macs)
-    return _placed(graph, fitting, board, max_ram) or fitting[0]
+    if max_macs is not None and not max_macs >= 1:
+        least = "the least is 1, where nothing is computed twice"
+        hints = ["--max-macs 1x"]
+        raise FitError("E304", f"no plan has {max_macs:g} times the work: {least}", hints=hints)
+    goal = _Goal(max_ram, None if max_macs is None else int(min(_ANY, graph.macs * max_macs)))
+    followed = watch or Watch()
+    try:
+        searches = _searches(graph, board, followed, fed=fed, recompute=goal.recompute)
+        return _best_of(searches, goal, board)
+    except (KeyboardInterrupt, OutOfTimeError) as ending:
+        if watch is None:
+            raise
+        return _so_far(graph, board, goal, watch, ending, fed=fed)
 
 
-def pareto(graph: Graph, board: Board | None = None, *, fed: bool = False) -> tuple[Plan, ...]:
+def pareto(
+    graph: Graph, board: Board | None = None, *, fed: bool = False, watch: Watch | None = None
+) -> tuple[Plan, ...]:
     """Return the plans of which none has both less memory and less work than another.
 
     Args:
         graph: a verified graph.
         board: whose kernels to use; ``None`` for portable ones.
         fed: see `plan_model`.
+        watch: see `plan_model`.
 
     Returns:
         Plans from the least memory to the least work, which is that of plain layers (of the fewest
         streamed ones with ``fed``).
     """
-    search = Search(graph, _isa(board), fed=fed)
-    once = search.once()
-    plans = reversed([*once, *search.again(once[-1].arena_bytes)])
-    return tuple(_placed(graph, [plan], board, None) or plan for plan in plans)
+    followed = watch or Watch()
+    plans: list[Plan] = []
+    try:
+        for search in _searches(graph, board, followed, fed=fed, recompute=True):
+            once = search.once()
+            plans += [*once, *search.again(once[-1].arena_bytes)]
+    except (KeyboardInterrupt, OutOfTimeError) as ending:
+        if watch is None:
+            raise
+        watch.ended = _reason(ending)
+        plans += _candidates(watch.plans, fed=fed)
+    front = _front(plans, graph.macs)
+    return tuple(_placed(graph, [plan], board, None) or plan for plan in front)
 
 
-def _isa(board: Board | None) -> Isa:
-    return Isa.PORTABLE if board is None else Isa[board.isa.upper()]
+def _front(plans: Iterable[Plan], plain: int) -> list[Plan]:
+    """Return the plans that no other beats, from the least memory on.
+
+    A stream that leaves out what nobody reads is not counted as less work than ``plain`` layers.
+    """
+    front: list[Plan] = []
+    for plan in sorted(plans, key=lambda p: (max(p.macs, plain), -p.arena_bytes)):
+        if not front or plan.arena_bytes < front[-1].arena_bytes:
+            front.append(plan)
+    return front[::-1]
+
+
+def _searches(
+    graph: Graph, board: Board | None, watch: Watch, *, fed: bool, recompute: bool
+) -> Iterator[Search]:
+    isa = Isa.PORTABLE if board is None else Isa[board.isa.upper()]
+    search = None
+    for effort in watch.efforts:
+        if search is not None and search.effort.broad == effort.broad:
+            search = search.further(effort)
+        else:
+            ways = {"fed": fed, "recompute": recompute}
+            search = Search(graph, isa, **ways, effort=effort, watch=watch)
+        yield search
+
+
+def _best_of(searches: Iterable[Search], goal: _Goal, board: Board | None) -> Plan:
+    """Return the best plan of all searches; the last one says why there is none."""
+    plans, refusal = [], None
+    for search in searches:
+        try:
+            plans.append(_best(search, goal, board))
+        except FitError as error:
+            refusal = error
+    if not plans and refusal is not None:
+        raise refusal
+    return min(plans, key=goal.rank)
+
+
+def _best(search: Search, goal: _Goal, board: Board | None) -> Plan:
+    """Return the plan that comes nearest to ``goal``, in the banks of ``board``."""
+    if goal.max_ram is None:
+        least = list(_least(search, goal.most_macs))
+        return _placed(search.graph, least, board, None) or least[0]
+    fitting = [plan for plan in _lightest(search, goal.max_ram) if goal.met(plan)]
+    if not fitting:
+        least = [_leanest(search, goal.most_macs)]
+        if not goal.met(least[0]):
+            raise _impossible(search, goal, least[0])
+        fitting = least
+    return _placed(search.graph, fitting, board, goal.max_ram) or fitting[0]
+
+
+def _so_far(
+    graph: Graph,
+    board: Board | None,
+    goal: _Goal,
+    watch: Watch,
+    ending: BaseException,
+    *,
+    fed: bool,
+) -> Plan:
+    """Return the best of the plans that were found before the search ended."""
+    watch.ended = _reason(ending)
+    plans = [plan for plan in _candidates(watch.plans, fed=fed) if goal.met(plan)]
+    if not plans:
+        raise FitError(
+            "E307",
+            f"the search was ended by {watch.ended} before it found a plan within the limits",
+            hints=["--effort normal"],
+        )
+    plans.sort(key=goal.rank)
+    return _placed(graph, plans, board, goal.max_ram) or plans[0]
+
+
+def _candidates(plans: list[Plan], *, fed: bool) -> list[Plan]:
+    return [plan for plan in plans if plan.feed or plan.pull] if fed else plans
+
+
+def _reason(ending: BaseException) -> str:
+    return "Ctrl-C" if isinstance(ending, KeyboardInterrupt) else "its time"
 
 
 def _placed(
@@ -103,21 +226,36 @@ def _lightest(search: Search, most_bytes: int) -> Iterator[Plan]:
         yield plan
 
 
-def _leanest(search: Search, most_macs: int) -> Plan:
+def _leanest(search: Search, most_macs: int | None) -> Plan:
     """Return the plan of least memory within a number of multiply-accumulates."""
-    once, again = search.once()[-1], search.leanest(most_macs)
+    once = search.once()[-1]
+    again = search.leanest(_ANY if most_macs is None else most_macs)
     return once if again is None or once.arena_bytes <= again.arena_bytes else again
 
 
-def _impossible(search: Search, max_ram: int, most_macs: int | None) -> FitError:
-    """Say what the least memory is within ``most_macs``, and what it costs."""
-    plan = _leanest(search, 1 << 62 if most_macs is None else most_macs)
-    least, cost = plan.arena_bytes, plan.mac_factor
-    within = "" if most_macs is None else f" within {most_macs} multiply-accumulates"
+def _impossible(search: Search, goal: _Goal, least: Plan) -> FitError:
+    """Say what the least memory is within the limit of work, and what it costs."""
+    name, macs, cost = search.graph.name, goal.most_macs, least.mac_factor
+    assert goal.max_ram is not None, "without it there is always a plan"
+    within = "" if macs is None else f" within {macs} multiply-accumulates"
+    also = "" if macs is None else f" --max-macs {_factor(macs / search.graph.macs)}"
+    hints = [f"--max-ram {least.arena_bytes}{also}"]
+    light = None if macs is None else search.lightest(goal.max_ram)
+    if light is not None:
+        hints.append(f"--max-ram {goal.max_ram} --max-macs {_factor(light.mac_factor)}")
     return FitError(
         "E304",
-        f"no plan of {search.graph.name} needs at most {max_ram} bytes of RAM{within}: "
-        f"the least is {least}, with {cost:.3f} times the work",
-        numbers={"max_ram_bytes": max_ram, "least_ram_bytes": least, "mac_factor": cost},
-        hints=[f"--max-ram {least}"],
+        f"no plan of {name} needs at most {goal.max_ram} bytes of RAM{within}: "
+        f"the least is {least.arena_bytes}, with {cost:.3f} times the work",
+        numbers={
+            "max_ram_bytes": goal.max_ram,
+            "least_ram_bytes": least.arena_bytes,
+            "mac_factor": cost,
+        },
+        hints=hints,
     )
+
+
+def _factor(factor: float) -> str:
+    """Return a factor that is not less, with few digits."""
+    return f"{math.ceil(factor * 1e4) / 1e4:g}x"

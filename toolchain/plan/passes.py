@@ -14,7 +14,7 @@ into strips of columns computes again what neighbouring strips share.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from toolchain.ir.graph import Graph, Node
@@ -22,6 +22,7 @@ from toolchain.kernels import Isa
 from toolchain.plan.assemble import assemble
 from toolchain.plan.cuts import Cuts
 from toolchain.plan.edges import Edge
+from toolchain.plan.effort import NORMAL, Effort
 from toolchain.plan.gates import gate_repeats
 from toolchain.plan.lifetimes import prepare
 from toolchain.plan.plan import Plan, Repeat
@@ -62,15 +63,26 @@ class Passes:
         fed: whether the caller may hand over the network's input row by row.
         lean: whether stages are weighed with the kernels of least scratch memory; then nothing is
             executed again.
+        recompute: whether paths that compute anything twice will be asked for.
+        tick: called now and then; ends the search by an exception.
     """
 
     def __init__(
-        self, graph: Graph, isa: Isa, order: Sequence[Node], *, fed: bool, lean: bool = False
+        self,
+        graph: Graph,
+        isa: Isa,
+        order: Sequence[Node],
+        *,
+        fed: bool,
+        lean: bool = False,
+        recompute: bool = True,
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
         self.graph, self.isa, self.order, self.fed, self.lean = graph, isa, order, fed, lean
+        self.recompute, self._tick = recompute and not lean, tick
         self._cuts: dict[tuple[Repeat, ...], Cuts] = {}
         plain = self.cuts(())
-        self.repeats = () if lean else gate_repeats(graph, order, plain.rows)
+        self.repeats = gate_repeats(graph, order, plain.rows) if self.recompute else ()
         every = self.cuts(self.repeats)
         kinds = (), self.repeats, self.repeats[::2], self.repeats[1::2]
         variants = [self.cuts(kind) for kind in dict.fromkeys(kinds)]
@@ -92,9 +104,10 @@ class Passes:
                 work,
                 order,
                 fed=self.fed,
-                recompute=not self.lean,
+                recompute=self.recompute,
                 copies=copies,
                 lean=self.lean,
+                tick=self._tick,
             )
         return self._cuts[repeats]
 
@@ -144,7 +157,7 @@ class Passes:
             state = link_in.start
         return path[::-1] if state == 0 else []
 
-    def plan(self, path: Sequence[Link], limit: int) -> Plan:
+    def plan(self, path: Sequence[Link], limit: int, effort: Effort = NORMAL) -> Plan:
         """Return the plan of ``path``; rows move to rings only where ``limit`` asks for it."""
         chosen = tuple(repeat for repeat in self.repeats if _executes(path, repeat))
         cuts = self.cuts(chosen)
@@ -159,7 +172,7 @@ class Passes:
         faster = {}
         if self.lean:
             faster = cuts.faster(segments, work, prepare(cuts.graph, self.isa))
-        return assemble(self.graph, self.isa, work, cuts.order, segments, chosen, faster)
+        return assemble(self.graph, self.isa, work, cuts.order, segments, chosen, faster, effort)
 
 
 class _States:

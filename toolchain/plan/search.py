@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cached_property
 
 from toolchain.ir.graph import Graph
 from toolchain.kernels import Isa
+from toolchain.plan.effort import NORMAL, Effort, Watch
 from toolchain.plan.layers import plan_layers
 from toolchain.plan.lifetimes import prepare, share_places
 from toolchain.plan.order import branches_first, update_early
@@ -14,10 +16,8 @@ from toolchain.plan.passes import Link, Passes
 from toolchain.plan.plan import LayerStage, Plan, stage_nodes
 from toolchain.plan.rows import row_kernels
 
-_POINTS = 12  # at most so many points of a front, and as many where things are computed twice
 _SLOWED = 0.05  # share of multiply-accumulates that slower kernels may get without a wish
 _CALM = (1.0, 0.8)  # shares of the least need that stages of the leanest plans should keep to
-_TRIES = 6  # plans laid out before a limit of memory is given up
 
 
 class Search:
@@ -27,17 +27,32 @@ class Search:
         graph: a verified graph.
         isa: instruction set the kernels are chosen for.
         fed: whether the caller may hand over the input row by row, or part by part.
+        recompute: whether plans that compute things twice will be asked for.
+        effort: how far to search.
+        watch: who follows the search.
     """
 
-    def __init__(self, graph: Graph, isa: Isa, *, fed: bool) -> None:
-        self.graph, self.isa = graph, isa
-        self.layers = plan_layers(graph, isa)
+    def __init__(
+        self,
+        graph: Graph,
+        isa: Isa,
+        *,
+        fed: bool,
+        recompute: bool = True,
+        effort: Effort = NORMAL,
+        watch: Watch | None = None,
+    ) -> None:
+        self.graph, self.isa, self.effort, self.watch = graph, isa, effort, watch or Watch()
+        self.layers = self.watch.found(plan_layers(graph, isa, effort))
         nodes = {node.name: node for node in graph.nodes}
         order = [nodes[name] for stage in self.layers.stages for name in stage_nodes(stage)]
         self.work = prepare(graph, isa)
         ways = (tuple(order), update_early(graph, self.work, branches_first(graph)))
-        self.ways = [Passes(graph, isa, way, fed=fed) for way in dict.fromkeys(ways)]
-        self.lean = self._lean_ways(fed=fed)
+        self.ways = [
+            Passes(graph, isa, way, fed=fed, recompute=recompute, tick=self.watch.tick)
+            for way in dict.fromkeys(ways if effort.broad else ways[:1])
+        ]
+        self.lean = self._lean_ways(fed=fed) if effort.broad else []
 
     def _lean_ways(self, *, fed: bool) -> list[Passes]:
         """Return the ways with kernels of least scratch memory, if there are such."""
@@ -45,7 +60,17 @@ class Search:
         if all(lean[name].kernel == work.kernel for name, work in self.work.items()):
             return []
         orders = [passes.order for passes in self.ways]
-        return [Passes(self.graph, self.isa, order, fed=fed, lean=True) for order in orders]
+        tick = self.watch.tick
+        return [
+            Passes(self.graph, self.isa, order, fed=fed, lean=True, tick=tick) for order in orders
+        ]
+
+    def further(self, effort: Effort) -> Search:
+        """Return a search of the same ways with another effort."""
+        search = copy(self)
+        search.__dict__.pop("_once", None)
+        search.effort = effort
+        return search
 
     def once(self) -> list[Plan]:
         """Return plans that compute nothing twice, to the least memory.
@@ -56,7 +81,8 @@ class Search:
 
     @cached_property
     def _once(self) -> tuple[Plan, ...]:
-        plans = [self._plan(cuts, limit) for cuts in self.ways for limit in _limits(cuts)]
+        points = self.effort.points
+        plans = [self._plan(cuts, limit) for cuts in self.ways for limit in _limits(cuts, points)]
         plans += [
             self._tightest(passes, calm) for passes in (*self.ways, *self.lean) for calm in _CALM
         ]
@@ -94,7 +120,7 @@ class Search:
         plans = [
             self._plan(cuts, limit, recompute=True)
             for cuts in self.ways
-            for limit in _thinned([limit for limit, _ in _descent(cuts)])
+            for limit in _thinned([limit for limit, _ in _descent(cuts)], self.effort.points)
         ]
         found: list[Plan] = []
         for plan in sorted(plans, key=lambda p: (p.macs, p.arena_bytes)):
@@ -121,12 +147,14 @@ class Search:
             calm: share of the least need that stages should not exceed where they need not.
         """
         least = passes.narrowest()
-        return passes.plan(passes.path(least, calm=int(calm * least)), 0)
+        path = passes.path(least, calm=int(calm * least))
+        return self.watch.found(passes.plan(path, 0, self.effort))
 
     def _plan(
         self, cuts: Passes, limit: int, *, recompute: bool = False, path: Sequence[Link] = ()
     ) -> Plan:
-        return cuts.plan(path or cuts.path(limit, recompute=recompute), limit)
+        chosen = path or cuts.path(limit, recompute=recompute)
+        return self.watch.found(cuts.plan(chosen, limit, self.effort))
 
     def _leanest(self, cuts: Passes, most_macs: int) -> Iterator[Plan]:
         """Yield plans at the least limit of memory whose path has few enough macs."""
@@ -155,19 +183,19 @@ class Search:
     def _lightest(self, cuts: Passes, most_bytes: int) -> Iterator[Plan]:
         """Yield the first plan, from the least work on, that keeps to the limit of memory."""
         fitting = [limit for limit, _ in _descent(cuts) if limit <= most_bytes]
-        for limit in fitting[:_TRIES]:
+        for limit in fitting[: self.effort.tries]:
             plan = self._plan(cuts, limit, recompute=True)
             if plan.arena_bytes <= most_bytes:
                 yield plan
                 return
 
 
-def _limits(cuts: Passes) -> list[int]:
+def _limits(cuts: Passes, points: int) -> list[int]:
     """Return limits of memory that lead to different stages, the greatest first."""
     floor = cuts.narrowest()
     limits: list[int] = []
     limit = 1 << 60
-    while limit >= floor and len(limits) < _POINTS:
+    while limit >= floor and len(limits) < points:
         limit = max(link.edge.need for link in cuts.path(limit)) - 1
         limits.append(limit)
     return sorted({floor, *(limit for limit in limits if limit >= floor)}, reverse=True)
@@ -185,8 +213,8 @@ def _descent(cuts: Passes) -> Iterator[tuple[int, list[Link]]]:
         limit -= 1
 
 
-def _thinned(limits: Sequence[int]) -> list[int]:
+def _thinned(limits: Sequence[int], points: int) -> list[int]:
     """Return some of the limits, evenly over them, the last among them."""
-    if len(limits) <= _POINTS:
+    if len(limits) <= points:
         return list(limits)
-    return [limits[round(i * (len(limits) - 1) / (_POINTS - 1))] for i in range(_POINTS)]
+    return [limits[round(i * (len(limits) - 1) / (points - 1))] for i in range(points)]

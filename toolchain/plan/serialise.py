@@ -16,6 +16,7 @@ from toolchain.plan.plan import LayerStage, Plan, StreamStage
 
 SCHEMA_VERSION = 1
 _MAX_BYTES = 64 * 2**20
+_LARGEST = 2**53  # exact in every reader of JSON
 # Members of a union carry their tag as "kind".
 _TAGS: Mapping[type, str] = {LayerStage: "layer", StreamStage: "stream"}
 
@@ -101,6 +102,8 @@ def _decode(form: Any, value: Any, path: str) -> Any:
     if form in (int, str):
         if type(value) is not form:
             raise _FormError(f"{path} must be {'an integer' if form is int else 'a string'}")
+        if form is int and abs(value) > _LARGEST:
+            raise _FormError(f"{path} is too large")
         return value
     if not isinstance(value, dict):
         raise _FormError(f"{path} must be an object")
@@ -113,7 +116,7 @@ def _decode(form: Any, value: Any, path: str) -> Any:
 def _member(members: tuple[Any, ...], value: dict[str, Any], path: str) -> tuple[Any, Any]:
     kinds = {_TAGS[member]: member for member in members}
     rest = {key: entry for key, entry in value.items() if key != "kind"}
-    if value.get("kind") not in kinds:
+    if not isinstance(value.get("kind"), str) or value["kind"] not in kinds:
         raise _FormError(f"{path}.kind must be one of {', '.join(kinds)}")
     return kinds[value["kind"]], rest
 
