@@ -1,0 +1,1 @@
+"""Networks that are trained here, quantised by the toolchain and measured on images kept apart."""
