@@ -13,7 +13,7 @@ from toolchain.plan.plan import Plan
 SUPPORT = ("tsr_math.h", "tsr_fixed.h", "tsr_float.h")
 # What kernels include, by the end of their template's name: their header and those that it needs.
 _HEADERS = {
-    "_dsp": ("tsr_dsp.h", "tsr_lanes.h", "tsr_output.h"),
+    "_dsp": ("tsr_dsp.h", "tsr_dot.h", "tsr_lanes.h", "tsr_output.h"),
     "_apart_dsp": ("tsr_apart_dsp.h",),
     "_mve": (
         "tsr_mve.h",

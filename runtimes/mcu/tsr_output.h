@@ -78,12 +78,18 @@ TSR_INLINE int8_t tsr_sat8(int32_t x)
 }
 
 /* TFLite's double rounding for right shifts of 1 to 22 and the full range of int8; `twice` is the
- * doubled accumulator. Adding -1 to a negative sum makes the second rounding go away from zero. */
-TSR_INLINE int8_t tsr_round_twice(int32_t twice, int32_t multiplier, int shift, int32_t zero)
+ * doubled accumulator, `odd` twice the zero point and 1. Adding -1 to a negative sum makes the second
+ * rounding go away from zero. */
+TSR_INLINE int8_t tsr_round_twice_odd(int32_t twice, int32_t multiplier, int shift, int32_t odd)
 {
-    const int32_t offset = ((2 * zero + 1) * (int32_t)((uint32_t)1 << shift)) >> 1;
+    const int32_t offset = (odd * (int32_t)((uint32_t)1 << shift)) >> 1;
     const int32_t sum = tsr_smmlar(twice, multiplier, offset) + (twice >> 31);
     return tsr_sat8(sum >> shift);
+}
+
+TSR_INLINE int8_t tsr_round_twice(int32_t twice, int32_t multiplier, int shift, int32_t zero)
+{
+    return tsr_round_twice_odd(twice, multiplier, shift, 2 * zero + 1);
 }
 
 /* A bias of 20 bits and an extra of 12 that share a word. */

@@ -1,4 +1,4 @@
-"""Convolution on the DSP extension: blocks of 3 pixels and 2 filters.
+"""Convolution on the DSP extension: blocks of up to 3 pixels and 2 filters.
 
 Inputs of a block are widened to 16 bits once, in scratch memory, and multiplied with all filters:
 one SMLAD per product pair, 17 instructions for 24 products in the inner step. The input's zero
@@ -146,8 +146,9 @@ class Conv2dDsp:
         packed = _packed(lowered, self.packing)
         geometry = Geometry.of(lowered.numbers)
         assert packed is not None
-        wide = BLOCK * geometry.steps * 8
-        staged = (geometry.segments if geometry.loose else 1) * BLOCK * geometry.length
+        blocks = split(geometry.out_w)
+        wide = blocks[0][0] * geometry.steps * 8
+        staged = (geometry.segments if geometry.loose else 1) * blocks[0][0] * geometry.length
         edges = wide if geometry.edges else 0
         numbers: dict[str, Number] = {
             **{k: lowered.numbers[k] for k in ("kernel", "in_w", "in_c", "out_w", "x_zero")},
@@ -158,6 +159,8 @@ class Conv2dDsp:
             "width": geometry.width,
             "loose": geometry.loose,
             "edges": edges,
+            "blocks": blocks,
+            "odd_zero": packed.output.odd_zero,
         }
         return Specialised(
             numbers,
@@ -165,7 +168,7 @@ class Conv2dDsp:
             -(-(wide + (staged if edges else 0)) // 4) * 4,
             in_order=True,
             taps=lowered.taps,
-            helpers=_helpers(packed, geometry.out_w, self.packing, lowered),
+            helpers=_helpers(packed, blocks, self.packing, lowered),
         )
 
 
@@ -191,6 +194,7 @@ class Conv1x1Dsp:
             and (taps.stride, n["stride_w"]) == (1, 1)
             and not Geometry.of(n).edges
             and integer(n, "in_c") % 4 == 0
+            and taps.batch * taps.in_rows * integer(n, "in_w") > 1
             and _packed(lowered, self.packing) is not None
         )
 
@@ -206,19 +210,23 @@ class Conv1x1Dsp:
             taps, batch=1, in_rows=1, out_rows=1,
             in_row_size=pixels * in_c, out_row_size=pixels * out_c,
         )  # fmt: skip
+        blocks = split(pixels)
+        counts = dict(blocks)
         numbers: dict[str, Number] = {
-            "pixels": pixels,
             "in_c": in_c,
             "out_c": out_c,
             "pairs": len(packed.stage),
+            "threes": counts.get(BLOCK, 0),
+            "twos": counts.get(2, 0),
+            "odd_zero": packed.output.odd_zero,
         }
         return Specialised(
             numbers,
             _tables(packed),
-            min(BLOCK, pixels) * in_c * 2,
+            blocks[0][0] * in_c * 2,
             in_order=True,
             taps=long_row,
-            helpers=_helpers(packed, pixels, self.packing, lowered),
+            helpers=_helpers(packed, blocks, self.packing, lowered),
         )
 
 
@@ -272,13 +280,26 @@ def _tables(packed: Packed) -> dict[str, Array]:
     return {"weights": packed.weights, "stage": packed.stage}
 
 
-def _helpers(packed: Packed, pixels: int, packing: Packing, lowered: Lowered) -> tuple[Helper, ...]:
-    """Return the matrix products for full blocks and for the rest of a row."""
-    odd = len(packed.output.bias) % 2
-    sizes = [BLOCK] * (pixels >= BLOCK) + [pixels % BLOCK] * (pixels % BLOCK > 0)
+def split(pixels: int) -> tuple[tuple[int, int], ...]:
+    """Return the blocks of a row as (pixels, count), larger ones first.
+
+    Two blocks of 2 take fewer instructions than one of 3 and a single pixel.
+    """
+    threes, twos = pixels // BLOCK, (0, 2, 1)[pixels % BLOCK]
+    if twos == 2:
+        threes -= 1
+    if threes < 0:
+        return ((1, 1),)
+    return tuple(run for run in ((BLOCK, threes), (2, twos)) if run[1])
+
+
+def _helpers(
+    packed: Packed, blocks: tuple[tuple[int, int], ...], packing: Packing, lowered: Lowered
+) -> tuple[Helper, ...]:
+    """Return the matrix products for the blocks of a row."""
     template = "matmul_dsp"
-    common: dict[str, Number] = {"odd": odd, **packed.numbers}
+    common: dict[str, Number] = {"odd": len(packed.output.bias) % 2, **packed.numbers}
     if packing is Packing.APART:
         template = "matmul_apart_dsp"
         common["w_zero"] = lowered.numbers["w_zero"]
-    return tuple(Helper(template, {"pixels": p, **common}) for p in sizes)
+    return tuple(Helper(template, {"pixels": p, **common}) for p, _ in blocks)

@@ -101,8 +101,9 @@ class FullyConnectedApartDsp:
         assert packed is not None
         rows, depth, units = (integer(n, key) for key in ("rows", "depth", "units"))
         sizes = {"rows": rows, "depth": depth, "units": units, "pairs": len(packed.stage)}
+        sizes["odd_zero"] = packed.output.odd_zero
         common = {"pixels": 1, "odd": units % 2, "w_zero": n["w_zero"]}
-        helper = Helper("matmul_apart_dsp", {**common, **packed.output.numbers})
+        helper = Helper("matmul_apart_dsp", {**common, **packed.numbers})
         tables = {"weights": packed.weights, "stage": packed.stage}
         return Specialised(sizes, tables, 2 * depth, in_order=True, helpers=(helper,))
 
@@ -123,6 +124,7 @@ def _vectors(packed: Packed, sizes: dict[str, int], taps: RowTaps | None) -> Spe
         "step_bytes": word // 2,
         "groups": groups,
         "stage_words": packed.stage.shape[1],
+        "odd_zero": packed.output.odd_zero,
     }
     tables = {"weights": interleave(packed.weights, units // 4, word), "stage": packed.stage}
     helpers = _helpers(packed, groups, depth)

@@ -116,6 +116,17 @@ class OutputStage:
             "y_max": self.bounds[1],
         }
 
+    @property
+    def odd_zero(self) -> int:
+        """Return what functions of ``signed`` take as a parameter: twice the zero point and 1."""
+        return 2 * self.zero + 1 if self.mode is Mode.SIGNED else 0
+
+    @property
+    def shared_numbers(self) -> dict[str, Number]:
+        """Return the literals of functions that take ``odd_zero``: more layers share them."""
+        zero = 0 if self.mode is Mode.SIGNED else self.zero
+        return {**self.numbers, "y_zero": zero}
+
 
 def filters_of(
     numbers: Mapping[str, Number],

@@ -45,7 +45,7 @@ class Packed:
     @property
     def numbers(self) -> dict[str, Number]:
         """Return the literals of the templates that multiply with these filters."""
-        return {"nibbles": self.nibbles, **self.output.numbers}
+        return {"nibbles": self.nibbles, **self.output.shared_numbers}
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,8 +90,9 @@ void net_run(void)
 #include "tsr_math.h"
 
 static TSR_NOINLINE void matmul_dsp_0(const uint32_t *x, const int8_t *weights, const int32_t *stage,
-                         int pairs, int steps, int8_t *y, int out_c)
+                         int pairs, int steps, int8_t *y, int out_c, int32_t odd)
 {
+    (void)odd;
     for (; pairs > 0; pairs--, stage += 5, y += 2) {
         const int32_t both_bias = stage[0], low_bias = stage[1];
         int32_t sums[6] = {both_bias, both_bias, both_bias, low_bias, low_bias, low_bias};
@@ -117,7 +118,7 @@ static void conv2d_dsp_0(const int8_t *const *rows, const int8_t *weights, const
                        uint8_t *scratch, int8_t *y)
 {
     uint32_t *const wide = (uint32_t *)(void *)scratch;
-    for (int column = 0; column < 3; column += 3, y += 12) {        const int left = column * 2;
+    {        const int left = 0 * 2;
         uint32_t *out = wide;
         for (int s = 0; s < 1; s++) {
             const int8_t *at[1][3];
@@ -126,7 +127,7 @@ static void conv2d_dsp_0(const int8_t *const *rows, const int8_t *weights, const
             at[0][2] = conv2d_dsp_0_window(rows[s], left + 4);
             out = tsr_widen_3(at[0][0], at[0][1], at[0][2], 2, out);
         }
-        matmul_dsp_0(wide, weights, stage, 2, 2, y, 4);
+        matmul_dsp_0(wide, weights, stage, 2, 2, y, 4, 0);
     }
 }
 
