@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from toolchain.ir.tensor import Array
+from toolchain.kernels.price import elements
 from toolchain.ops.base import Lowered, Number, RowTaps
 
 
@@ -62,6 +63,7 @@ class Specialised:
             it over any one of these, from the same first byte on.
         taps: set if the C function is a row kernel; the generated layer then loops over the rows.
         helpers: functions that the kernel calls; its template knows their names as ``helpers``.
+        instructions: estimate for the whole node (`toolchain.kernels.cost`), 0 if there is none.
     """
 
     numbers: Mapping[str, Number]
@@ -72,6 +74,7 @@ class Specialised:
     over_row: bool = False
     taps: RowTaps | None = None
     helpers: tuple[Helper, ...] = ()
+    instructions: int = 0
 
 
 class Kernel(Protocol):
@@ -124,4 +127,5 @@ class Portable:
             in_order=lowered.in_order or _in_order(lowered),
             over_row=lowered.over_row,
             taps=lowered.taps,
+            instructions=elements(lowered),
         )

@@ -14,12 +14,13 @@ from enum import Enum
 import numpy as np
 
 from toolchain.ir.tensor import Array
+from toolchain.kernels import cost
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.nibble_packing import pack_pairs, unpacked
 from toolchain.kernels.packing import Packed, pack
 from toolchain.kernels.packing_apart import pack_apart
 from toolchain.numerics import Int64
-from toolchain.ops.base import Lowered, Number
+from toolchain.ops.base import Lowered, Number, RowTaps
 
 BLOCK = 3
 
@@ -169,7 +170,15 @@ class Conv2dDsp:
             in_order=True,
             taps=lowered.taps,
             helpers=_helpers(packed, blocks, self.packing, lowered),
+            instructions=self._instructions(packed, lowered.taps, geometry),
         )
+
+    def _instructions(self, packed: Packed, taps: RowTaps | None, geometry: Geometry) -> int:
+        if self.packing is not Packing.PAIRS or taps is None:
+            return 0
+        work = _blocks(packed, geometry.out_w, geometry.steps)
+        pieces = geometry.segments, geometry.length
+        return cost.windows(work, taps, *pieces, edges=geometry.edges)
 
 
 @dataclass(frozen=True)
@@ -227,7 +236,12 @@ class Conv1x1Dsp:
             in_order=True,
             taps=long_row,
             helpers=_helpers(packed, blocks, self.packing, lowered),
+            instructions=self._instructions(packed, pixels, in_c // 4),
         )
+
+    def _instructions(self, packed: Packed, pixels: int, steps: int) -> int:
+        known = self.packing is Packing.PAIRS
+        return cost.pointwise(_blocks(packed, pixels, steps)) if known else 0
 
 
 def plain_filters(lowered: Lowered) -> Int64 | None:
@@ -291,6 +305,10 @@ def split(pixels: int) -> tuple[tuple[int, int], ...]:
     if threes < 0:
         return ((1, 1),)
     return tuple(run for run in ((BLOCK, threes), (2, twos)) if run[1])
+
+
+def _blocks(packed: Packed, pixels: int, steps: int) -> cost.Blocks:
+    return cost.Blocks(split(pixels), len(packed.stage), steps, packed.output.mode)
 
 
 def _helpers(

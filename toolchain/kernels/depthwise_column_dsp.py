@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.ir.tensor import Array
+from toolchain.kernels import cost
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry
 from toolchain.kernels.depthwise_dsp import in_order, in_place, over_row, packed_filters
@@ -61,6 +62,7 @@ class DepthwiseColumnDsp:
             over_row=over_row(taps, 1),
             taps=taps,
             helpers=(Helper("column_dsp", helper),),
+            instructions=cost.columns(steps, len(tables["weights"]), taps, output.mode),
         )
 
 

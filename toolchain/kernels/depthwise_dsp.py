@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from toolchain.ir.tensor import Array
+from toolchain.kernels import cost
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry
 from toolchain.kernels.output_stage import OutputStage, choose, filters_of
@@ -85,6 +86,13 @@ class DepthwiseDsp:
             over_row=over_row(taps, integer(lowered.numbers, "multiplier")),
             taps=taps,
             helpers=(Helper("plane_dsp", helper),),
+            instructions=cost.planes(
+                geometry.kernel,
+                (paired // 2, geometry.out_w),
+                len(tables["weights"]),
+                taps,
+                output.mode,
+            ),
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.ir.tensor import Array
+from toolchain.kernels import cost
 from toolchain.kernels.base import Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry
 from toolchain.kernels.depthwise_dsp import in_order, over_row, packed_filters
@@ -51,7 +52,9 @@ class DepthwiseRollingDsp:
             "extra": "extra" in tables,
             **output.numbers,
         }
-        kernel = Geometry.of(lowered.numbers).kernel
+        geometry = Geometry.of(lowered.numbers)
+        kernel = geometry.kernel
+        sizes = geometry.in_w, geometry.out_w, geometry.in_c
         weights = _in_pairs(tables["weights"].reshape(-1, *kernel).astype(np.int64))
         return Specialised(
             numbers,
@@ -59,6 +62,7 @@ class DepthwiseRollingDsp:
             in_order=in_order(taps),
             over_row=over_row(taps, integer(lowered.numbers, "multiplier")),
             taps=taps,
+            instructions=cost.rolling(kernel, geometry.stride_w, sizes, taps, output.mode),
         )
 
 

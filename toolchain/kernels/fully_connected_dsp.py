@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.ir.tensor import Array
+from toolchain.kernels import cost
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry, plain_filters
 from toolchain.kernels.nibble_packing import pack_pairs, unpacked
@@ -115,7 +116,7 @@ def _apart(lowered: Lowered) -> Packed | None:
 
 def _vectors(packed: Packed, sizes: dict[str, int], taps: RowTaps | None) -> Specialised:
     """Return what a kernel needs that multiplies vectors of ``depth`` with ``units`` filters."""
-    depth, units = sizes["depth"], sizes["units"]
+    depth, units, rows = sizes["depth"], sizes["units"], sizes.get("rows", 1)
     groups = _groups(units)
     word = 4 if packed.nibbles else 8  # bytes of a pair of filters per step
     numbers: dict[str, Number] = {
@@ -128,7 +129,14 @@ def _vectors(packed: Packed, sizes: dict[str, int], taps: RowTaps | None) -> Spe
     }
     tables = {"weights": interleave(packed.weights, units // 4, word), "stage": packed.stage}
     helpers = _helpers(packed, groups, depth)
-    return Specialised(numbers, tables, in_order=True, taps=taps, helpers=helpers)
+    return Specialised(
+        numbers,
+        tables,
+        in_order=True,
+        taps=taps,
+        helpers=helpers,
+        instructions=0 if packed.nibbles else cost.vectors(depth, units, rows, packed.output.mode),
+    )
 
 
 def _groups(units: int) -> tuple[tuple[int, int, int], ...]:

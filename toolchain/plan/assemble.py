@@ -11,6 +11,7 @@ from toolchain.plan.effort import NORMAL, Effort
 from toolchain.plan.flow import Flow
 from toolchain.plan.layout import Block, Problem, solve
 from toolchain.plan.lifetimes import Buffer, Work, buffers, roots
+from toolchain.plan.lowering import lower, specialise
 from toolchain.plan.overlap import BYTES
 from toolchain.plan.plan import (
     ARENA,
@@ -109,6 +110,7 @@ class _Assembly:
             layout.bound * WORD,
             macs,
             recomputed_macs=max(0, macs - self.model.macs),
+            instructions=sum(self._instructions(segment) for segment in self.segments),
             repeats=self.repeats,
         )
 
@@ -141,6 +143,15 @@ class _Assembly:
             return sum(tile.macs for tile in segment.stream.tiles)
         node = self.order[segment.first]
         return node.op.macs(self.graph.operands(node))
+
+    def _instructions(self, segment: Segment) -> int:
+        if segment.stream is not None:
+            return sum(tile.instructions for tile in segment.stream.tiles)
+        node = self.order[segment.first]
+        quick = self.quick.get(segment.first)
+        if quick is None:
+            return self.work[node.name].instructions
+        return specialise(lower(node.op, self.graph.operands(node)), quick)[1].instructions
 
     def _maps(self) -> list[Buffer]:
         """Return the buffers of tensors that are whole at some time."""

@@ -24,6 +24,7 @@ class Work:
         overlaps: for inputs that the output may run over, the least distance in bytes.
         in_place: whether the output may lie exactly on the only input.
         homes: outputs that live in the buffer of an input, by number: a view's in its source's.
+        instructions: estimate of the kernel's, 0 if there is none.
     """
 
     node: Node
@@ -33,6 +34,7 @@ class Work:
     overlaps: Mapping[str, int]
     in_place: bool = False
     homes: Mapping[int, int] = field(default_factory=dict)
+    instructions: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,16 @@ def _work(
     node: Node, operands: Operands, lowered: Lowered, kernel: Kernel, special: Specialised
 ) -> Work:
     overlaps = distances(node.op.windows(operands), operands) if special.in_order else {}
-    scratch, in_place = special.scratch_bytes, special.in_place
-    homes = lowered.homes
-    return Work(node, operands, kernel.name, scratch, overlaps, in_place=in_place, homes=homes)
+    return Work(
+        node,
+        operands,
+        kernel.name,
+        special.scratch_bytes,
+        overlaps,
+        in_place=special.in_place,
+        homes=lowered.homes,
+        instructions=special.instructions,
+    )
 
 
 def share_places(graph: Graph, isa: Isa, work: Mapping[str, Work]) -> dict[str, Work]:

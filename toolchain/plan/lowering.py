@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from toolchain.ir.graph import Operands
 from toolchain.kernels import Isa, Kernel, Specialised, candidates, kernel_named
+from toolchain.kernels.cost import ERROR
 from toolchain.ops.base import Lowered, Op
 
 _REMEMBERED = 2048
@@ -29,8 +30,17 @@ def fold(op: Op, operands: Operands) -> Lowered | None:
 
 @lru_cache(_REMEMBERED)
 def kernels(lowered: Lowered, isa: Isa) -> tuple[Kernel, ...]:
-    """Return `candidates`."""
-    return candidates(lowered, isa)
+    """Return `candidates`; one that is clearly cheaper than the first goes before it."""
+    found = candidates(lowered, isa)
+    rivals = (kernel for kernel in found if kernel.isa is found[0].isa)
+    prices = {kernel: specialise(lowered, kernel.name)[1].instructions for kernel in rivals}
+    known = [kernel for kernel in prices if prices[kernel]]
+    if found[0] not in known:
+        return found
+    cheapest = min(known, key=lambda kernel: prices[kernel])
+    if prices[cheapest] > (1 - 2 * ERROR) * prices[found[0]]:
+        return found
+    return (cheapest, *(kernel for kernel in found if kernel is not cheapest))
 
 
 @lru_cache(_REMEMBERED)

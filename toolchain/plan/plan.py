@@ -169,6 +169,8 @@ class Plan:
         macs: multiply-accumulates that one inference executes.
         recomputed_macs: those among them that repeat work (halos computed more than once, nodes
             executed again).
+        instructions: estimate of what the kernels take that have one (`toolchain.kernels.cost`),
+            on a core with the DSP extension; what moves rows about is not in it.
         repeats: nodes that are executed again.
     """
 
@@ -180,6 +182,7 @@ class Plan:
     lower_bound_bytes: int
     macs: int
     recomputed_macs: int
+    instructions: int = 0
     repeats: tuple[Repeat, ...] = ()
 
     def slot_of(self, tensor: str) -> Slot:

@@ -90,6 +90,11 @@ class RowWork:
         return row_count(self.operands.activations[0] if self.folds else self.operands.output)
 
     @property
+    def instructions(self) -> int:
+        """Return the estimate for all rows, 0 if there is none."""
+        return self.special.instructions * (self.rows if self.single or self.folds else 1)
+
+    @property
     def calls(self) -> int:
         """Return the calls of a fold in all tiles together."""
         return integer(self.special.numbers, "rows")

@@ -118,6 +118,11 @@ class Tile:
         """Return the multiply-accumulates."""
         return sum(work.node.op.macs(work.operands) for work in self.works)
 
+    @property
+    def instructions(self) -> int:
+        """Return the estimated instructions of the kernels that have an estimate."""
+        return sum(work.instructions for work in self.works)
+
 
 @dataclass(frozen=True, eq=False)
 class Tiling:

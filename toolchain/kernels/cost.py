@@ -1,0 +1,149 @@
+"""How many instructions kernels take: estimates from their loops, for choosing among them.
+
+Constants are counts of GCC 12's code at -O2 on an emulated Cortex-M4, loop by loop; tests hold the
+estimates against the emulator (`ERROR`). Kernels for which only a price per element is known
+(`toolchain.kernels.price`) are further off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toolchain.kernels.output_stage import Mode
+from toolchain.ops.base import RowTaps
+
+ERROR = 0.1  # greatest relative error, for layers of more than about a thousand instructions
+
+# A block of pixels with a pair of filters: beside the products (`_STEP`), by formula.
+_PAIR = {
+    Mode.LEAN: {1: 40.0, 2: 53.0, 3: 54.0},
+    Mode.LINEAR: {1: 38.0, 2: 48.0, 3: 55.0},
+    Mode.SIGNED: {1: 45.0, 2: 64.5, 3: 76.0},
+    Mode.GENERAL: {1: 90.0, 2: 150.0, 3: 230.0},
+}
+_STEP = {1: 14.0, 2: 12.5, 3: 17.5}  # 4 inputs of a block with a pair of filters
+_WIDEN = {1: 7.0, 2: 13.0, 3: 13.0}  # 4 inputs of a block brought to 16 bits
+_BLOCK = 34.0  # calls of a block
+_OUTPUT = {Mode.LEAN: 3.0, Mode.LINEAR: 3.0, Mode.SIGNED: 8.0, Mode.GENERAL: 27.0}
+_UNROLLED = 6  # outputs of a row that the rolling depthwise kernel makes without a loop
+_GROUP = 4  # outputs that the depthwise kernel on planes makes at a time
+_VECTOR = {Mode.LEAN: 67.0, Mode.LINEAR: 57.0, Mode.SIGNED: 73.0, Mode.GENERAL: 150.0}
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A matrix product.
+
+    Attributes:
+        runs: blocks as (pixels, count).
+        pairs: pairs of filters.
+        steps: words of 4 inputs that a pixel has.
+        mode: formula of the output stage.
+    """
+
+    runs: tuple[tuple[int, int], ...]
+    pairs: int
+    steps: int
+    mode: Mode
+
+    @property
+    def products(self) -> float:
+        """Return the instructions of all products and outputs."""
+        return sum(
+            count * self.pairs * (_PAIR[self.mode][pixels] + _STEP[pixels] * self.steps)
+            for pixels, count in self.runs
+        )
+
+
+def pointwise(blocks: Blocks) -> int:
+    """Estimate a 1x1 convolution whose pixels are one long row."""
+    widened = sum(count * (_BLOCK + _WIDEN[p] * blocks.steps) for p, count in blocks.runs)
+    return round(70 + blocks.products + widened)
+
+
+def windows(blocks: Blocks, taps: RowTaps, segments: int, length: int, *, edges: bool) -> int:
+    """Estimate a convolution row by row.
+
+    Args:
+        blocks: of one row.
+        taps: calls and rows.
+        segments: pieces of a window that lie side by side in the input.
+        length: bytes of a segment.
+        edges: whether windows may leave the map.
+    """
+    gathered = sum(
+        count * segments * (23.0 * pixels + _WIDEN[pixels] * (length // 4))
+        for pixels, count in blocks.runs
+    )
+    border = 51.0 * segments if edges else 0.0
+    loose = segments * (length % 4) / 4 * 8 * sum(p * count for p, count in blocks.runs)
+    return round(_calls(taps) * (blocks.products + gathered + border + loose) + _driver(taps))
+
+
+def vectors(depth: int, units: int, rows: int, mode: Mode) -> int:
+    """Estimate vectors of ``depth`` inputs times ``units`` filters."""
+    words, rest = depth // 4, depth % 4 > 0
+    fours, left = units // 4, units % 4
+    full = fours * (_VECTOR[mode] + 16.5 * words + 24.0 * rest)
+    last = (left > 0) * (left + 1) // 2 * (50.0 + 14.0 * words + 12.0 * rest)
+    return round(25 + rows * (full + last))
+
+
+def rolling(
+    kernel: tuple[int, int], stride: int, sizes: tuple[int, int, int], taps: RowTaps, mode: Mode
+) -> int:
+    """Estimate a small depthwise kernel straight from the rows.
+
+    Args:
+        kernel: (height, width).
+        stride: along a row.
+        sizes: columns of an input row, columns of an output row, channels.
+        taps: calls and rows.
+        mode: formula of the output stage.
+    """
+    (height, width), (in_w, out_w, channels) = kernel, sizes
+    paired, alone = int(height > 1), height % 2
+    read = min(in_w, (out_w - 1) * stride + width)
+    unfinished = (width - 1) // stride + 1
+    loop = 27.0 + 4.8 * (out_w // unfinished) if out_w > _UNROLLED else 0.0
+    setup = 27.0 + 3.1 * (width * paired + width // 2 * alone)
+    products = read * (1.9 * paired + 0.9 * alone) + 1.5 * out_w * width * (paired + alone)
+    finish = out_w * (1.25 * _OUTPUT[mode] + 0.6)
+    return round(_calls(taps) * channels * (setup + loop + products + finish))
+
+
+def planes(
+    kernel: tuple[int, int], row: tuple[int, int], channels: int, taps: RowTaps, mode: Mode
+) -> int:
+    """Estimate a depthwise kernel on gathered planes.
+
+    Args:
+        kernel: (height, width).
+        row: pairs that are gathered per input row, columns of an output row.
+        channels: of the output.
+        taps: calls and rows.
+        mode: formula of the output stage.
+    """
+    (height, width), (pairs, out_w) = kernel, row
+    groups = -(-out_w // _GROUP)
+    gather = taps.count * (14.0 + 9.0 * pairs)
+    setup = 42.0 + 1.6 * height * width
+    product = groups * height * (3.1 + 2.0 * width) + 1.1 * out_w * height * ((width + 1) // 2)
+    finish = 6.6 * groups + out_w * (_OUTPUT[mode] - 2.0)
+    each = gather + setup + taps.rows * (16.0 + product + finish)
+    return round(_calls(taps) * channels * each)
+
+
+def columns(steps: int, channels: int, taps: RowTaps, mode: Mode) -> int:
+    """Estimate a depthwise kernel over time."""
+    four = 55.0 + 4 * (_OUTPUT[mode] - 3) + 28.0 * (steps // 2) + 12.0 * (steps % 2)
+    return round(_calls(taps) * (channels / 4 * four + 17.0 * steps))
+
+
+def _calls(taps: RowTaps) -> int:
+    return taps.batch * taps.out_rows // taps.rows
+
+
+def _driver(taps: RowTaps) -> float:
+    """Return what the layer's loop over the rows takes."""
+    return _calls(taps) * (20.0 + 7.0 * taps.count)
