@@ -77,13 +77,16 @@ def test_generated_c_is_defined(isa: Isa, tmp_path: Path) -> None:
     assert_sequences_are_sound(lambda rng: watched(random_lstm(rng)), tmp_path, isa, range(5))
 
 
-def test_sequences_equal_tflite_micro() -> None:
-    assert_sequences_equal_micro(lambda rng: random_lstm(rng, wide=False))
+@pytest.mark.parametrize("wide", [False, True])
+def test_sequences_equal_tflite_micro(wide: bool) -> None:
+    assert_sequences_equal_micro(lambda rng: random_lstm(rng, wide=wide))
 
 
-def test_sequences_of_int16_stay_near_tflite_micro() -> None:
-    # Seeds 37 and 185 of the mixed draws differed by 2 and by 84; why is not known yet.
-    assert_sequences_equal_micro(lambda rng: random_lstm(rng, wide=True), within=128)
+def test_gates_scale_in_double_precision() -> None:
+    # The multipliers of these layers differ in their upper 16 bits where scales are multiplied
+    # in single precision.
+    for seed in (37, 185):
+        assert_sequences_equal_micro(random_lstm, [seed])
 
 
 def test_cells_with_a_scale_that_is_no_power_of_two_are_refused() -> None:

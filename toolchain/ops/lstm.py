@@ -21,7 +21,6 @@ from toolchain.numerics import (
     requantize_wide,
 )
 from toolchain.ops.base import Lowered, Number, Op, TensorType, require, require_integers
-from toolchain.ops.weighted import float32_product
 from toolchain.ops.window import Window, whole
 
 GATES = 4  # input, forget, cell, output
@@ -156,8 +155,8 @@ class Lstm(Op):
                 weights.values.astype(np.int64),
                 recurrent.values.astype(np.int64),
                 operands.input(BIAS + index).values.astype(np.int64),
-                quantize_multiplier(float32_product(x, weights) / _GATE_SCALE),
-                quantize_multiplier(float32_product(hidden, recurrent) / _GATE_SCALE),
+                _gate_scale(x, weights),
+                _gate_scale(hidden, recurrent),
             )
 
     def _products(self, operands: Operands) -> tuple[Scale, Scale, Scale]:
@@ -223,6 +222,13 @@ class Lstm(Op):
         }
         scratch = -(-GATES * 2 * operands.input(RECURRENT).shape[0] // 4) * 4
         return Lowered("lstm_16", numbers, tables, scratch, homes={1: HIDDEN, 2: CELL})
+
+
+def _gate_scale(x: Tensor, weights: Tensor) -> Scale:
+    # In double precision, unlike fully connected layers: 16 bits of the multiplier show it.
+    return quantize_multiplier(
+        float(np.float32(x.scale)) * float(np.float32(weights.scale)) / _GATE_SCALE
+    )
 
 
 def _short(x: Int64) -> Int64:
