@@ -121,11 +121,15 @@ class ShadowModel:
             raise InternalError("E903", what, where=f'output "{tensor.name}"')
 
     def _own(self, tensor: Tensor) -> None:
-        """Mark the bytes of a whole input."""
+        """Mark the bytes of a whole input; a node that reads two could not tell them apart."""
         slot = self._layout.slots.get(tensor.name)
         if slot is not None:
             rows = np.arange(tensor.nbytes) // _row_bytes(tensor)
             part = self._owners[slot.offset : slot.offset + tensor.nbytes]
+            if (taken := np.flatnonzero(part[:, 0] >= 0)).size:
+                owner = self._owner(*(int(value) for value in part[taken[0]]))
+                what = f"the caller writes byte {slot.offset + int(taken[0])}, which is {owner}"
+                raise InternalError("E903", what, where=f'input "{tensor.name}"')
             part[:, 0], part[:, 1] = self._layout.ids[tensor.name], rows
 
     def _placed(self, address: int, row: int, size: int) -> None:
