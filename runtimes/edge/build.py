@@ -33,13 +33,13 @@ def build_library(sources: Sequence[str], board: Board, folder: Path, library: P
         ToolError: E601 without a compiler, E602 if it refuses the code.
     """
     fresh = library.with_suffix(".new")
-    _compile([*_compiler(board, "gnu" + _GLIBC), *FLAGS], sources, folder, fresh)
+    _compile([*_compiler(board, static=False), *FLAGS], sources, folder, fresh)
     fresh.replace(library)
     return library
 
 
-def _compiler(board: Board, libc: str) -> list[str]:
-    """Return the command that makes programs for ``board`` with a C library: gnu or musl."""
+def _compiler(board: Board, *, static: bool) -> list[str]:
+    """Return the command that makes libraries, or static programs, for ``board``."""
     assert board.linux is not None
     if board.linux.native:
         return [*host_compiler(), "-march=native"]
@@ -48,9 +48,10 @@ def _compiler(board: Board, libc: str) -> list[str]:
         raise ToolError(
             "E601", f"no cross compiler for {board.name}", hints=['pip install "tessera[mcu]"']
         )
-    target = board.linux.target.replace("gnu", libc.removesuffix(_GLIBC))
-    target += _GLIBC if libc.endswith(_GLIBC) else ""
-    return [*compiler.command, "-target", target, f"-mcpu={board.linux.cpu}", "-fno-sanitize=all"]
+    target = board.linux.target
+    target = target.replace("gnu", "musl") if static else target + _GLIBC
+    command = [*compiler.command, "-target", target, f"-mcpu={board.linux.cpu}"]
+    return [*command, "-fno-sanitize=all", *(["-static"] if static else [])]
 
 
 def _compile(command: Sequence[str], sources: Sequence[str], folder: Path, output: Path) -> None:
@@ -93,7 +94,7 @@ class EmulatedProcess:
         write_files({**files, "src/main.c": program}, folder)
         sources = [name for name in (*files, "src/main.c") if name.endswith(".c")]
         flags = [flag for flag in FLAGS if flag not in ("-fPIC", "-shared")]
-        command = [*_compiler(board, "musl"), *flags, "-static"]
+        command = [*_compiler(board, static=True), *flags]
         _compile(command, sources, folder, self._program)
 
     def run(self, cases: Sequence[Sequence[Array]]) -> list[list[Array]]:

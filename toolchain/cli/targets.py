@@ -107,8 +107,12 @@ def start_emulator(project: Project, folder: Path) -> Emulator | QemuEmulator:
     from toolchain.errors import ToolError
 
     if project.board.linux:
-        hints = ["tessera boards"]
-        raise ToolError("E604", "no emulator counts here", where=project.board.id, hints=hints)
+        raise ToolError(
+            "E604",
+            "instructions are counted on microcontrollers only",
+            where=project.board.id,
+            hints=["tessera boards"],
+        )
     files = project_files(project.graph, project.plan, project.board, name=project.name)
     firmware = build_firmware(files, project.board, folder)
     return open_emulator(firmware, project.board, project.graph, project.plan.hash, project.name)

@@ -16,8 +16,7 @@ from toolchain.kernels.fully_connected_dsp import (
 )
 from toolchain.kernels.fully_connected_mve import FullyConnectedMve
 from toolchain.kernels.map_mve import BinaryMve
-from toolchain.kernels.pool_dsp import AveragePoolDsp, MaxPoolDsp, MeanDsp
-from toolchain.kernels.pool_mve import AveragePoolMve, MaxPoolMve, MeanMve
+from toolchain.kernels.pools import AveragePool, MaxPool, Mean
 from toolchain.kernels.recurrent_dsp import LstmDsp, SvdfDsp
 from toolchain.kernels.runs import Conv2dRuns, FullyConnectedRuns
 from toolchain.kernels.wide_dsp import WideConvDsp, WideDepthwiseDsp, WideFullyConnectedDsp
@@ -33,9 +32,10 @@ _SPECIAL: tuple[Kernel, ...] = (
     BinaryMve("affine_mve", "affine"),
     BinaryMve("add_mve", "add"),
     BinaryMve("mul_mve", "mul"),
-    AveragePoolMve(),
-    MaxPoolMve(),
-    MeanMve(),
+    # A product with the inverse of the number of inputs still divides such sums exactly.
+    AveragePool("average_pool2d_mve", Isa.MVE, most=2048),
+    MaxPool("max_pool2d_mve", Isa.MVE),
+    Mean("mean_mve", Isa.MVE, most=1 << 24),
     PixelDsp(),
     Conv1x1Dsp(),
     Conv2dDsp(),
@@ -50,9 +50,10 @@ _SPECIAL: tuple[Kernel, ...] = (
     FullyConnectedDsp(),
     FullyConnectedDsp("fully_connected_w4_dsp", nibbles=True),
     FullyConnectedApartDsp(),
-    AveragePoolDsp(),
-    MaxPoolDsp(),
-    MeanDsp(),
+    # 16 bits hold the sum of 255 inputs.
+    AveragePool("average_pool2d_dsp", Isa.DSP, most=255, channels=4),
+    MaxPool("max_pool2d_dsp", Isa.DSP, channels=4),
+    Mean("mean_dsp", Isa.DSP, most=255, channels=4),
     Conv2dRuns(),
     FullyConnectedRuns(),
     WideConvDsp(),
