@@ -1,5 +1,7 @@
-"""Pools and means of int8 with channels side by side: on the DSP extension four of a pixel are a
-word, on the vector extension sixteen are a vector, the last of which may be short.
+"""Pools and means of int8 with channels side by side.
+
+On the DSP extension four channels of a pixel are a word; on the vector extension sixteen are a
+vector, the last of which may be short.
 """
 
 from __future__ import annotations
