@@ -107,8 +107,14 @@ class _Buffers:
             self.codec.decode(payload[i * size : end], self.parts(count)[rank])
 
     def others(self) -> list[int]:
-        """All devices that compute something, without this one."""
-        return [d for d, ranks in enumerate(self.roster) if ranks and d != self.links.device]
+        """All devices that compute something, without this one; those that follow it first.
+
+        So every device starts with another one, and frames queue at no port: in turn i, device d
+        sends to d + i and receives from d - i.
+        """
+        devices = len(self.roster)
+        following = [(self.links.device + i) % devices for i in range(1, devices)]
+        return [device for device in following if self.roster[device]]
 
 
 def header_of(links: Links, header: Header, length: int, codec: Codec) -> bytes:

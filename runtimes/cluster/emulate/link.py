@@ -1,4 +1,4 @@
-"""What a link is like: latency, bandwidth, jitter, loss; and the clocks that make it so.
+"""What a link is like: latency, bandwidth, jitter, loss; and the switch that makes it so.
 
 A frame of p bytes occupies a port for (p + 90 bytes per 1448 of payload) / bandwidth: Ethernet,
 IP and TCP headers at an MTU of 1500, preamble and gap included.
@@ -6,11 +6,17 @@ IP and TCP headers at an MTU of 1500, preamble and gap included.
 
 from __future__ import annotations
 
+import heapq
+import math
 import re
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from random import Random
+from typing import Generic, TypeVar
 
 from toolchain.errors import UsageError
+
+Item = TypeVar("Item")
 
 SEGMENT_BYTES = 1448
 SEGMENT_OVERHEAD = 90
@@ -64,19 +70,31 @@ class LinkSpec:
         return spec
 
 
-class Port:
+@dataclass
+class _Port:
     """The two directions of a device's port: when each is free again, in seconds."""
 
-    def __init__(self) -> None:
-        self.out_free = 0.0
-        self.in_free = 0.0
+    out_free: float = 0.0
+    in_free: float = 0.0
 
 
-class Clock:
-    """Says when bytes that enter a link leave it.
+@dataclass(order=True)
+class _Flight(Generic[Item]):
+    """Bytes on their way: ``at`` is when the first of them arrives, then when the last has."""
 
-    Frames pass the switch as they come (cut-through), so an idle link takes latency plus one
-    transmission time; contention at either port queues.
+    at: float
+    number: int
+    duration: float = field(compare=False)
+    receiver: int = field(compare=False)
+    item: Item = field(compare=False)
+
+
+class Switch(Generic[Item]):
+    """Says when bytes that enter a port leave another one.
+
+    Frames pass as they come (cut-through), so an idle link takes latency plus one transmission
+    time. They queue at the port they leave by in the order they are sent, and at the port they
+    arrive at in the order in which they get there.
 
     Args:
         spec: of all links.
@@ -86,34 +104,65 @@ class Clock:
     def __init__(self, spec: LinkSpec, seed: int = 0) -> None:
         self._spec = spec
         self._random = Random(seed)
+        self._ports: defaultdict[int, _Port] = defaultdict(_Port)
+        self._arriving: list[_Flight[Item]] = []  # heaps
+        self._arrived: list[_Flight[Item]] = []
+        self._count = 0
 
-    def due(self, size: int, now: float, sender: Port, receiver: Port, earliest: float) -> float:
+    def send(
+        self, item: Item, size: int, now: float, sender: int, receiver: int, earliest: float
+    ) -> float:
         """Book the passage of ``size`` bytes.
 
         Args:
-            size: payload bytes read from a stream at once.
-            now: seconds.
-            sender: port they leave by.
-            receiver: port they arrive at.
+            item: what `take` returns once they have arrived.
+            size: payload bytes sent at once; none are the end of a stream, which needs no port.
+            now: seconds, never less than at the call before.
+            sender: device whose port they leave by.
+            receiver: device whose port they arrive at.
             earliest: when bytes of this stream sent before arrive: they cannot be overtaken.
 
         Returns:
-            When the last of them has arrived.
+            When the first of them arrives.
         """
-        spec, arrival = self._spec, earliest
-        for start in range(0, size, SEGMENT_BYTES):
-            frame = min(SEGMENT_BYTES, size - start) + SEGMENT_OVERHEAD
-            duration = frame / spec.bytes_per_s
-            begin = max(now, sender.out_free)
-            sender.out_free = begin + duration
-            latency = spec.latency_s
-            if spec.jitter_s:
-                latency += self._random.random() * spec.jitter_s
-            if spec.loss and self._random.random() < spec.loss:
-                latency += _RETRANSMIT_S
-            receiver.in_free = max(receiver.in_free, begin + latency) + duration
-            arrival = max(arrival, receiver.in_free)
-        return arrival
+        frames = -(-size // SEGMENT_BYTES)
+        duration = (size + frames * SEGMENT_OVERHEAD) / self._spec.bytes_per_s
+        at = now
+        if size:
+            port = self._ports[sender]
+            begin = max(now, port.out_free)
+            port.out_free = begin + duration
+            at = begin + self._latency(frames)
+        at = max(at, earliest)
+        self._count += 1
+        heapq.heappush(self._arriving, _Flight(at, self._count, duration, receiver, item))
+        return at
+
+    def take(self, now: float) -> list[Item]:
+        """Return all that has arrived by now, in order."""
+        while self._arriving and self._arriving[0].at <= now:
+            flight = heapq.heappop(self._arriving)
+            port = self._ports[flight.receiver]
+            flight.at = port.in_free = max(port.in_free, flight.at) + flight.duration
+            heapq.heappush(self._arrived, flight)
+        items = []
+        while self._arrived and self._arrived[0].at <= now:
+            items.append(heapq.heappop(self._arrived).item)
+        return items
+
+    def next_event(self) -> float:
+        """Return when to `take` again, in seconds; infinity if nothing is on its way."""
+        heads = [flights[0].at for flights in (self._arriving, self._arrived) if flights]
+        return min(heads, default=math.inf)
+
+    def _latency(self, frames: int) -> float:
+        """Seconds until the slowest of frames sent together arrives."""
+        spec, latency = self._spec, self._spec.latency_s
+        if spec.jitter_s:
+            latency += spec.jitter_s * max(self._random.random() for _ in range(frames))
+        if spec.loss and any(self._random.random() < spec.loss for _ in range(frames)):
+            latency += _RETRANSMIT_S
+        return latency
 
 
 def _quantity(text: str, units: dict[str, float]) -> float:

@@ -8,7 +8,6 @@ so that ports are shared by all streams of a device, as in a real switch.
 from __future__ import annotations
 
 import ctypes
-import heapq
 import os
 import select
 import selectors
@@ -16,13 +15,15 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
-from runtimes.cluster.emulate.link import Clock, LinkSpec, Port
+from runtimes.cluster.emulate.link import LinkSpec, Switch
 
 _READ_BYTES = 1 << 16
 _QUEUED_BYTES = 1 << 20  # in flight per stream; more waits in the sender's socket buffer
+_IDLE_S = 60.0
 _PATIENCE_S = 5.0  # for a receiver that takes nothing
 _PR_SET_TIMERSLACK = 29
 
@@ -36,18 +37,11 @@ class _Stream:
     sender: int
     receiver: int
     queued: int = 0
-    last_due: float = 0.0
+    last_at: float = 0.0
     ended: bool = False
 
 
-@dataclass(order=True)
-class _Chunk:
-    """Bytes on their way; no bytes are the end of the stream."""
-
-    due: float
-    number: int
-    stream: _Stream = field(compare=False)
-    data: bytes = field(compare=False)
+_Chunk: TypeAlias = tuple[_Stream, bytes]  # no bytes are the end of the stream
 
 
 class Relay:
@@ -60,13 +54,10 @@ class Relay:
     """
 
     def __init__(self, spec: LinkSpec, targets: Mapping[int, str], seed: int = 0) -> None:
-        self._clock = Clock(spec, seed)
+        self._switch: Switch[_Chunk] = Switch(spec, seed)
         self._targets = dict(targets)
-        self._ports: dict[int, Port] = {}
         self._selector = selectors.DefaultSelector()
         self._sockets: set[socket.socket] = set()
-        self._flying: list[_Chunk] = []  # a heap
-        self._count = 0
         self._unplugged: set[int] = set()
         self._serving = True
 
@@ -87,9 +78,9 @@ class Relay:
         self._selector.register(control, selectors.EVENT_READ, partial(self._obey, control))
         while self._serving:
             self._deliver()
-            wait = max(0.0, self._flying[0].due - time.monotonic()) if self._flying else None
+            wait = max(0.0, self._switch.next_event() - time.monotonic())
             # Selectors wait for whole milliseconds, select(2) does for microseconds.
-            if select.select([self._selector], [], [], wait)[0]:
+            if select.select([self._selector], [], [], min(wait, _IDLE_S))[0]:
                 for key, _ in self._selector.select(0):
                     key.data()
 
@@ -136,29 +127,27 @@ class Relay:
             if not data:
                 self._drop(stream)
             return
-        now = time.monotonic()
-        if data:
-            leave = self._ports.setdefault(stream.sender, Port())
-            enter = self._ports.setdefault(stream.receiver, Port())
-            stream.last_due = self._clock.due(len(data), now, leave, enter, stream.last_due)
+        stream.last_at = self._switch.send(
+            (stream, data),
+            len(data),
+            time.monotonic(),
+            stream.sender,
+            stream.receiver,
+            stream.last_at,
+        )
         stream.ended = not data
         stream.queued += len(data)
-        self._count += 1
-        chunk = _Chunk(max(stream.last_due, now), self._count, stream, data)
-        heapq.heappush(self._flying, chunk)
         if stream.ended or stream.queued >= _QUEUED_BYTES:
             self._selector.unregister(stream.source)
 
     def _deliver(self) -> None:
         """Send everything that is due."""
-        now = time.monotonic()
-        while self._flying and self._flying[0].due <= now:
-            chunk = heapq.heappop(self._flying)
-            stream, was_full = chunk.stream, chunk.stream.queued >= _QUEUED_BYTES
+        for stream, data in self._switch.take(time.monotonic()):
+            was_full = stream.queued >= _QUEUED_BYTES
             if stream.source not in self._sockets:
                 continue
-            stream.queued -= len(chunk.data)
-            if not chunk.data or not _send(stream.target, chunk.data):
+            stream.queued -= len(data)
+            if not data or not _send(stream.target, data):
                 self._drop(stream)
             elif was_full and stream.queued < _QUEUED_BYTES and not stream.ended:
                 self._add(stream.source, partial(self._read, stream))

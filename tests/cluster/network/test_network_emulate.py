@@ -1,6 +1,7 @@
 """The link emulator does to bytes what a link does."""
 
 import contextlib
+import math
 import signal
 import socket
 import sys
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from network_cluster import ROOT, deployment, open_engine, synthetic, write_shards
 
 from runtimes.cluster.emulate.cluster import EmulatedCluster
-from runtimes.cluster.emulate.link import Clock, LinkSpec, Port
+from runtimes.cluster.emulate.link import LinkSpec, Switch
 from runtimes.cluster.head import Head
 from toolchain.errors import UsageError
 
@@ -39,30 +40,50 @@ def test_link_spec():
             LinkSpec.parse(text)
 
 
+def arrivals(switch: Switch[int]) -> dict[int, float]:
+    """When each item arrives; the switch is emptied."""
+    found: dict[int, float] = {}
+    while (now := switch.next_event()) < math.inf:
+        found |= dict.fromkeys(switch.take(now), now)
+    return found
+
+
 def test_idle_link_takes_latency_and_one_transmission():
-    clock = Clock(LinkSpec.parse("1ms,100Mbit"))
-    due = clock.due(10 * 1448, 5.0, Port(), Port(), 0.0)
-    assert due == pytest.approx(5.0 + 1e-3 + 10 * WIRE)
+    switch: Switch[int] = Switch(LinkSpec.parse("1ms,100Mbit"))
+    switch.send(0, 10 * 1448, 5.0, 0, 1, 0.0)
+    assert arrivals(switch) == {0: pytest.approx(5.0 + 1e-3 + 10 * WIRE)}
 
 
-def test_both_ports_are_shared():
-    clock, root = Clock(LinkSpec.parse("1ms,100Mbit")), Port()
-    dues = [clock.due(10 * 1448, 0.0, Port(), root, 0.0) for _ in range(3)]
-    assert dues == pytest.approx([1e-3 + 10 * n * WIRE for n in (1, 2, 3)])
-    out = Port()
-    dues = [clock.due(10 * 1448, 0.0, out, Port(), 0.0) for _ in range(3)]
-    assert dues == pytest.approx([1e-3 + 10 * n * WIRE for n in (1, 2, 3)])
+@pytest.mark.parametrize("links", [[(1, 0), (2, 0), (3, 0)], [(0, 1), (0, 2), (0, 3)]])
+def test_both_ports_are_shared(links):
+    switch: Switch[int] = Switch(LinkSpec.parse("1ms,100Mbit"))
+    for item, (sender, receiver) in enumerate(links):
+        switch.send(item, 10 * 1448, 0.0, sender, receiver, 0.0)
+    expected = {n: 1e-3 + 10 * (n + 1) * WIRE for n in range(3)}
+    assert arrivals(switch) == pytest.approx(expected)
+
+
+def test_all_to_all_in_turns_queues_at_no_port():
+    """In turn i, device d sends to d + i: no two frames reach a port at once."""
+    switch: Switch[int] = Switch(LinkSpec.parse("1ms,100Mbit"))
+    for device in range(4):
+        for turn in (1, 2, 3):
+            switch.send(10 * device + turn, 10 * 1448, 0.0, device, (device + turn) % 4, 0.0)
+    for item, when in arrivals(switch).items():
+        assert when == pytest.approx(1e-3 + 10 * WIRE * (item % 10))
 
 
 @given(st.lists(st.tuples(st.integers(1, 5000), st.floats(0, 0.01)), max_size=30))
 def test_a_stream_keeps_its_order(chunks):
-    clock = Clock(LinkSpec.parse("1ms,100Mbit,jitter=5ms,loss=20%"))
-    sender, receiver, now, last = Port(), Port(), 0.0, 0.0
-    for size, gap in chunks:
+    switch: Switch[int] = Switch(LinkSpec.parse("1ms,100Mbit,jitter=5ms,loss=20%"))
+    now, last, sent = 0.0, 0.0, []
+    for item, (size, gap) in enumerate(chunks):
         now += gap
-        due = clock.due(size, now, sender, receiver, last)
-        assert due >= max(last, now + 1e-3)
-        last = due
+        sent.append(now)
+        last = switch.send(item, size, now, 0, 1, last)
+    found = arrivals(switch)
+    assert list(found) == list(range(len(chunks)))
+    assert all(found[item] >= when + 1e-3 for item, when in enumerate(sent))
 
 
 def test_relay_carries_every_byte_and_takes_its_time(tmp_path):
