@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from toolchain.ir.tensor import Array
 from toolchain.numerics import Int64, doubling_high_multiply, rounding_shift_right
@@ -94,6 +95,33 @@ def log(x: Array, integer_bits: int, output_bits: int) -> Int64:
     )
     fraction = _log_of_mantissa(mantissa, output_bits + 1)
     return _saturating_shift_left(multiply(power, round(math.log(2) * 2**31)) + fraction, 1)
+
+
+def inverse_root(x: Array) -> tuple[Int64, Int64]:
+    """Return the mantissa (30 fractional bits) and exponent of ``1 / sqrt(x)``, ``0 < x < 2**62``.
+
+    Four Newton-Raphson steps ``r = r * (3 - v * r**2) / 2`` from a line through the mantissa
+    ``v = x * 4**-e`` between a quarter and one, cut to 32 bits; every product is rounded down.
+
+    Returns:
+        ``m`` and ``e`` with ``1 / sqrt(x) = m * 2**-(30 + e)`` and ``2**30 <= m < 2**31``, which is
+        off by less than 2.
+    """
+    wide = np.asarray(x, dtype=np.uint64)
+    exponent = (_bit_length(wide) + 1) // 2
+    up = 32 - 2 * exponent
+    v = (wide << np.maximum(up, 0).astype(np.uint64)) >> np.maximum(-up, 0).astype(np.uint64)
+    root = np.uint64(round(2.2 * 2**30)) - ((v * np.uint64(round(0.325 * 2**32))) >> np.uint64(32))
+    for _ in range(4):
+        product = (v * ((root * root) >> np.uint64(30))) >> np.uint64(32)
+        root = (root * (np.uint64(3 << 30) - product)) >> np.uint64(31)
+    return root.astype(np.int64), exponent
+
+
+def _bit_length(x: npt.NDArray[np.uint64]) -> Int64:
+    high = 32 - leading_zeros(x >> np.uint64(32))
+    low = 32 - leading_zeros(x & np.uint64(2**32 - 1))
+    return np.where(high > 0, 32 + high, low)
 
 
 def leading_zeros(x: Array) -> Int64:

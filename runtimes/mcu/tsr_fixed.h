@@ -67,4 +67,21 @@ static inline int32_t tsr_log_q12(int32_t x)
     return tsr_saturating_lshift(tsr_mulh(power, log_2) + fraction, 1);
 }
 
+/* 1 / sqrt(x) for 0 < x < 2^62 as a mantissa of 30 fractional bits, over 2^exponent: four
+ * Newton-Raphson steps r * (3 - v * r^2) / 2 from a line; v = x / 4^exponent, 1/4 <= v < 1, Q32. */
+static inline int32_t tsr_inverse_root(uint64_t x, int *exponent)
+{
+    const uint32_t high = (uint32_t)(x >> 32);
+    const int bits = high ? 64 - tsr_leading_zeros(high) : 32 - tsr_leading_zeros((uint32_t)x);
+    const int half = (bits + 1) / 2, up = 32 - 2 * half;
+    const uint64_t v = up >= 0 ? x << up : x >> -up;
+    uint64_t root = 2362232013u - ((v * 1395864371u) >> 32); /* 2.2 - 1.3 * v */
+    for (int step = 0; step < 4; step++) {
+        const uint64_t product = (v * ((root * root) >> 30)) >> 32;
+        root = (root * (3221225472u - product)) >> 31;
+    }
+    *exponent = half;
+    return (int32_t)root;
+}
+
 #endif

@@ -16,6 +16,7 @@ from toolchain.errors import ModelError
 from toolchain.importers import import_float
 from toolchain.ir import Graph
 from toolchain.passes import channels_last_inputs, simplify
+from toolchain.quantization import compare_layers
 
 torch = pytest.importorskip("torch")
 nn, functional = torch.nn, torch.nn.functional
@@ -244,3 +245,81 @@ def test_modules_that_cannot_be_read_are_refused(module: Any, example: Any, code
     with pytest.raises(ModelError) as caught:
         ts.import_torch(module, example)
     assert caught.value.code == code
+
+
+TOKENS = (1, 7, 24)
+PARTS: dict[str, tuple[Callable[[], Any], list[str]]] = {
+    "norm": (lambda: nn.LayerNorm(24), ["layer_norm"]),
+    "norm without factors": (lambda: nn.LayerNorm(24, elementwise_affine=False), ["layer_norm"]),
+    "norm of several axes": (lambda: nn.LayerNorm((7, 24), bias=False), ["layer_norm"]),
+    "norm by hand": (
+        lambda: Function(
+            lambda x: (
+                (x - x.mean(-1, keepdim=True))
+                * torch.rsqrt(x.var(-1, keepdim=True, unbiased=False) + 1e-4)
+            )
+        ),
+        ["layer_norm"],
+    ),
+    "gelu by hand": (lambda: Function(lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5))), ["gelu"]),
+    "products": (lambda: Function(lambda x: torch.bmm(x, x.mT) @ x), ["batch_matmul"] * 2),
+    "block": (
+        lambda: nn.TransformerEncoderLayer(24, 2, 48, activation="gelu", batch_first=True),
+        [*["batch_matmul", "softmax", "batch_matmul"], "layer_norm", "gelu", "layer_norm"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_of_transformers_are_one_operator_each(name: str) -> None:
+    build, wanted = PARTS[name]
+    torch.manual_seed(4)
+    graph = assert_equals_torch(build(), torch.randn(TOKENS))
+    plumbing = {"reshape", "transpose", "strided_slice", "fully_connected", "add"}
+    assert [n.op.name for n in graph.nodes if n.op.name not in plumbing] == wanted
+
+
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_attention_equals_torch(need_weights: bool) -> None:
+    torch.manual_seed(5)
+    layer = nn.MultiheadAttention(24, 3, batch_first=True)
+    module = Function(lambda x: layer(x, x, x, need_weights=need_weights)[0])
+    module.layer = layer
+    assert_equals_torch(module, torch.randn(TOKENS))
+
+
+@pytest.mark.parametrize("opset", [14, 17])
+def test_a_vision_transformer_by_both_routes(opset: int, tmp_path: Path) -> None:
+    """Opset 14 has no layer normalisation: its exporter spells it out."""
+    pytest.importorskip("onnx")
+    from examples.vision.transformer import VisionTransformer
+
+    torch.manual_seed(6)
+    module, x = VisionTransformer(16, 4, 32).eval(), torch.randn(1, 3, 16, 16)
+    path = tmp_path / "vit.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (x,), str(path), dynamo=False, opset_version=opset)
+    ours, theirs = assert_equals_torch(module, x), import_float(path)
+    plumbing = {"reshape", "split", "strided_slice"}
+    names = [[n.op.name for n in g.nodes if n.op.name not in plumbing] for g in (ours, theirs)]
+    assert sorted(names[0]) == sorted(names[1])
+    np.testing.assert_allclose(
+        *(ts.run_float(graph, [x.numpy()])[0] for graph in (ours, theirs)), rtol=1e-4, atol=1e-5
+    )
+    cases = [[torch.randn(1, 3, 16, 16).numpy()] for _ in range(16)]
+    int8 = ts.quantize(ours, cases)
+    errors = {e.tensor: e.sqnr_db for e in compare_layers(ours, int8, cases)}
+    assert errors[ours.outputs[0]] > 25
+
+
+@pytest.mark.parametrize(
+    "attend",
+    [
+        lambda x: functional.scaled_dot_product_attention(x, x, x, is_causal=True),
+        lambda x: functional.scaled_dot_product_attention(x, x, x, torch.ones(7, 7) > 0),
+    ],
+)
+def test_masks_of_truth_values_are_refused(attend: Callable[[Any], Any]) -> None:
+    with pytest.raises(ModelError, match=r"causal|truth"):
+        ts.import_torch(Function(attend), torch.randn(TOKENS))

@@ -25,6 +25,7 @@ CASES = 40
 OPERATORS = {
     "add": (Micro, Reference),
     "arg_max": (Micro, Reference),
+    "batch_matmul": (Micro, Reference),
     "concat": (Micro, Reference),
     "conv2d": (Micro, Reference),
     "depthwise_conv2d": (Micro, Reference),

@@ -14,21 +14,25 @@ from toolchain.exporters import (
 from toolchain.exporters.tflite_layer import Draft, Layer, Writer
 from toolchain.exporters.tflite_math import plain
 from toolchain.exporters.tflite_writer import Handle, Subgraph, write
+from toolchain.importers.tflite_types import ERF
 from toolchain.ir import Graph, Tensor
 from toolchain.ops import (
     Add,
     ArgMax,
     Assign,
     AveragePool2D,
+    BatchMatMul,
     Concat,
     Conv2D,
     DepthwiseConv2D,
     Dequantize,
     Elu,
+    Erf,
     Exp,
     FullyConnected,
     Gelu,
     HardSwish,
+    LayerNorm,
     LeakyRelu,
     Log,
     Logistic,
@@ -47,6 +51,7 @@ from toolchain.ops import (
     Reshape,
     ResizeBilinear,
     ResizeNearest,
+    Rsqrt,
     Shift,
     Softmax,
     Split,
@@ -65,15 +70,18 @@ WRITERS: Mapping[type[Op], Writer] = {
     ArgMax: tflite_math.arg_max,
     Assign: tflite_states.assign,
     AveragePool2D: tflite_spatial.average_pool2d,
+    BatchMatMul: tflite_math.batch_matmul,
     Concat: tflite_moves.concat,
     Conv2D: tflite_spatial.conv2d,
     DepthwiseConv2D: tflite_spatial.depthwise_conv2d,
     Dequantize: plain("DEQUANTIZE", 2, "DequantizeOptions"),
     Elu: plain("ELU", 1),
+    Erf: plain(ERF, 1),
     Exp: plain("EXP", 2, "ExpOptions"),
     FullyConnected: tflite_spatial.fully_connected,
     Gelu: tflite_math.gelu,
     HardSwish: plain("HARD_SWISH", 1, "HardSwishOptions"),
+    LayerNorm: tflite_math.layer_norm,
     LeakyRelu: tflite_math.leaky_relu,
     Log: plain("LOG", 2),
     LogSoftmax: plain("LOG_SOFTMAX", 2, "LogSoftmaxOptions"),
@@ -91,6 +99,7 @@ WRITERS: Mapping[type[Op], Writer] = {
     Reshape: tflite_moves.reshape,
     ResizeBilinear: tflite_moves.resize_bilinear,
     ResizeNearest: tflite_moves.resize_nearest,
+    Rsqrt: plain("RSQRT", 2),
     Shift: tflite_states.shift,
     Softmax: tflite_math.softmax,
     Split: tflite_moves.split,
@@ -110,7 +119,7 @@ def export_tflite(graph: Graph) -> bytes:
 
     Explicit padding that is neither "same" nor "valid" becomes a PAD node. Biases without
     quantisation are given the scale ``s_x * s_w`` that runtimes demand. States become resource
-    variables.
+    variables. What the format has no operator for is a custom one (`CUSTOM_PREFIX`).
 
     Args:
         graph: a verified graph.

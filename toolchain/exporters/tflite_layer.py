@@ -67,6 +67,11 @@ class Layer:
         data: Array = np.array(values, dtype=np.int32)
         return self.draft.add(constant(f"{self.node.name}/{label}", data))
 
+    def reals(self, label: str, values: npt.ArrayLike) -> str:
+        """Add a float32 constant, a parameter that the file holds as an input."""
+        data: Array = np.array(values, dtype=np.float32)
+        return self.draft.add(constant(f"{self.node.name}/{label}", data))
+
     def record(
         self,
         code: str,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from toolchain.exporters.tflite_layer import Layer, Writer, fused
 from toolchain.exporters.tflite_writer import Record
-from toolchain.importers.tflite_types import STAND_ALONE
+from toolchain.importers.tflite_types import LAYER_NORM, STAND_ALONE
 from toolchain.ir import DType
 from toolchain.ops import (
     Add,
     ArgMax,
+    BatchMatMul,
     Gelu,
+    LayerNorm,
     LeakyRelu,
     Mul,
     Relu,
@@ -60,6 +64,25 @@ def leaky_relu(layer: Layer) -> Record:
 def gelu(layer: Layer) -> Record:
     """GELU."""
     return layer.record("GELU", 2, "GeluOptions", {"Approximate": layer.op(Gelu).approximate})
+
+
+def batch_matmul(layer: Layer) -> Record:
+    """BATCH_MATMUL; its last version takes int16."""
+    op = layer.op(BatchMatMul)
+    fields = {"AdjX": op.transpose_a, "AdjY": op.transpose_b}
+    version = 3 if layer.operands.output.dtype is DType.INT16 else 2
+    return layer.record("BATCH_MATMUL", version, "BatchMatMulOptions", fields)
+
+
+def layer_norm(layer: Layer) -> Record:
+    """TesseraLayerNorm, of x, gain, offset and epsilon, all three constants of real numbers."""
+    x, given = layer.operands.input(0), list(layer.node.inputs[1:])
+    names = [*given, *[None] * (2 - len(given))]
+    for place, (name, default) in enumerate(zip(names, (1.0, 0.0), strict=True)):
+        if name is None:
+            names[place] = layer.reals("absent", np.full(x.shape[-1], default))
+    epsilon = layer.reals("epsilon", layer.op(LayerNorm).epsilon)
+    return layer.record(LAYER_NORM, 1, inputs=(layer.node.inputs[0], *names, epsilon))
 
 
 def arg_max(layer: Layer) -> Record:

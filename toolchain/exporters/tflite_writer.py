@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolchain.importers.tflite_types import DTYPES, IDENTIFIER, SCHEMA_VERSION
+from toolchain.importers.tflite_types import CUSTOM_PREFIX, DTYPES, IDENTIFIER, SCHEMA_VERSION
 from toolchain.ir import DType, Quant, Tensor
 from toolchain.ops.nibbles import pack_nibbles
 
@@ -23,7 +23,7 @@ class Record:
     """One operator of the file.
 
     Attributes:
-        code: name of the builtin operator, such as ``"CONV_2D"``.
+        code: name of the builtin operator, such as ``"CONV_2D"``, or of a custom one.
         version: the operator's version; runtimes check it against the types they support.
         inputs: tensor names, ``None`` for an absent optional input.
         outputs: tensor names.
@@ -169,9 +169,13 @@ class _Writer:
         )
 
     def operator_code(self, code: str, version: int) -> int:
-        number = getattr(self.schema.BuiltinOperator, code)
+        custom: dict[str, int] = {}
+        if code.startswith(CUSTOM_PREFIX):
+            custom["CustomCode"] = self.builder.CreateString(code)
+        number = getattr(self.schema.BuiltinOperator, "CUSTOM" if custom else code)
         return self.table(
             "OperatorCode",
+            **custom,
             DeprecatedBuiltinCode=min(number, _FIRST_EXTENDED_CODE),
             Version=version,
             BuiltinCode=number,

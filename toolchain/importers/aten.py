@@ -218,6 +218,65 @@ def linear(node: AtenNode) -> Sequence[Value]:
     return product if bias is None else node.onnx("Add", [product[0], bias])
 
 
+def layer_norm(node: AtenNode) -> Sequence[Value]:
+    """Layer normalisation over the last axes."""
+    shape = tuple(node["normalized_shape"])
+    gain = node.get("weight", np.ones(shape, np.float32))
+    axis = len(node.shape()) - len(shape)
+    return node.onnx(
+        "LayerNormalization", [node.x, gain, node.get("bias")], axis=axis, epsilon=node["eps"]
+    )
+
+
+def rsqrt(node: AtenNode) -> Sequence[Value]:
+    """Inverse of the square root."""
+    return node.onnx("Reciprocal", node.onnx("Sqrt", [node.x]))
+
+
+def variance(node: AtenNode) -> Sequence[Value]:
+    """Variance over axes: the mean of squares of what is less its mean."""
+    axes = [node.axis(a) for a in node.get("dim", range(len(node.shape())))]
+    count = math.prod(node.shape()[axis] for axis in axes)
+    correction = node.get("correction", 1 if node.get("unbiased", True) else 0)
+    if correction >= count:
+        raise UnsupportedError(f"of {count} values with a correction of {correction}")
+    (mean,) = node.onnx("ReduceMean", [node.x], axes=axes, keepdims=1)
+    (centred,) = node.onnx("Sub", [node.x, mean])
+    squares = node.onnx("Mul", [centred, centred])
+    keep = int(node.get("keepdim", False))
+    made = node.onnx("ReduceMean", squares, axes=axes, keepdims=keep)
+    if not correction:
+        return made
+    return node.onnx("Mul", [*made, number(count / (count - correction))])
+
+
+def attention(node: AtenNode) -> Sequence[Value]:
+    """Scaled dot product attention: ``softmax(scale * query key' + mask) value``."""
+    query, key, value = (node[name] for name in ("query", "key", "value"))
+    if node.get("is_causal") or node.get("enable_gqa"):
+        raise UnsupportedError("causal or with grouped queries")
+    shape = node.build.shape(query)
+    scale = node.get("scale", 1 / math.sqrt(shape[-1]))
+    rank = len(node.build.shape(key))
+    exchange = [*range(rank - 2), rank - 1, rank - 2]
+    (turned,) = node.onnx("Transpose", [key], perm=exchange)
+    (scores,) = node.onnx("Mul", [*node.onnx("MatMul", [query, turned]), number(scale)])
+    mask = node.get("attn_mask")
+    if mask is not None:
+        if not isinstance(mask, str) and mask.dtype == np.bool_:
+            raise UnsupportedError("with a mask of truth values")
+        (scores,) = node.onnx("Add", [scores, mask])
+    weights = node.onnx("Softmax", [scores], axis=len(shape) - 1)
+    return node.onnx("MatMul", [*weights, value])
+
+
+def batch_matmul(node: AtenNode) -> Sequence[Value]:
+    """Baddbmm: ``beta * self + alpha * batch1 @ batch2``."""
+    if node["beta"] != 1 or node["alpha"] != 1:
+        raise UnsupportedError("with factors")
+    return node.onnx("Add", [*node.onnx("MatMul", [node["batch1"], node["batch2"]]), node.x])
+
+
 def addmm(node: AtenNode) -> Sequence[Value]:
     """Addmm: ``beta * self + alpha * mat1 @ mat2``."""
     scales = {"alpha": node["alpha"], "beta": node["beta"]}

@@ -42,6 +42,7 @@ from toolchain.numerics import Activation
 from toolchain.ops import (
     Add,
     AveragePool2D,
+    Erf,
     Exp,
     HardSwish,
     Log,
@@ -63,7 +64,7 @@ _OWN = {"Constant", "If", "Size"}  # read here
 _DEFECTS = (ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError)
 
 READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
-    "Add": calc.binary(Add()),
+    "Add": calc.commutative(Add()),
     "ArgMax": calc.arg_max,
     "AveragePool": weighted.pool(AveragePool2D),
     "BatchNormalization": calc.batch_normalization,
@@ -76,6 +77,7 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "Div": calc.div,
     "Dropout": calc.identity,
     "Elu": calc.elu,
+    "Erf": calc.unary(Erf()),
     "Exp": calc.unary(Exp()),
     "Flatten": moves.flatten,
     "Gather": moves.gather,
@@ -88,6 +90,7 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "HardSwish": calc.unary(HardSwish()),
     "Identity": calc.identity,
     "LSTM": recurrent.lstm,
+    "LayerNormalization": normalise.layer_norm,
     "LRN": normalise.local_response,
     "LeakyRelu": calc.leaky_relu,
     "Log": calc.unary(Log()),
@@ -102,6 +105,7 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "Pad": moves.pad,
     "Pow": calc.power,
     "QuantizeLinear": calc.quantize_linear,
+    "Reciprocal": calc.reciprocal,
     "ReduceMean": calc.reduce_mean,
     "Relu": calc.unary(Relu(Activation.RELU)),
     "Reshape": moves.reshape,

@@ -18,7 +18,7 @@ from toolchain.errors import ModelError
 from toolchain.importers.tflite_file import short
 from toolchain.ir import Array, DType, Graph, Node, Operands, Quant, Tensor, constant
 from toolchain.numerics import Activation
-from toolchain.ops import Op, Relu, Transpose
+from toolchain.ops import Op, Relu, Reshape, Transpose
 from toolchain.reference import infer_float
 
 _MAX_LISTED = 40
@@ -91,6 +91,19 @@ class Builder:
             names.append(name)
         self.nodes.append(Node(f"{op.name}_{index}", op, tuple(inputs), tuple(names)))
         return names
+
+    def broadcast(self, values: Sequence[Value]) -> list[str]:
+        """Return tensors of one rank, so that transposes can move behind what reads them."""
+        rank = max(len(self.shape(value)) for value in values)
+        found = []
+        for value in values:
+            shape = self.shape(value)
+            full = (1,) * (rank - len(shape)) + shape
+            if not isinstance(value, str):
+                found.append(self.constant(value.reshape(full)))
+            else:
+                found.append(value if full == shape else self.add(Reshape(full), [value]))
+        return found
 
     def transposed(self, name: str, perm: Sequence[int]) -> str:
         """Return ``name`` with its axes permuted; nothing is added if they stay."""

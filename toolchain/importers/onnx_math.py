@@ -26,6 +26,7 @@ from toolchain.ops import (
     Op,
     Relu,
     Reshape,
+    Rsqrt,
     Softmax,
     Sqrt,
 )
@@ -39,22 +40,24 @@ def unary(op: Op) -> Reader:
 
 
 def _broadcast(node: OnnxNode, indices: tuple[int, ...] = (0, 1)) -> list[str]:
-    """Return inputs of one rank, so that transposes can move behind the operator."""
-    rank = max(len(node.shape(i)) for i in indices)
-    found = []
-    for i in indices:
-        value, shape = node.value(i), node.shape(i)
-        full = (1,) * (rank - len(shape)) + shape
-        if not isinstance(value, str):
-            found.append(node.build.constant(value.reshape(full)))
-        else:
-            found.append(value if full == shape else node.build.add(Reshape(full), [value]))
-    return found
+    """Return inputs of one rank."""
+    return node.build.broadcast([node.value(i) for i in indices])
 
 
 def binary(op: Op) -> Reader:
     """Return the reader of an operator of two inputs that broadcast."""
     return lambda node: [node.build.add(op, _broadcast(node))]
+
+
+def commutative(op: Op) -> Reader:
+    """Return the reader of an operator whose constant, if it has one, is put behind."""
+
+    def read(node: OnnxNode) -> list[str]:
+        first, second = node.value(0), node.value(1)
+        swapped = isinstance(second, str) and not isinstance(first, str)
+        return [node.build.add(op, _broadcast(node, (1, 0) if swapped else (0, 1)))]
+
+    return read
 
 
 def mul(node: OnnxNode) -> list[str]:
@@ -63,7 +66,7 @@ def mul(node: OnnxNode) -> list[str]:
         source = _hard_gate(node, node.value(gate))
         if source is not None and _same(source, node.value(x)):
             return [node.build.add(HardSwish(), [source])]
-    return [node.build.add(Mul(), _broadcast(node))]
+    return commutative(Mul())(node)
 
 
 def _same(name: str, value: Value) -> bool:
@@ -90,7 +93,11 @@ def _hard_gate(node: OnnxNode, value: object) -> str | None:
 
 
 def div(node: OnnxNode) -> list[str]:
-    """Div by a constant: a product with its reciprocal."""
+    """Div by a constant, or by a root: a product with its reciprocal."""
+    root = _under_root(node, 1)
+    if root is not None:
+        inverse = node.build.add(Rsqrt(), [root])
+        return [node.build.add(Mul(), node.build.broadcast([node.value(0), inverse]))]
     divisor = node.needed(1)
     if not np.all(divisor):
         raise UnsupportedError("by zero")
@@ -104,13 +111,31 @@ def div(node: OnnxNode) -> list[str]:
     return [node.build.add(Mul(), [x, node.build.constant(reciprocal)])]
 
 
+def reciprocal(node: OnnxNode) -> list[str]:
+    """Reciprocal of a square root."""
+    root = _under_root(node, 0)
+    if root is None:
+        raise UnsupportedError("of anything but a square root")
+    return [node.build.add(Rsqrt(), [root])]
+
+
+def _under_root(node: OnnxNode, index: int) -> str | None:
+    """Return what an input is the square root of, if it is one."""
+    value = node.value(index)
+    made = {name: one for one in node.build.nodes for name in one.outputs}
+    producer = made.get(value) if isinstance(value, str) else None
+    return producer.inputs[0] if producer and isinstance(producer.op, Sqrt) else None
+
+
 def power(node: OnnxNode) -> list[str]:
-    """Pow with a small whole exponent, or a square root."""
+    """Pow with a small whole exponent, or a square root or its inverse."""
     exponents = np.unique(node.needed(1))
     exponent = float(exponents[0]) if exponents.size == 1 else math.nan
     x = node.tensor(0)
     if exponent == 0.5:
         return [node.build.add(Sqrt(), [x])]
+    if exponent == -0.5:
+        return [node.build.add(Rsqrt(), [x])]
     if exponent not in (1, 2, 3, 4):
         raise UnsupportedError(f"to the power {exponents[:4].tolist()}")
     return [reduce(lambda y, _: node.build.add(Mul(), [y, x]), range(int(exponent) - 1), x)]

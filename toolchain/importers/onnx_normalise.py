@@ -1,11 +1,11 @@
-"""ONNX normalisation over channels."""
+"""ONNX normalisation over channels or rows."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from toolchain.importers.onnx_builder import OnnxNode, UnsupportedError
-from toolchain.ops import Conv2D, Exp, Log, Mul
+from toolchain.importers.onnx_builder import OnnxNode, UnsupportedError, elements
+from toolchain.ops import Conv2D, Exp, LayerNorm, Log, Mul, Reshape
 
 
 def local_response(node: OnnxNode) -> list[str]:
@@ -30,3 +30,22 @@ def local_response(node: OnnxNode) -> list[str]:
     exponent = build.constant(np.full((1, 1, 1, 1), -beta))
     scaled = build.add(Mul(), [build.add(Log(), [sums]), exponent])
     return [build.channels_first(build.add(Mul(), [x, build.add(Exp(), [scaled])]))]
+
+
+def layer_norm(node: OnnxNode) -> list[str]:
+    """LayerNormalization over all axes from ``axis`` on; neither mean nor deviation is returned."""
+    if len(node.outputs) > 1:
+        raise UnsupportedError("with mean or deviation as outputs")
+    build, x, shape = node.build, node.tensor(0), node.shape()
+    axis = node.axis(int(node.attributes.get("axis", -1)))
+    rows = (*shape[:axis], elements(shape[axis:]))
+    factors = [node.needed(1), node.known(2)]
+    wide = [
+        None if values is None else np.broadcast_to(values, shape[axis:]).reshape(-1)
+        for values in factors
+    ]
+    given = [build.constant(values) for values in wide if values is not None]
+    if rows != shape:
+        x = build.add(Reshape(rows), [x])
+    made = build.add(LayerNorm(float(node.attributes.get("epsilon", 1e-5))), [x, *given])
+    return [made if rows == shape else build.add(Reshape(shape), [made])]

@@ -9,12 +9,15 @@ import numpy as np
 
 from toolchain.importers.onnx_builder import OnnxNode, UnsupportedError
 from toolchain.ops import (
+    Add,
     AveragePool2D,
+    BatchMatMul,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
     MaxPool2D,
     Mean,
+    Mul,
     Op,
     Pad,
     Reshape,
@@ -165,10 +168,11 @@ def global_max_pool(node: OnnxNode) -> list[str]:
 
 
 def gemm(node: OnnxNode) -> list[str]:
-    """Gemm with constant B and C: a fully connected layer."""
-    build, weights, extra = node.build, node.needed(1), node.attributes
-    if extra.get("transA"):
-        raise UnsupportedError("with transposed A")
+    """Gemm with constant B and C: a fully connected layer; else a product and a sum."""
+    build, extra = node.build, node.attributes
+    if isinstance(node.value(1), str) or extra.get("transA"):
+        return _computed_gemm(node)
+    weights = node.needed(1)
     matrix = (weights if extra.get("transB") else weights.T) * np.float32(extra.get("alpha", 1.0))
     bias = node.known(2)
     inputs = [node.tensor(0), build.constant(matrix, node.weight_quant(0))]
@@ -180,12 +184,30 @@ def gemm(node: OnnxNode) -> list[str]:
     return [build.add(FullyConnected(), inputs)]
 
 
+def _computed_gemm(node: OnnxNode) -> list[str]:
+    """Gemm of matrices that are computed: ``alpha * A B + beta * C``."""
+    build, extra = node.build, node.attributes
+    op = BatchMatMul(bool(extra.get("transA")), bool(extra.get("transB")))
+    made = build.add(op, [node.tensor(0), node.tensor(1)])
+    alpha, beta = float(extra.get("alpha", 1.0)), float(extra.get("beta", 1.0))
+    if alpha != 1:
+        made = build.add(Mul(), [made, build.constant(np.full((1, 1), alpha))])
+    if len(node.inputs) < 3 or node.inputs[2] is None:
+        return [made]
+    bias = node.value(2)
+    if isinstance(bias, str) and beta != 1:
+        raise UnsupportedError("with a factor of a computed C")
+    bias = bias if isinstance(bias, str) else bias * np.float32(beta)
+    return [build.add(Add(), build.broadcast([made, bias]))]
+
+
 def matmul(node: OnnxNode) -> list[str]:
-    """MatMul with a constant matrix on the right: a fully connected layer."""
-    if isinstance(node.value(1), str) or not isinstance(node.value(0), str):
-        raise UnsupportedError("its second input must be constant, its first computed")
+    """MatMul with a constant matrix on the right: a fully connected layer; else of matrices."""
+    build, right = node.build, node.value(1)
+    if isinstance(right, str) or right.ndim != 2 or not isinstance(node.value(0), str):
+        if min(len(node.shape(0)), len(node.shape(1))) < 2:
+            raise UnsupportedError("of a vector")
+        return [build.add(BatchMatMul(), [node.tensor(0), node.tensor(1)])]
     matrix = node.needed(1)
-    if matrix.ndim != 2:
-        raise UnsupportedError(f"with a constant of rank {matrix.ndim}")
     inputs = [node.tensor(0), node.build.constant(matrix.T, node.weight_quant(0))]
     return [node.build.add(FullyConnected(keep_dims=len(node.shape()) != 2), inputs)]

@@ -7,22 +7,25 @@ from collections.abc import Callable, Mapping
 from toolchain.importers.tflite_layer import Layer, Reader
 from toolchain.importers.tflite_recurrent import LSTM_INPUTS, lstm, svdf
 from toolchain.importers.tflite_slice import strided_slice
-from toolchain.importers.tflite_types import STAND_ALONE
+from toolchain.importers.tflite_types import ERF, LAYER_NORM, STAND_ALONE
 from toolchain.ir import DType
 from toolchain.numerics import Activation
 from toolchain.ops import (
     Add,
     ArgMax,
     AveragePool2D,
+    BatchMatMul,
     Concat,
     Conv2D,
     DepthwiseConv2D,
     Dequantize,
     Elu,
+    Erf,
     Exp,
     FullyConnected,
     Gelu,
     HardSwish,
+    LayerNorm,
     LeakyRelu,
     Log,
     Logistic,
@@ -40,6 +43,7 @@ from toolchain.ops import (
     Reshape,
     ResizeBilinear,
     ResizeNearest,
+    Rsqrt,
     Softmax,
     Split,
     Sqrt,
@@ -212,6 +216,13 @@ def _arg_max(layer: Layer) -> Op:
     return ArgMax(layer.axis(axis[0], len(layer.input(0).shape)))
 
 
+def _layer_norm(layer: Layer) -> Op:
+    epsilon = layer.input(3)
+    real = epsilon.is_constant and epsilon.size == 1 and epsilon.dtype is DType.FLOAT32
+    layer.require(real, "epsilon must be one real constant")
+    return LayerNorm(float(epsilon.values.reshape(-1)[0]))
+
+
 def _relu(layer: Layer) -> Op:
     return Relu(STAND_ALONE[layer.code])
 
@@ -220,8 +231,16 @@ READERS: Mapping[str, Reader] = {
     "ADD": Reader(lambda layer: Add(layer.activation), "AddOptions", 2, 2),
     "ARG_MAX": Reader(_arg_max, "ArgMaxOptions", 2, 2, (0,)),
     "AVERAGE_POOL_2D": Reader(_average_pool2d, "Pool2DOptions"),
+    "BATCH_MATMUL": Reader(
+        lambda layer: BatchMatMul(bool(layer.options.AdjX()), bool(layer.options.AdjY())),
+        "BatchMatMulOptions",
+        2,
+        2,
+    ),
     "CONCATENATION": Reader(_concat, "ConcatenationOptions", 1, _MANY, moves=True),
     "CONV_2D": Reader(_conv2d, "Conv2DOptions", 2, 3, weights=1),
+    f'CUSTOM "{ERF}"': Reader(_plain(Erf)),
+    f'CUSTOM "{LAYER_NORM}"': Reader(_layer_norm, "", 4, 4, (0, 1, 2)),
     "DEPTHWISE_CONV_2D": Reader(
         _depthwise_conv2d, "DepthwiseConv2DOptions", 2, 3, weights=1, channels=3
     ),
@@ -253,6 +272,7 @@ READERS: Mapping[str, Reader] = {
     "RESIZE_NEAREST_NEIGHBOR": Reader(
         _resize_nearest, "ResizeNearestNeighborOptions", 2, 2, (0,), moves=True
     ),
+    "RSQRT": Reader(_plain(Rsqrt)),
     "SOFTMAX": Reader(_softmax, "SoftmaxOptions"),
     "SPLIT": Reader(_split, "", 2, 2, (1,), moves=True),
     "SPLIT_V": Reader(_split_v, "", 3, 3, (0,), moves=True),

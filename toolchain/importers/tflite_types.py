@@ -33,6 +33,12 @@ STAND_ALONE: dict[str, Activation] = {
 }
 
 
+# Custom operators of this toolchain: no runtime but ours knows them.
+CUSTOM_PREFIX = "Tessera"
+ERF = f"{CUSTOM_PREFIX}Erf"
+LAYER_NORM = f"{CUSTOM_PREFIX}LayerNorm"
+
+
 class ModelWarning(UserWarning):
     """Something odd in a model file that does not keep it from being compiled."""
 

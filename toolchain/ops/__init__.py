@@ -5,15 +5,18 @@ from toolchain.ops.arg_max import ArgMax
 from toolchain.ops.assign import Assign
 from toolchain.ops.average_pool2d import AveragePool2D
 from toolchain.ops.base import Lowered, Op, TensorType
+from toolchain.ops.batch_matmul import BatchMatMul
 from toolchain.ops.concat import Concat
 from toolchain.ops.conv2d import Conv2D
 from toolchain.ops.depthwise_conv2d import DepthwiseConv2D
 from toolchain.ops.dequantize import Dequantize
 from toolchain.ops.elu import Elu
+from toolchain.ops.erf import Erf
 from toolchain.ops.exp import Exp
 from toolchain.ops.fully_connected import FullyConnected
 from toolchain.ops.gelu import Gelu
 from toolchain.ops.hard_swish import HardSwish
+from toolchain.ops.layer_norm import LayerNorm
 from toolchain.ops.leaky_relu import LeakyRelu
 from toolchain.ops.log import Log
 from toolchain.ops.log_softmax import LogSoftmax
@@ -31,6 +34,7 @@ from toolchain.ops.relu import Relu
 from toolchain.ops.reshape import Reshape
 from toolchain.ops.resize_bilinear import ResizeBilinear
 from toolchain.ops.resize_nearest import ResizeNearest
+from toolchain.ops.rsqrt import Rsqrt
 from toolchain.ops.shift import Shift
 from toolchain.ops.softmax import Softmax
 from toolchain.ops.split import Split
@@ -48,15 +52,18 @@ __all__ = [
     "ArgMax",
     "Assign",
     "AveragePool2D",
+    "BatchMatMul",
     "Concat",
     "Conv2D",
     "DepthwiseConv2D",
     "Dequantize",
     "Elu",
+    "Erf",
     "Exp",
     "FullyConnected",
     "Gelu",
     "HardSwish",
+    "LayerNorm",
     "LeakyRelu",
     "Log",
     "LogSoftmax",
@@ -76,6 +83,7 @@ __all__ = [
     "Reshape",
     "ResizeBilinear",
     "ResizeNearest",
+    "Rsqrt",
     "Shift",
     "Softmax",
     "Split",

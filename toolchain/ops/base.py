@@ -112,6 +112,8 @@ class Op(ABC):
     """Base of all operators."""
 
     name: ClassVar[str]
+    real_constants: ClassVar[bool] = False
+    """Whether its constants stay real numbers in an integer graph, and become integers in C."""
 
     @abstractmethod
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:

@@ -11,11 +11,14 @@ from toolchain.ir import Graph, verify
 from toolchain.passes.activations import fuse_activations
 from toolchain.passes.affine_weights import fold_affine_weights
 from toolchain.passes.annotations import spread_annotations
+from toolchain.passes.attention import fuse_attention
 from toolchain.passes.constants import fold_constants
 from toolchain.passes.dead_code import remove_dead_code
 from toolchain.passes.delay_lines import fuse_delay_lines
 from toolchain.passes.edges import drop_float_edges
+from toolchain.passes.gelu import fuse_gelu
 from toolchain.passes.identities import remove_identities, transposes_to_views
+from toolchain.passes.layer_norm import fuse_layer_norm
 from toolchain.passes.layout import channels_last_inputs
 from toolchain.passes.names import plain_names
 from toolchain.passes.padding import fold_padding
@@ -63,6 +66,9 @@ def simplify(graph: Graph, check: bool = False) -> Graph:
 
 FLOAT_PIPELINE: tuple[Pass, ...] = (
     spread_annotations,
+    fuse_gelu,
+    fuse_layer_norm,
+    fuse_attention,
     sink_transposes,
     remove_identities,
     fold_affine_weights,
@@ -78,7 +84,8 @@ def simplify_float(graph: Graph) -> Graph:
     """Return a float graph without needless work; values stay but for the order of rounding.
 
     Factors and offsets per channel (batch normalisation) move into weights, activations into the
-    operators before them, and transposes between channels first and channels last cancel.
+    operators before them, transposes between channels first and channels last cancel, and GELU and
+    layer normalisation that a file spells out become one operator each.
     """
     for rewrite in FLOAT_PIPELINE:
         graph = rewrite(graph)

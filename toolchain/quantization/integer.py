@@ -147,6 +147,9 @@ class _Draft:
 
     def _input(self, node: Node, name: str, quant: Quant | None) -> str:
         tensor = self.graph.tensors[name]
+        if tensor.is_constant and node.op.real_constants:
+            self.tensors[name] = tensor
+            return name
         if tensor.is_constant:
             own = quant or tensor.quant or _range_quant(tensor, self.precision)
             codes = integers(tensor.values, own, self.precision.activations)

@@ -18,14 +18,17 @@ from toolchain.ops import (
     Add,
     ArgMax,
     AveragePool2D,
+    BatchMatMul,
     Concat,
     Conv2D,
     DepthwiseConv2D,
     Elu,
+    Erf,
     Exp,
     FullyConnected,
     Gelu,
     HardSwish,
+    LayerNorm,
     LeakyRelu,
     Log,
     Logistic,
@@ -42,6 +45,7 @@ from toolchain.ops import (
     Reshape,
     ResizeBilinear,
     ResizeNearest,
+    Rsqrt,
     Softmax,
     Split,
     Sqrt,
@@ -52,6 +56,7 @@ from toolchain.ops import (
     TransposeConv,
     Unpack,
 )
+from toolchain.ops.layer_norm import real_values
 from toolchain.ops.lookup import Lookup
 
 _MOVES = (ArgMax, Concat, Pack, Reshape, ResizeNearest, Split, StridedSlice, Transpose, Unpack)
@@ -122,6 +127,22 @@ def _fully_connected(op: FullyConnected, operands: Operands, values: Values) -> 
     del op, operands
     x, weights, *bias = values
     return _biased(x.reshape(-1, weights.shape[1]) @ weights.T, bias)
+
+
+def _batch_matmul(op: BatchMatMul, operands: Operands, values: Values) -> Array:
+    del operands
+    return op.product(values[0], values[1])
+
+
+def _layer_norm(op: LayerNorm, operands: Operands, values: Values) -> Array:
+    x = values[0].astype(np.float64)
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = np.square(centred).mean(axis=-1, keepdims=True)
+    gain, offset = (
+        real_values(tensor, x.shape[-1], default)
+        for tensor, default in ((operands.optional(1), 1.0), (operands.optional(2), 0.0))
+    )
+    return np.asarray(centred / np.sqrt(variance + op.epsilon) * gain + offset)
 
 
 def _biased(y: Array, bias: Sequence[Array]) -> Array:
@@ -212,13 +233,16 @@ def _of(function: Callable[..., Any]) -> Function:
 FUNCTIONS: Mapping[type[Op], Function] = {
     Add: _of(np.add),
     AveragePool2D: _average_pool2d,
+    BatchMatMul: _batch_matmul,
     Conv2D: _conv2d,
     DepthwiseConv2D: _depthwise_conv2d,
     Elu: _lookup,
+    Erf: _lookup,
     Exp: _lookup,
     FullyConnected: _fully_connected,
     Gelu: _lookup,
     HardSwish: _hard_swish,
+    LayerNorm: _layer_norm,
     LeakyRelu: _leaky_relu,
     Log: _lookup,
     LogSoftmax: _log_softmax,
@@ -231,6 +255,7 @@ FUNCTIONS: Mapping[type[Op], Function] = {
     Pad: _pad,
     Relu: _of(np.positive),
     ResizeBilinear: _resize_bilinear,
+    Rsqrt: _lookup,
     Softmax: _softmax,
     Sqrt: _lookup,
     Sub: _of(np.subtract),

@@ -1,0 +1,89 @@
+"""Simplify attention in float graphs: ``softmax(scale * q k') v`` without copies for its sake."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from toolchain.ir import Graph, Node
+from toolchain.numerics import Activation
+from toolchain.ops import BatchMatMul, Mul, Softmax, Transpose
+
+
+def fuse_attention(graph: Graph) -> Graph:
+    """Return the graph with transposed factors read as they lie, and scales in the softmax.
+
+    A product takes a matrix whose last two axes are exchanged as it was before. Positive factors of
+    the scores, before the product or behind it, become the softmax's ``beta``: no pass over memory
+    and no rounding of their own.
+    """
+    changed: dict[str, Node] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Softmax):
+            changed.update(_scaled(graph, node, node.op))
+    graph = graph.with_nodes(changed.get(node.name, node) for node in graph.nodes)
+    return graph.with_nodes(_untransposed(graph, node) for node in graph.nodes)
+
+
+def _untransposed(graph: Graph, node: Node) -> Node:
+    """Return a product that reads its factors before an exchange of their last two axes."""
+    if not isinstance(node.op, BatchMatMul):
+        return node
+    inputs, flags = list(node.inputs), [node.op.transpose_a, node.op.transpose_b]
+    for place, name in enumerate(node.inputs):
+        producer = graph.producers.get(name or "")
+        if producer is None or not isinstance(producer.op, Transpose):
+            continue
+        rank = len(producer.op.perm)
+        exchange = (*range(rank - 2), rank - 1, rank - 2)
+        if producer.op.perm == exchange and _same_quant(graph, producer):
+            inputs[place], flags[place] = producer.inputs[0], not flags[place]
+    return replace(node, op=BatchMatMul(*flags), inputs=tuple(inputs))
+
+
+def _same_quant(graph: Graph, node: Node) -> bool:
+    operands = graph.operands(node)
+    return operands.input(0).quant == operands.output.quant
+
+
+def _scaled(graph: Graph, node: Node, op: Softmax) -> dict[str, Node]:
+    """Return a softmax, and the product before it, without the factors that ``beta`` takes."""
+    factor, scores = _without_factors(graph, node.inputs[0] or "")
+    product = graph.producers.get(scores)
+    changed = {}
+    if product is not None and isinstance(product.op, BatchMatMul) and _private(graph, scores):
+        parts = [_without_factors(graph, name or "", shared=True) for name in product.inputs]
+        factor *= parts[0][0] * parts[1][0]
+        changed[product.name] = replace(product, inputs=tuple(name for _, name in parts))
+    beta = op.beta * factor
+    return {**changed, node.name: replace(node, op=Softmax(beta), inputs=(scores,))}
+
+
+def _private(graph: Graph, name: str) -> bool:
+    """Tell whether one node reads a tensor, which carries no quantisation."""
+    read_once = len(graph.consumers[name]) == 1 and name not in graph.sinks
+    return read_once and graph.tensors[name].quant is None
+
+
+def _without_factors(graph: Graph, name: str, *, shared: bool = False) -> tuple[float, str]:
+    """Return a tensor's positive constant factor, and the tensor without it.
+
+    Args:
+        graph: a float graph.
+        name: the tensor.
+        shared: whether others may go on reading it with its factor.
+    """
+    factor = 1.0
+    while True:
+        node, tensor = graph.producers.get(name), graph.tensors[name]
+        plain = node is not None and node.op == Mul(Activation.NONE) and tensor.quant is None
+        if node is None or not plain or not (shared or _private(graph, name)):
+            return factor, name
+        for source, other in (node.inputs, node.inputs[::-1]):
+            scale = graph.tensors[other or ""]
+            if scale.is_constant and scale.size == 1 and scale.values.reshape(-1)[0] > 0:
+                if graph.tensors[source or ""].shape != tensor.shape:
+                    return factor, name
+                factor, name = factor * float(scale.values.reshape(-1)[0]), source or ""
+                break
+        else:
+            return factor, name
