@@ -13,8 +13,9 @@ from tests.formats.onnx_graphs import truth
 from tests.formats.transformer import vision_transformer
 from toolchain.importers import import_model
 from toolchain.importers.onnx import import_onnx
-from toolchain.ir import Array
+from toolchain.ir import Array, DType
 from toolchain.quantization import compare_layers, quantize
+from toolchain.quantization.wide import quantize_wide
 from toolchain.reference import run_float
 
 
@@ -38,6 +39,15 @@ def test_int8_outputs_stay_near_the_float_network(seed: int) -> None:
     quantised = quantize(graph, [[x[None]] for x in images(16, seed)])
     errors = compare_layers(graph, quantised, [[x[None]] for x in images(8, seed + 10)])
     assert {e.tensor: e.sqnr_db for e in errors}[graph.outputs[0]] > 25
+
+
+def test_normalisation_and_products_keep_16_bits() -> None:
+    graph = import_onnx(vision_transformer(0), "net")
+    wide = quantize_wide(graph, [[x[None]] for x in images(16, 0)])
+    types = {node.op.name: wide.operands(node).output.dtype for node in wide.nodes}
+    assert types["layer_norm"] is types["batch_matmul"] is types["softmax"] is DType.INT16
+    errors = compare_layers(graph, wide, [[x[None]] for x in images(8, 10)])
+    assert {e.tensor: e.sqnr_db for e in errors}[graph.outputs[0]] > 33
 
 
 def test_from_a_file_to_the_emulator(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -89,7 +89,10 @@ class _Draft:
     def _takes(self, node: Node) -> bool:
         """Tell whether an operator computes with the precision's activations."""
         operands = self.graph.operands(node)
-        inputs = tuple(x and self._known(x) for x in operands.inputs)
+        real = node.op.real_constants
+        inputs = tuple(
+            x if x is None or (real and x.is_constant) else self._known(x) for x in operands.inputs
+        )
         outputs = tuple(self.tensors[y.name] for y in operands.outputs)
         try:
             node.op.infer(Operands(inputs, outputs))
