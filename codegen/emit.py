@@ -15,6 +15,7 @@ SUPPORT = ("tsr_math.h", "tsr_fixed.h", "tsr_float.h")
 _HEADERS = {
     "_dsp": ("tsr_dsp.h", "tsr_dot.h", "tsr_lanes.h", "tsr_output.h"),
     "_apart_dsp": ("tsr_apart_dsp.h",),
+    "_parts_dsp": ("tsr_parts_dsp.h",),
     "_mve": (
         "tsr_mve.h",
         "tsr_mve_vector.h",

@@ -241,7 +241,7 @@ class _Builder:
         outs = tuple(C_TYPES[tensor.dtype] for tensor in operands.outputs)
         helpers = [self._named(h.template, h.numbers, (), (), ()) for h in special.helpers]
         names = tuple(helper.name for helper in helpers)
-        return self._named(kernel, special.numbers, ins, outs, names)
+        return self._named(special.template or kernel, special.numbers, ins, outs, names)
 
     def _named(
         self,

@@ -16,6 +16,7 @@ from toolchain.kernels.fully_connected_dsp import (
 )
 from toolchain.kernels.fully_connected_mve import FullyConnectedMve
 from toolchain.kernels.map_mve import BinaryMve
+from toolchain.kernels.parts_dsp import Conv2dParts
 from toolchain.kernels.pools import AveragePool, MaxPool, Mean
 from toolchain.kernels.recurrent_dsp import LstmDsp, SvdfDsp
 from toolchain.kernels.runs import Conv2dRuns, FullyConnectedRuns
@@ -41,6 +42,7 @@ _SPECIAL: tuple[Kernel, ...] = (
     Conv2dDsp(),
     Conv1x1Dsp("conv1x1_apart_dsp", packing=Packing.APART),
     Conv2dDsp("conv2d_apart_dsp", packing=Packing.APART),
+    *(Conv2dParts(scratch) for scratch in (768, 480, 336, 288, 240, 192, 144, 96)),
     DepthwiseColumnDsp(),
     Conv1x1Dsp("conv1x1_w4_dsp", packing=Packing.NIBBLES),
     Conv2dDsp("conv2d_w4_dsp", packing=Packing.NIBBLES),

@@ -64,6 +64,7 @@ class Specialised:
         taps: set if the C function is a row kernel; the generated layer then loops over the rows.
         helpers: functions that the kernel calls; its template knows their names as ``helpers``.
         instructions: estimate for the whole node (`toolchain.kernels.cost`), 0 if there is none.
+        template: name of the template if it is not the kernel's.
     """
 
     numbers: Mapping[str, Number]
@@ -75,6 +76,7 @@ class Specialised:
     taps: RowTaps | None = None
     helpers: tuple[Helper, ...] = ()
     instructions: int = 0
+    template: str = ""
 
 
 class Kernel(Protocol):
@@ -82,7 +84,7 @@ class Kernel(Protocol):
 
     @property
     def name(self) -> str:
-        """Return the template's name."""
+        """Return the kernel's name, mostly the template's."""
         ...
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from toolchain.numerics import Int64
 from toolchain.ops.base import Lowered, Number, RowTaps
 
 BLOCK = 3
+_REMEMBERED = 512  # packed filters: several kernels read the same ones
 
 
 class Packing(Enum):
@@ -264,6 +266,7 @@ def _filters(lowered: Lowered) -> Int64 | None:
     return None
 
 
+@lru_cache(_REMEMBERED)
 def _packed(lowered: Lowered, packing: Packing) -> Packed | None:
     match packing:
         case Packing.PAIRS:
@@ -288,6 +291,11 @@ def nibble_filters(lowered: Lowered) -> Int64 | None:
         return None
     height, width = Geometry.of(n).kernel
     return unpacked(lowered.tables, height * width * integer(n, "in_c"))
+
+
+def packed_pairs(lowered: Lowered) -> Packed | None:
+    """Return the filters of a plain convolution in pairs, in the order of `Geometry.arrange`."""
+    return _packed(lowered, Packing.PAIRS)
 
 
 def _tables(packed: Packed) -> dict[str, Array]:

@@ -24,6 +24,7 @@ _PAIR = {
 _STEP = {1: 14.0, 2: 12.5, 3: 17.5}  # 4 inputs of a block with a pair of filters
 _WIDEN = {1: 7.0, 2: 13.0, 3: 13.0}  # 4 inputs of a block brought to 16 bits
 _BLOCK = 34.0  # calls of a block
+_PART = {2: (8.0, 12.0), 3: (12.0, 17.0)}  # the same of `parts`: brought to 16 bits, multiplied
 _OUTPUT = {Mode.LEAN: 3.0, Mode.LINEAR: 3.0, Mode.SIGNED: 8.0, Mode.GENERAL: 27.0}
 _UNROLLED = 6  # outputs of a row that the rolling depthwise kernel makes without a loop
 _GROUP = 4  # outputs that the depthwise kernel on planes makes at a time
@@ -78,6 +79,23 @@ def windows(blocks: Blocks, taps: RowTaps, segments: int, length: int, *, edges:
     border = 51.0 * segments if edges else 0.0
     loose = segments * (length % 4) / 4 * 8 * sum(p * count for p, count in blocks.runs)
     return round(_calls(taps) * (blocks.products + gathered + border + loose) + _driver(taps))
+
+
+def parts(
+    pixels: int, window: tuple[int, int], filters: tuple[int, int], mode: Mode = Mode.LEAN
+) -> float:
+    """Estimate a block of pixels whose windows are treated in parts.
+
+    Args:
+        pixels: 2 or 3.
+        window: words of a pixel, and of a part.
+        filters: pairs of filters, and of a group.
+        mode: formula of the output stage.
+    """
+    (steps, part), (pairs, group) = window, filters
+    groups, count = -(-pairs // group), -(-steps // part)
+    widened = groups * (55.0 + 75.0 * count + _PART[pixels][0] * steps)
+    return 35.0 + widened + pairs * (_PAIR[mode][pixels] + 7.0 * count + _PART[pixels][1] * steps)
 
 
 def vectors(depth: int, units: int, rows: int, mode: Mode) -> int:
@@ -140,8 +158,26 @@ def columns(steps: int, channels: int, taps: RowTaps, mode: Mode) -> int:
     return round(_calls(taps) * (channels / 4 * four + 17.0 * steps))
 
 
+def runs(pixels: int, filters: int, depth: int, segments: int) -> int:
+    """Estimate pixels, or vectors, times filters in portable C.
+
+    Args:
+        pixels: pixels.
+        filters: filters.
+        depth: inputs of a pixel.
+        segments: pieces in which they lie.
+    """
+    each = filters * (20.0 + 2.5 * depth) + 1.6 * depth + 85.0 * segments
+    return round(pixels * each)
+
+
 def _calls(taps: RowTaps) -> int:
     return taps.batch * taps.out_rows // taps.rows
+
+
+def rows(each: float, taps: RowTaps) -> int:
+    """Return what a layer takes whose calls take ``each``."""
+    return round(_calls(taps) * each + _driver(taps))
 
 
 def _driver(taps: RowTaps) -> float:

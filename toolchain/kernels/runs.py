@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.ir.tensor import Array
-from toolchain.kernels.base import Helper, Isa, Specialised
+from toolchain.kernels import cost
+from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry
 from toolchain.kernels.packing import Alone, alone
 from toolchain.ops.base import Lowered, Number
@@ -60,6 +61,7 @@ class Conv2dRuns:
             in_order=True,
             taps=lowered.taps,
             helpers=(_filters(packed, lowered.numbers),),
+            instructions=_instructions(lowered, geometry),
         )
 
 
@@ -82,8 +84,21 @@ class FullyConnectedRuns:
             **{key: n[key] for key in ("rows", "depth", "units")},
             "extra": "extra" in packed.tables,
         }
-        helpers = (_filters(packed, n),)
-        return Specialised(numbers, _tables(packed), in_order=True, helpers=helpers)
+        rows, units, depth = (integer(n, key) for key in ("rows", "units", "depth"))
+        return Specialised(
+            numbers,
+            _tables(packed),
+            in_order=True,
+            helpers=(_filters(packed, n),),
+            instructions=cost.runs(rows, units, depth, 1),
+        )
+
+
+def _instructions(lowered: Lowered, geometry: Geometry) -> int:
+    taps = lowered.taps
+    assert taps is not None
+    pixels, filters = taps.batch * taps.out_rows * geometry.out_w, integer(lowered.numbers, "out_c")
+    return cost.runs(pixels, filters, geometry.segments * geometry.length, geometry.segments)
 
 
 def _runs(geometry: Geometry) -> int:
