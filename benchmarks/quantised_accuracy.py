@@ -1,7 +1,7 @@
-"""Accuracy of a float network and of the int8 network that our quantiser makes of it.
+"""Accuracy of a float network and of the integer network that our quantiser makes of it.
 
     python -m benchmarks.quantised_accuracy FLOAT LABELS.csv FOLDER [--vendor INT8.tflite]
-        [--scale 255] [--swap] [--samples 250]
+        [--activations int16] [--scale 255] [--swap] [--samples 250]
 
 Images and labels as in `benchmarks.accuracy`; pixels enter divided by ``--scale``. No image is
 judged by a network that was calibrated on it: the images are split in two, and each half is judged
@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.accuracy import images
 from toolchain.importers import import_float, import_model
 from toolchain.ir import Array, Graph, run
-from toolchain.quantization import METHODS, ROUNDINGS, quantize
+from toolchain.quantization import ACTIVATIONS, METHODS, ROUNDINGS, quantize
 from toolchain.quantization.report import integer_case
 from toolchain.reference import run_float
 
@@ -27,7 +27,7 @@ Cases = list[list[Array]]
 
 
 def classes(graph: Graph, cases: Cases) -> list[int]:
-    """Return the class that an int8 graph gives every case."""
+    """Return the class that an integer graph gives every case."""
     return [int(run(graph, integer_case(graph, case))[0].argmax()) for case in cases]
 
 
@@ -39,7 +39,12 @@ def crossed(graph: Graph, cases: Cases, options: argparse.Namespace) -> tuple[li
         chosen = half[:: max(1, len(half) // options.samples)][: options.samples]
         start = time.perf_counter()
         made = quantize(
-            graph, chosen, options.method, equalize=options.equalize, rounding=options.rounding
+            graph,
+            chosen,
+            options.method,
+            activations=options.activations,
+            equalize=options.equalize,
+            rounding=options.rounding,
         )
         longest = max(longest, time.perf_counter() - start)
         found[1 - first :: 2] = classes(made, cases[1 - first :: 2])
@@ -55,6 +60,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--swap", action="store_true")
     parser.add_argument("--samples", type=int, default=250)
+    parser.add_argument("--activations", choices=ACTIVATIONS, default=ACTIVATIONS[0])
     parser.add_argument("--method", choices=sorted(METHODS), default="minmax")
     parser.add_argument("--rounding", choices=ROUNDINGS, default=ROUNDINGS[0])
     parser.add_argument("--no-equalize", dest="equalize", action="store_false")
@@ -69,7 +75,7 @@ def main() -> None:
     rows = {"float": real}
     if options.vendor:
         rows["vendor's int8"] = classes(import_model(options.vendor), cases)
-    rows["our int8"], seconds = crossed(graph, cases, options)
+    rows[f"our {options.activations}"], seconds = crossed(graph, cases, options)
     for name, found in rows.items():
         right = sum(a == b for a, b in zip(found, labels, strict=True))
         same = sum(a == b for a, b in zip(found, real, strict=True))

@@ -23,7 +23,7 @@ from toolchain.exporters.tflite import export_tflite
 from toolchain.importers import ModelWarning, import_float, import_model
 from toolchain.ir import Array, Graph, run
 from toolchain.passes import channels_last_inputs, simplify
-from toolchain.quantization import compare_layers, quantize_wide
+from toolchain.quantization import compare_layers, quantize_mixed
 from toolchain.quantization import quantize as quantize_cases
 from toolchain.reference import run_float
 
@@ -64,7 +64,7 @@ def quantize(
     data: Any,
     method: str = "minmax",
     *,
-    activations: str = "int8",
+    mixed: float | None = None,
     **options: Any,
 ) -> Graph:
     """Return the integer graph of a float graph, with inputs in the same layout.
@@ -75,17 +75,18 @@ def quantize(
             shape may be without the batch of 1; else an iterable of cases, each a sequence of one
             array per input, or one array.
         method: how ranges of int8 are chosen, a key of `toolchain.quantization.METHODS`.
-        activations: ``"int8"``, or ``"int16"`` as `toolchain.quantization.quantize_wide`.
-        options: of int8, further keywords of `toolchain.quantization.quantize`.
+        mixed: in dB: int16 for as few activations as outputs with this signal to noise ratio need
+            (`toolchain.quantization.quantize_mixed`).
+        options: further keywords of `toolchain.quantization.quantize`: ``activations="int16"``,
+            ``int16=["conv_3"]`` and others.
 
     Raises:
         UsageError: E114, E115 as `toolchain.quantization.quantize`; E122 for other shapes.
+        FitError: E308 if ``mixed`` is out of reach.
     """
     cases = cases_of(graph, data)
-    if activations == "int16":
-        return quantize_wide(graph, cases)
-    if activations != "int8":
-        raise UsageError("E114", f"no such activations: {activations}", hints=["int8 or int16"])
+    if mixed is not None:
+        return quantize_mixed(graph, cases, mixed, method, **options).graph
     return quantize_cases(graph, cases, method, **options)
 
 

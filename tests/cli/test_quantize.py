@@ -65,6 +65,28 @@ def test_activations_may_have_sixteen_bits(
     assert (code, envelope["error"]["code"]) == (2, "E101")
 
 
+def test_some_activations_may_have_sixteen_bits(
+    capsys: pytest.CaptureFixture[str], model: Path, data: Path, tmp_path: Path
+) -> None:
+    target, page = tmp_path / "net.tflite", tmp_path / "page.html"
+    words = ("quantize", model, "--data", data, "-o", target, "--per-layer-report", page)
+    code, envelope = call(capsys, *words, "--int16", "p")
+    assert code == 0
+    assert envelope["result"]["int16"] == ["p"]
+    types = {one["tensor"]: one["dtype"] for one in envelope["result"]["layers"]}
+    assert types["p"] == "int16"
+    assert types["y"] == "int8"
+    assert "Float against int8 and int16 activations" in page.read_text(encoding="utf-8")
+    assert {x.dtype for x in import_model(target).input_tensors} == {DType.INT8}
+    code, envelope = call(capsys, *words, "--mixed", 47)
+    assert code == 0
+    assert 0 < len(envelope["result"]["int16"]) < len(types)
+    assert envelope["result"]["layers"][-1]["sqnr_db"] > 44  # the target holds for four cases
+    assert call(capsys, *words, "--mixed", 99)[1]["error"]["code"] == "E308"
+    for bad in (("--activations", "int16", "--mixed", 30), ("--int16", "p", "--mixed", 30)):
+        assert call(capsys, *words, *bad)[1]["error"]["code"] == "E101"
+
+
 def test_open_inputs_get_shapes_and_values(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

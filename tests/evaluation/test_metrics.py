@@ -13,7 +13,7 @@ from toolchain.evaluation import (
     reconstruction_errors,
     top_share,
 )
-from toolchain.quantization import prepare, quantize
+from toolchain.quantization import prepare, quantize_ready
 from toolchain.reference import run_float
 
 
@@ -48,9 +48,9 @@ def test_layers_are_sorted_by_what_their_rounding_alone_costs() -> None:
     graph = float_graph(0)
     cases = inputs(graph, 24, 0)
     ready = prepare(graph, cases)
-    quantised = quantize(ready, cases, equalize=False)
+    quantised = quantize_ready(ready, cases)
     labels = np.array([run_float(graph, case)[0].argmax() for case in cases])
-    drops = layer_drops(ready, quantised, cases, labels)
+    drops = layer_drops(ready.graph, quantised, cases, labels)
     assert {graph.inputs[0], graph.outputs[0]} <= {one.tensor for one in drops}
     assert [one.drop for one in drops] == sorted((one.drop for one in drops), reverse=True)
     assert all(one.top1 == pytest.approx(1 - one.drop) for one in drops)

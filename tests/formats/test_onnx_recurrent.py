@@ -17,7 +17,7 @@ from toolchain.exporters.tflite import export_tflite
 from toolchain.importers.onnx import import_onnx
 from toolchain.ir import Array, Graph, run
 from toolchain.plan import plan_model
-from toolchain.quantization import quantize, quantize_wide
+from toolchain.quantization import quantize
 from toolchain.quantization.report import integer_case
 from toolchain.reference import run_float
 
@@ -105,7 +105,8 @@ def classifier(kind: str, steps: int = 9) -> Graph:
 def test_quantised_layers_stay_near_and_compile(kind: str, tmp_path: Path) -> None:
     graph = classifier(kind)
     cases = [random_inputs(graph, seed) for seed in range(40)]
-    for made, allowed in ((quantize(graph, cases), 0.06), (quantize_wide(graph, cases), 0.01)):
+    for activations, allowed in (("int8", 0.06), ("int16", 0.01)):
+        made = quantize(graph, cases, activations=activations)
         (y,) = made.output_tensors
         codes = [integer_case(made, case) for case in cases]
         ours = [run(made, one)[0] for one in codes]

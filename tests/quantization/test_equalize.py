@@ -88,6 +88,6 @@ def test_the_mean_of_a_map_gets_a_scale_of_its_own() -> None:
     graph = import_onnx(model(nodes, {"x": [1, 3, 6, 5]}, constants), "net")
     cases = inputs(graph, 8, 0)
     made = quantize(graph, cases)
-    assert not any(isinstance(n.op, AveragePool2D) for n in prepare(graph, cases).nodes)
+    assert not any(isinstance(n.op, AveragePool2D) for n in prepare(graph, cases).graph.nodes)
     (mean,) = (made.operands(n) for n in made.nodes if n.op.name == "mean")
     assert mean.output.scale < 0.5 * mean.input(0).scale

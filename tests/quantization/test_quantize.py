@@ -10,9 +10,10 @@ from tests.quantization.networks import float_graph, inputs
 from toolchain.errors import UsageError
 from toolchain.exporters.tflite import export_tflite
 from toolchain.importers.tflite import import_tflite
-from toolchain.ir import Array, DType, run
+from toolchain.ir import Array, DType, Quant, run
 from toolchain.quantization import METHODS, calibrate, compare_layers, quantize
 from toolchain.quantization.calibrate import Statistics
+from toolchain.quantization.precision import INT8
 from toolchain.quantization.ranges import Range, quant_of
 from toolchain.quantization.report import integer_case
 from toolchain.quantization.weights import integers, least_scales, weight_quant
@@ -95,7 +96,9 @@ def test_weight_scales_are_no_worse_than_the_widest_value() -> None:
 
 def test_a_bias_too_large_for_its_scale_widens_the_weights_scale() -> None:
     bias = np.array([1e6, 0.0])
-    quant = weight_quant(np.full((2, 1), 1e-6, np.float32), 0, least_scales(bias, 1e-3))
+    x, y = Quant.per_tensor(1e-3), Quant.per_tensor(1.0)
+    least = least_scales(bias, x, y, INT8)
+    quant = weight_quant(np.full((2, 1), 1e-6, np.float32), 0, least)
     assert bias[0] / (quant.scales[0] * 1e-3) <= 2**30 * 1.001
 
 

@@ -6,8 +6,8 @@ import pytest
 from tests.quantization.networks import float_graph, inputs
 from toolchain.ir import Array
 from toolchain.quantization import compare_layers, prepare, quantize
-from toolchain.quantization.activations import activation_quants
 from toolchain.quantization.calibrate import calibrate
+from toolchain.quantization.grids import choose_grids
 from toolchain.quantization.least_squares import fitted, moments, rounded
 from toolchain.quantization.ranges import minmax
 from toolchain.quantization.reconstruct import reconstruct
@@ -72,9 +72,9 @@ def test_fitted_weights_make_up_for_inputs_that_are_off() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_reconstructed_weights_lie_on_the_grid_that_they_carry(seed: int) -> None:
-    graph = prepare(float_graph(seed), inputs(float_graph(seed), 8, seed))
+    graph = prepare(float_graph(seed), inputs(float_graph(seed), 8, seed)).graph
     cases = inputs(graph, 8, seed)
-    made = reconstruct(graph, cases, activation_quants(graph, calibrate(graph, cases), minmax))
+    made = reconstruct(graph, cases, choose_grids(graph, calibrate(graph, cases), minmax))
     grids = [t for t in made.tensors.values() if t.quant is not None and t.is_constant]
     assert len(grids) == 4
     for tensor in grids:

@@ -8,12 +8,13 @@ import pytest
 from tests.formats.onnx_graphs import model
 from tests.oracle.runtimes import Micro
 from tests.quantization.networks import float_graph, inputs, node
+from tests.quantization.test_equalize import uneven
 from toolchain.errors import ModelError
 from toolchain.exporters.tflite import export_tflite
 from toolchain.importers.onnx import import_onnx
 from toolchain.importers.tflite import import_tflite
 from toolchain.ir import DType, Graph, run
-from toolchain.quantization import compare_layers, quantize, quantize_wide
+from toolchain.quantization import compare_layers, quantize
 from toolchain.quantization.report import integer_case
 from toolchain.reference import run_float
 
@@ -46,7 +47,7 @@ def exact_weights(seed: int) -> Graph:
 def test_sixteen_bits_leave_nothing_but_the_error_of_weights(seed: int) -> None:
     graph = exact_weights(seed)
     cases = inputs(graph, 16, seed)
-    quantised = quantize_wide(graph, cases)
+    quantised = quantize(graph, cases, activations="int16")
     noise = {e.tensor: e.sqnr_db for e in compare_layers(graph, quantised, cases)}
     assert min(noise[name] for name in ("a", "h", "d", "g", "m", "s", "y")) > 65
     coarse = {e.tensor: e.sqnr_db for e in compare_layers(graph, quantize(graph, cases), cases)}
@@ -55,7 +56,7 @@ def test_sixteen_bits_leave_nothing_but_the_error_of_weights(seed: int) -> None:
 
 def test_the_exported_file_computes_the_same_in_tflite_micro() -> None:
     graph = float_graph(7)
-    quantised = quantize_wide(graph, inputs(graph, 8, 0))
+    quantised = quantize(graph, inputs(graph, 8, 0), activations="int16")
     activations = [t for t in quantised.tensors.values() if not t.is_constant]
     assert {t.dtype for t in activations} == {DType.INT16}
     data = export_tflite(quantised)
@@ -65,6 +66,19 @@ def test_the_exported_file_computes_the_same_in_tflite_micro() -> None:
         (want,) = run(quantised, codes)
         np.testing.assert_array_equal(run(import_tflite(data, "net"), codes)[0], want)
         np.testing.assert_array_equal(oracle.run(codes, 1)[0], want)
+
+
+def test_equalisation_and_reconstruction_help_sixteen_bits_too() -> None:
+    gains = []
+    for seed in range(4):
+        graph = uneven(seed)
+        cases, test = inputs(graph, 32, seed), inputs(graph, 8, seed + 50)
+        figures = [
+            compare_layers(graph, quantize(graph, cases, activations="int16", **options), test)
+            for options in ({}, {"equalize": False, "rounding": "nearest"})
+        ]
+        gains.append(figures[0][-1].sqnr_db - figures[1][-1].sqnr_db)
+    assert np.mean(gains) > 5
 
 
 @pytest.mark.parametrize("name", ["Elu", "Exp", "Log", "LogSoftmax"])
@@ -77,7 +91,7 @@ def test_operators_without_sixteen_bits_compute_in_eight(name: str) -> None:
     ]
     graph = import_onnx(model(nodes, {"x": [1, 40]}, {}, outputs=["y", "u"]), "net")
     cases = inputs(graph, 16, 0)
-    quantised = quantize_wide(graph, cases)
+    quantised = quantize(graph, cases, activations="int16")
     kinds = [quantised.operands(n).input(0).dtype for n in quantised.nodes if n.op.name != "add"]
     assert set(kinds) == {DType.INT16, DType.INT8}
     assert {t.dtype for t in quantised.output_tensors} == {DType.INT16}
@@ -101,7 +115,7 @@ def test_models_that_are_quantised_already_are_refused() -> None:
         ],
     )
     with pytest.raises(ModelError) as caught:
-        quantize_wide(rounded, inputs(graph, 4, 0))
+        quantize(rounded, inputs(graph, 4, 0), activations="int16")
     assert caught.value.code == "E213"
 
 
@@ -113,7 +127,7 @@ def test_nearly_dead_filters_keep_the_fast_output_stage() -> None:
     nodes = [node("Conv", ["x", "w", "b"], ["a"]), node("Relu", ["a"], ["y"])]
     graph = import_onnx(model(nodes, {"x": [1, 3, 8, 6]}, constants), "net")
     cases = inputs(graph, 8, 0)
-    quantised = quantize_wide(graph, cases)
+    quantised = quantize(graph, cases, activations="int16")
     (layer,) = (n for n in quantised.nodes if n.op.name == "conv2d")
     assert layer.op.lower(quantised.operands(layer)).numbers["mode"] == "high"
     errors = compare_layers(graph, quantised, cases)

@@ -18,9 +18,9 @@ def say_errors(
 ) -> None:
     """Print the errors of every tensor, or of the outputs alone."""
     shown = [error for error in errors if every or error.tensor in outputs]
-    rows = [(e.tensor, e.op, f"{e.sqnr_db:.1f}", f"{e.cosine:.5f}") for e in shown]
+    rows = [(e.tensor, e.op, e.dtype.value, f"{e.sqnr_db:.1f}", f"{e.cosine:.5f}") for e in shown]
     if rows:
-        print_table(reporter, ("tensor", "operator", ">SQNR dB", ">cosine"), rows)
+        print_table(reporter, ("tensor", "operator", "type", ">SQNR dB", ">cosine"), rows)
 
 
 def say_drops(
@@ -45,6 +45,7 @@ def error_facts(error: LayerError) -> dict[str, object]:
     return {
         "tensor": error.tensor,
         "op": error.op,
+        "dtype": error.dtype.value,
         "sqnr_db": finite,
         "cosine": float(error.cosine),
     }
@@ -52,7 +53,6 @@ def error_facts(error: LayerError) -> dict[str, object]:
 
 def report_page(
     graph: Graph,
-    quantised: Graph,
     errors: Sequence[LayerError],
     cases: Sequence[Sequence[Array]],
     accuracy: Mapping[str, Any],
@@ -61,7 +61,6 @@ def report_page(
 
     Args:
         graph: the float graph.
-        quantised: the graph that was made of it.
         errors: of every layer over ``cases``.
         cases: float inputs.
         accuracy: what `toolchain.cli.evaluation.evaluate` returned, or nothing.
@@ -72,14 +71,14 @@ def report_page(
     from toolchain.quantization.advice import advise, summary
 
     layers = advise(graph, errors, calibrate(graph, cases))
-    bits = quantised.tensors[quantised.inputs[0]].dtype
+    types = sorted({error.dtype.value for error in errors}, reverse=True)
     targets = accuracy.get("targets", [])
     return render(
         "report/quantization.html.j2",
         name=graph.name,
-        activations=bits.value,
+        activations=" and ".join(types),
         cases=len(cases),
-        summary=summary(layers, graph.outputs, bits),
+        summary=summary(layers, graph.outputs),
         layers=layers,
         targets=targets,
         figures=[name for name in FIGURES if any(name in one for one in targets)],

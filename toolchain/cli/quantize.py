@@ -37,6 +37,8 @@ class _Chosen:
     data: Path | None
     output: Path | None
     activations: str
+    names: tuple[str, ...]
+    mixed: float | None
     method: str | None
     rounding: str
     equalize: bool
@@ -55,8 +57,13 @@ class _Chosen:
 
     @property
     def wide(self) -> bool:
-        """Tell whether activations get 16 bits."""
+        """Tell whether all activations get 16 bits."""
         return self.activations == "int16"
+
+    @property
+    def label(self) -> str:
+        """Return what the activations are called in the name of the file."""
+        return "mixed" if self.names or self.mixed is not None else self.activations
 
 
 @click.command()
@@ -77,6 +84,19 @@ class _Chosen:
     help="Bits of activations; weights are int8.",
 )
 @click.option(
+    "--int16",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="Layer or tensor with int16 activations beside int8; * and ? for any text. Repeatable.",
+)
+@click.option(
+    "--mixed",
+    metavar="DB",
+    type=float,
+    help="int16 for as few activations as outputs with this signal to noise ratio need.",
+)
+@click.option(
     "--method",
     type=click.Choice(_METHODS),
     help="How ranges are chosen; int16 takes all that was seen.  [default: minmax]",
@@ -86,12 +106,12 @@ class _Chosen:
     type=click.Choice(_ROUNDINGS),
     default=_ROUNDINGS[0],
     show_default=True,
-    help="Of int8 networks' weights: fitted to the float outputs layer by layer, or each alone.",
+    help="Of weights: fitted to the float outputs layer by layer, or each alone.",
 )
 @click.option(
     "--equalize/--no-equalize",
     default=True,
-    help="Bring the channels between two layers of an int8 network to like ranges.  [default: on]",
+    help="Bring the channels between two layers to like ranges.  [default: on]",
 )
 @click.option("--eval", "test", type=click.Path(path_type=Path), help="Samples to measure on.")
 @input_options()
@@ -124,13 +144,13 @@ def command(reporter: Reporter, model: Path, **options: Any) -> int:
     say_errors(reporter, errors, graph.outputs, chosen.per_layer)
     accuracy = _accuracy(reporter, chosen, graph, quantised, tested) if chosen.test else {}
     final = simplify(quantised if chosen.keep_layout else channels_last_inputs(quantised))
-    target = chosen.output or Path(f"{model.stem}_{chosen.activations}.tflite")
+    target = chosen.output or Path(f"{model.stem}_{chosen.label}.tflite")
     written = export_tflite(final)
     _write(target, written)
-    ports = ", ".join(f"{x.name} {chosen.activations}{list(x.shape)}" for x in final.input_tensors)
+    ports = ", ".join(f"{x.name} {x.dtype.value}{list(x.shape)}" for x in final.input_tensors)
     reporter.say(f"wrote {target} ({len(written):,} bytes), input {ports}")
     if chosen.page and compared:
-        page = report_page(graph, quantised, errors, compared, accuracy)
+        page = report_page(graph, errors, compared, accuracy)
         _write(chosen.page, page.encode())
         reporter.say(f"wrote {chosen.page}")
     reporter.note(f"next: tessera compile {target} --board BOARD")
@@ -140,9 +160,10 @@ def command(reporter: Reporter, model: Path, **options: Any) -> int:
             "bytes": len(written),
             "samples": len(calibration.cases),
             "method": chosen.method or "minmax",
-            "rounding": "nearest" if chosen.wide else chosen.rounding,
-            "equalized": chosen.equalize and not chosen.wide,
+            "rounding": chosen.rounding,
+            "equalized": chosen.equalize,
             "activations": chosen.activations,
+            "int16": _lifted(graph, quantised),
             "inputs": [list(x.shape) for x in final.input_tensors],
             "layers": [error_facts(error) for error in errors],
             "accuracy": accuracy,
@@ -153,6 +174,12 @@ def command(reporter: Reporter, model: Path, **options: Any) -> int:
 def _check_options(chosen: _Chosen) -> None:
     if chosen.wide and chosen.method:
         raise UsageError("E101", "--method chooses ranges of int8: drop it, or --activations int16")
+    if chosen.wide and chosen.label == "mixed":
+        raise UsageError("E101", "--int16 and --mixed choose among int8: drop --activations int16")
+    if chosen.names and chosen.mixed is not None:
+        raise UsageError("E101", "--mixed chooses the activations itself: drop --int16")
+    if chosen.mixed is not None and chosen.data is None:
+        raise UsageError("E101", "--mixed measures on sample inputs: it needs --data")
     if chosen.test is None and (chosen.labels or chosen.drop_per_layer or chosen.confusion):
         raise UsageError("E101", "--labels, --confusion and --drop-per-layer need --eval")
     if chosen.wide and chosen.drop_per_layer:
@@ -177,14 +204,37 @@ def _quantised(
     reporter: Reporter, chosen: _Chosen, graph: Graph, samples: Samples
 ) -> tuple[Graph, Graph]:
     """Return the float graph that is rounded, and the integer graph that is made of it."""
-    from toolchain.quantization import prepare, quantize, quantize_wide
+    from toolchain.quantization import prepare, quantize_mixed, quantize_ready
 
     method = chosen.method or "minmax"
     reporter.note(f"calibrating on {len(samples.cases)} samples ({method})")
-    if chosen.wide:
-        return graph, quantize_wide(graph, samples.cases)
-    ready = prepare(graph, samples.cases, equalize=chosen.equalize)
-    return ready, quantize(ready, samples.cases, method, equalize=False, rounding=chosen.rounding)
+    cases, equalize, rounding = samples.cases, chosen.equalize, chosen.rounding
+    if chosen.mixed is not None:
+        mixed = quantize_mixed(
+            graph, cases, chosen.mixed, method, equalize=equalize, rounding=rounding
+        )
+        found = mixed.ready.graph, mixed.graph
+    else:
+        bits, names = chosen.activations, chosen.names
+        ready = prepare(graph, cases, activations=bits, int16=names, equalize=equalize)
+        found = ready.graph, quantize_ready(ready, cases, method, rounding=rounding)
+    if chosen.label == "mixed":
+        _say_lifted(reporter, *found)
+    return found
+
+
+def _lifted(graph: Graph, quantised: Graph) -> list[str]:
+    """Return the float graph's activations that have 16 bits in the integer graph."""
+    from toolchain.ir import DType
+
+    kept = (quantised.tensors[name] for name in graph.tensors if name in quantised.tensors)
+    return [x.name for x in kept if x.dtype is DType.INT16 and not x.is_constant]
+
+
+def _say_lifted(reporter: Reporter, graph: Graph, quantised: Graph) -> None:
+    names = _lifted(graph, quantised)
+    count = sum(not tensor.is_constant for tensor in graph.tensors.values())
+    reporter.say(f"int16: {len(names)} of {count} activations: {', '.join(names) or 'none'}")
 
 
 def _test_samples(chosen: _Chosen, graph: Graph, quantised: Graph) -> Samples | None:

@@ -6,7 +6,7 @@ Tensors that an operator only moves share one quantisation; outputs of functions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from toolchain.ir import DType, Graph, Node, Quant
 from toolchain.ops import (
@@ -71,6 +71,17 @@ def activation_quants(
             quant = precision.quant_of(joined)
         chosen.update(dict.fromkeys(members, quant))
     return chosen
+
+
+def sharing(graph: Graph, names: Collection[str]) -> frozenset[str]:
+    """Return ``names`` and the float activations that share a quantisation with one of them."""
+    sets = [one for one in shared_sets(graph) if not set(names).isdisjoint(one)]
+    return frozenset(name for one in sets for name in one)
+
+
+def shared_sets(graph: Graph) -> list[list[str]]:
+    """Return the float activations of a graph, in sets that share a quantisation."""
+    return _Groups(graph, INT8).members()
 
 
 def uncalibrated(graph: Graph) -> list[str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from toolchain.ir import DType, Graph
+from toolchain.ir import DType, Graph, Node
 from toolchain.quantization.calibrate import Statistics
 from toolchain.quantization.ranges import percentile
 from toolchain.quantization.report import LayerError
@@ -52,15 +52,15 @@ def advise(
     return [_advised(graph, error, known, statistics[error.tensor]) for error in errors]
 
 
-def summary(layers: Sequence[LayerAdvice], outputs: Sequence[str], activations: DType) -> list[str]:
+def summary(layers: Sequence[LayerAdvice], outputs: Sequence[str]) -> list[str]:
     """Return what would help the network as a whole, most effective first."""
     found = []
     poor = [one for one in layers if one.error.tensor in outputs and one.error.sqnr_db < _POOR_DB]
     lossy = sorted((one for one in layers if one.lost_db > _LOSSY_DB), key=lambda x: -x.lost_db)
-    if poor and activations is DType.INT8:
+    if poor and any(one.error.dtype is DType.INT8 for one in layers):
         names = ", ".join(f'"{one.error.tensor}"' for one in lossy[:3])
         where = f"; most is lost at {names}" if names else ""
-        found.append(f"outputs are below {_POOR_DB:.0f} dB: try --activations int16{where}")
+        found.append(f"outputs are below {_POOR_DB:.0f} dB: try --mixed {_POOR_DB:.0f}{where}")
     wide = [one for one in layers if one.outliers > _OUTLIER]
     if wide:
         found.append(
@@ -83,7 +83,7 @@ def _advised(
         lost,
         (seen.low, seen.high),
         outliers,
-        _advice(lost, outliers, error),
+        _advice(lost, outliers, error, node),
     )
 
 
@@ -93,9 +93,10 @@ def _outliers(seen: Statistics) -> float:
     return all_of_it / width if width > 0 else 1.0
 
 
-def _advice(lost: float, outliers: float, error: LayerError) -> str:
+def _advice(lost: float, outliers: float, error: LayerError, node: Node | None) -> str:
     if outliers > _OUTLIER:
         return f"the range is {outliers:.0f} times that of nearly all values: clip it"
-    if lost > _LOSSY_DB and error.op and math.isfinite(error.sqnr_db):
-        return "lift to 16 bits, or equalise its channels"
+    narrow = error.dtype is DType.INT8 and math.isfinite(error.sqnr_db)
+    if lost > _LOSSY_DB and narrow and node is not None:
+        return f"lift to 16 bits: --int16 '{node.name}'"
     return ""

@@ -11,7 +11,7 @@ measured activations in the place of the first layer's weights, which have a sca
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +31,7 @@ from toolchain.ops import (
     Reshape,
 )
 from toolchain.quantization.calibrate import Cases, require_finite
+from toolchain.quantization.precision import INT8, INT16
 from toolchain.reference import trace_float
 
 _HOMOGENEOUS = (Activation.NONE, Activation.RELU)
@@ -50,7 +51,7 @@ class _Pair:
     tensors: tuple[str, ...]
 
 
-def equalize(graph: Graph, cases: Cases) -> Graph:
+def equalize(graph: Graph, cases: Cases, wide: Collection[str] = ()) -> Graph:
     """Return a float graph of the same outputs whose channels are nearer to each other.
 
     Tensors whose channels were scaled have other names.
@@ -58,6 +59,7 @@ def equalize(graph: Graph, cases: Cases) -> Graph:
     Args:
         graph: a float graph.
         cases: sample inputs.
+        wide: names of activations that get int16; between them weights alone need even channels.
 
     Raises:
         UsageError: E115 if a tensor takes a value that is not finite.
@@ -69,7 +71,8 @@ def equalize(graph: Graph, cases: Cases) -> Graph:
     for pair in pairs:
         first, second = nodes[pair.first], nodes[pair.second]
         weights = tensors[second.inputs[1] or ""].values
-        factors = _factors(peaks[pair.tensors[0]], second, weights)
+        precision = INT16 if pair.tensors[0] in wide else INT8
+        factors = _factors(peaks[pair.tensors[0]], second, weights, precision.migration)
         nodes[first.name] = _divided(first, factors, tensors)
         nodes[second.name] = _multiplied(second, factors, tensors)
     scaled = {name for pair in pairs for name in pair.tensors}
@@ -149,17 +152,18 @@ def _takes(graph: Graph, node: Node, channels: int) -> bool:
     )
 
 
-def _factors(peaks: Floats, second: Node, weights: Array) -> Floats:
+def _factors(peaks: Floats, second: Node, weights: Array, migration: float) -> Floats:
     """Return what the channels are divided by.
 
     Where every channel meets weights of its own scale (depthwise), all get the same range. Else
-    the loss is shared evenly between the activation and the weights that read it.
+    ``migration`` shares the loss between the activation and the weights that read it.
     """
     factors: Floats = peaks / max(float(peaks.max()), 1e-30)
     if not isinstance(second.op, DepthwiseConv2D):
         rows = np.abs(weights.astype(np.float64)).reshape(len(weights), -1, len(peaks))
         shares = rows / np.maximum(rows.max(axis=(1, 2), keepdims=True), 1e-30)
-        factors = np.sqrt(factors / np.maximum(shares.max(axis=(0, 1)), 1e-9))
+        even = shares.max(axis=(0, 1)) ** (1 - migration)
+        factors = factors**migration / np.maximum(even, 1 / _LIMIT)
     factors = np.clip(factors / max(float(factors.max()), 1e-30), 1 / _LIMIT, 1.0)
     balanced: Floats = factors / np.exp(np.log(factors).mean())
     return balanced

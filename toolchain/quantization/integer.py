@@ -18,194 +18,188 @@ from toolchain.ops import (
 )
 from toolchain.quantization.activations import SHARED
 from toolchain.quantization.calibrate import Statistics
+from toolchain.quantization.grids import Grids
 from toolchain.quantization.precision import INT8, Precision
 from toolchain.quantization.ranges import Range
-from toolchain.quantization.weights import integers, least_scales, weight_quant
+from toolchain.quantization.weights import integers, weight_quant
 
 WEIGHTED = (Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv)
 
 
-def quantize_graph(
-    graph: Graph,
-    quants: Mapping[str, Quant],
-    statistics: Mapping[str, Statistics],
-    precision: Precision = INT8,
-    narrow: Mapping[str, Quant] | None = None,
-) -> Graph:
+def quantize_graph(graph: Graph, grids: Grids, statistics: Mapping[str, Statistics]) -> Graph:
     """Return the integer graph.
+
+    An operator that has no 16-bit form computes in int8, between conversions.
 
     Args:
         graph: a float graph.
-        quants: of every float activation.
+        grids: of its activations.
         statistics: for bias correction; tensors without are not corrected for.
-        precision: types of activations and biases.
-        narrow: int8 quantisations of float activations. With them, an operator that does not take
-            the precision's activations computes in int8, between conversions.
 
     Raises:
         ModelError: E205, E206 if an operator cannot be executed with these scales.
     """
-    return verify(_Draft(graph, quants, statistics, precision, narrow).result())
+    return verify(_Draft(graph, grids, statistics).result())
 
 
 class _Draft:
     """The integer graph as it grows."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        quants: Mapping[str, Quant],
-        statistics: Mapping[str, Statistics],
-        precision: Precision,
-        narrow: Mapping[str, Quant] | None,
-    ) -> None:
-        self.graph, self.quants, self.statistics = graph, quants, statistics
-        self.precision, self.narrow = precision, narrow
+    def __init__(self, graph: Graph, grids: Grids, statistics: Mapping[str, Statistics]) -> None:
+        self.graph, self.grids, self.statistics = graph, grids, statistics
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         for name, tensor in graph.tensors.items():
             if not tensor.is_constant:
-                self.tensors[name] = self._activation(tensor)
+                self.tensors[name] = self._form(tensor, grids.precision(name))
 
     def result(self) -> Graph:
         for node in self.graph.nodes:
+            precision = self._precision(node)
             if isinstance(node.op, WEIGHTED):
-                self._weighted(node)
-            elif self.narrow is not None and not self._takes(node):
-                self._narrowed(node, self.narrow)
+                self._add(node, self._weights(node, precision), precision)
             elif isinstance(node.op, SHARED):
-                self._shared(node)
+                self._shared(node, precision)
             else:
-                self.nodes.append(replace(node, inputs=self._inputs(node, None)))
+                self._add(node, self._inputs(node, precision), precision)
         graph = replace(self.graph, nodes=tuple(self.nodes), tensors=self.tensors)
         return graph.with_nodes(graph.nodes)
 
-    def _activation(self, tensor: Tensor) -> Tensor:
+    def _form(self, tensor: Tensor, precision: Precision) -> Tensor:
+        """Return an activation's integer tensor."""
         if tensor.dtype is not DType.FLOAT32:
             return tensor
-        dtype = self.precision.activations
-        return replace(tensor, dtype=dtype, quant=self.quants[tensor.name])
+        quant = self.grids.quant(tensor.name, precision)
+        return replace(tensor, dtype=precision.activations, quant=quant)
 
-    def _takes(self, node: Node) -> bool:
-        """Tell whether an operator computes with the precision's activations."""
+    def _precision(self, node: Node) -> Precision:
+        """Return the precision that a node computes in."""
+        precision = self.grids.computing(node)
+        if precision is INT8 or isinstance(node.op, WEIGHTED):
+            return precision
         operands = self.graph.operands(node)
-        real = node.op.real_constants
-        inputs = tuple(
-            x if x is None or (real and x.is_constant) else self._known(x) for x in operands.inputs
-        )
-        outputs = tuple(self.tensors[y.name] for y in operands.outputs)
+        shared = isinstance(node.op, SHARED)
+        quant = self.grids.quant(node.outputs[0], precision) if shared else None
+        inputs = tuple(x and self._operand(node, x, precision, quant) for x in operands.inputs)
+        outputs = tuple(self._operand(node, y, precision, quant) for y in operands.outputs)
         try:
             node.op.infer(Operands(inputs, outputs))
         except ModelError:
-            return False
-        return True
+            return INT8
+        return precision
 
-    def _known(self, tensor: Tensor) -> Tensor:
-        """Return an operand's type, that of a constant too."""
-        if tensor.name in self.tensors or tensor.dtype is not DType.FLOAT32:
-            return self.tensors.get(tensor.name, tensor)
-        quant = _range_quant(tensor, self.precision)
-        return replace(tensor, dtype=self.precision.activations, quant=quant, data=None)
-
-    def _narrowed(self, node: Node, quants: Mapping[str, Quant]) -> None:
-        """Add a node that computes in int8, between conversions."""
-        inputs = tuple(
-            None if name is None else self._narrow_input(node, name, quants) for name in node.inputs
+    def _operand(
+        self, node: Node, tensor: Tensor, precision: Precision, quant: Quant | None
+    ) -> Tensor:
+        """Return the integer tensor of an operand, of its own quantisation or one that is given."""
+        real = tensor.is_constant and node.op.real_constants
+        if tensor.dtype is not DType.FLOAT32 or real:
+            return tensor
+        own = quant or (
+            _range_quant(tensor, precision)
+            if tensor.is_constant
+            else self.grids.quant(tensor.name, precision)
         )
-        outputs = [self.tensors[name] for name in node.outputs]
-        made = [y if y.quant is None else self._as_int8(y, quants) for y in outputs]
+        return replace(tensor, dtype=precision.activations, quant=own, data=None)
+
+    def _add(
+        self,
+        node: Node,
+        inputs: tuple[str | None, ...],
+        precision: Precision,
+        quant: Quant | None = None,
+    ) -> None:
+        """Add a node, and conversions of what it makes to the tensors' own forms.
+
+        Args:
+            node: of the float graph.
+            inputs: their integer tensors.
+            precision: that it computes in.
+            quant: of what it makes, where that is not the outputs' in this precision.
+        """
+        made = [self._made(name, precision, quant) for name in node.outputs]
         self.nodes.append(replace(node, inputs=inputs, outputs=tuple(y.name for y in made)))
-        for inner, output in zip(made, outputs, strict=True):
-            if inner is not output:
-                self.tensors[inner.name] = inner
-                self._convert(node, inner, output)
+        for inner, name in zip(made, node.outputs, strict=True):
+            if inner.name != name:
+                self._convert(node, inner, self.tensors[name])
 
-    def _narrow_input(self, node: Node, name: str, quants: Mapping[str, Quant]) -> str:
-        tensor = self.graph.tensors[name]
-        if tensor.dtype is not DType.FLOAT32:
-            return name
-        if tensor.is_constant:
-            own = _range_quant(tensor, INT8)
-            return self._constant(f"{name}/{node.name}", integers(tensor.values, own), own)
-        made = self._as_int8(self.tensors[name], quants)
-        if made.name not in self.tensors:
-            self.tensors[made.name] = made
-            self._convert(node, self.tensors[name], made)
-        return made.name
-
-    def _as_int8(self, tensor: Tensor, quants: Mapping[str, Quant]) -> Tensor:
-        name, quant = f"{tensor.name} in int8", quants[tensor.name]
-        return replace(tensor, name=name, dtype=DType.INT8, quant=quant)
+    def _made(self, name: str, precision: Precision, quant: Quant | None) -> Tensor:
+        """Return the tensor that a node makes of an output."""
+        known = self.tensors[name]
+        if known.quant is None:
+            return known
+        own = self.grids.quant(name, precision)
+        wanted = quant or own
+        if (known.dtype, known.quant) == (precision.activations, wanted):
+            return known
+        label = f"{name} in {precision.name}" if wanted == own else f"{name} before"
+        made = replace(known, name=label, dtype=precision.activations, quant=wanted)
+        return self.tensors.setdefault(made.name, made)
 
     def _convert(self, node: Node, source: Tensor, target: Tensor) -> None:
         """Add a QUANTIZE node that serves ``node``."""
         name = f"quantize_{len(self.nodes)} {node.name}"
         self.nodes.append(Node(name, Quantize(), (source.name,), (target.name,)))
 
-    def _inputs(self, node: Node, quant: Quant | None) -> tuple[str | None, ...]:
+    def _inputs(
+        self, node: Node, precision: Precision, quant: Quant | None = None
+    ) -> tuple[str | None, ...]:
         """Return the inputs of a node, all of one quantisation if one is given."""
         return tuple(
-            None if name is None else self._input(node, name, quant) for name in node.inputs
+            None if name is None else self._input(node, name, precision, quant)
+            for name in node.inputs
         )
 
-    def _input(self, node: Node, name: str, quant: Quant | None) -> str:
+    def _input(self, node: Node, name: str, precision: Precision, quant: Quant | None) -> str:
         tensor = self.graph.tensors[name]
-        if tensor.is_constant and node.op.real_constants:
-            self.tensors[name] = tensor
-            return name
+        if tensor.dtype is not DType.FLOAT32 or (tensor.is_constant and node.op.real_constants):
+            return self._kept(tensor)
         if tensor.is_constant:
-            own = quant or tensor.quant or _range_quant(tensor, self.precision)
-            codes = integers(tensor.values, own, self.precision.activations)
+            own = quant or tensor.quant or _range_quant(tensor, precision)
+            codes = integers(tensor.values, own, precision.activations)
             return self._constant(f"{name}/{node.name}", codes, own)
-        known = self.tensors[name]
-        if quant is None or known.quant == quant:
-            return name
-        return self._requantized(node, known, quant)
+        known, form = self.tensors[name], self._form(tensor, precision)
+        if quant is not None and quant != form.quant:
+            form = replace(form, name=f"{name} for {node.name}", quant=quant)
+        elif known.dtype is not form.dtype:
+            form = replace(form, name=f"{name} in {precision.name}")
+        if form.name not in self.tensors:
+            self.tensors[form.name] = form
+            self._convert(node, known, form)
+        return form.name
 
-    def _requantized(self, node: Node, tensor: Tensor, quant: Quant) -> str:
-        """Return ``tensor`` in another quantisation, by a QUANTIZE node."""
-        made = replace(tensor, name=f"{tensor.name} for {node.name}", quant=quant)
-        if made.name not in self.tensors:
-            self.tensors[made.name] = made
-            self._convert(node, tensor, made)
-        return made.name
+    def _kept(self, tensor: Tensor) -> str:
+        """Return the name of a tensor that stays as it is."""
+        self.tensors.setdefault(tensor.name, tensor)
+        return tensor.name
 
     def _constant(self, name: str, values: Array, quant: Quant | None = None) -> str:
         self.tensors[name] = constant(name, values, quant)
         return name
 
-    def _shared(self, node: Node) -> None:
+    def _shared(self, node: Node, precision: Precision) -> None:
         """Add a node whose inputs and outputs need one quantisation, that of its first output.
 
         Pools average and compare before they round to the output, so they keep their input's.
         """
-        operands = self.graph.operands(node)
-        quant = self.quants[node.outputs[0]]
-        if len(operands.activations) == 1 and len(node.outputs) == 1:
-            source = self.tensors[operands.activations[0].name]
-            if source.quant is not None and source.quant != quant:
-                self._after(node, source.quant)
-                return
-        self.nodes.append(replace(node, inputs=self._inputs(node, quant)))
+        activations = self.graph.operands(node).activations
+        name = node.outputs[0]
+        if self.tensors[name].quant is None:
+            self._add(node, self._inputs(node, precision), precision)
+            return
+        quant = self.grids.quant(name, precision)
+        if len(activations) == 1 and len(node.outputs) == 1:
+            quant = self._form(activations[0], precision).quant or quant
+        self._add(node, self._inputs(node, precision, quant), precision, quant)
 
-    def _after(self, node: Node, quant: Quant) -> None:
-        """Add a node in its input's quantisation and a QUANTIZE to its output's."""
-        output = self.tensors[node.outputs[0]]
-        inner = replace(output, name=f"{output.name} before", quant=quant)
-        self.tensors[inner.name] = inner
-        inputs = self._inputs(node, quant)
-        self.nodes.append(replace(node, inputs=inputs, outputs=(inner.name,)))
-        self._convert(node, inner, output)
-
-    def _weighted(self, node: Node) -> None:
+    def _weights(self, node: Node, precision: Precision) -> tuple[str | None, ...]:
+        """Return the inputs of a node with weights; add their integers."""
         operands = self.graph.operands(node)
         x, weights, old = operands.input(0), operands.input(1), operands.optional(2)
         axis = 3 if isinstance(node.op, DepthwiseConv2D) else 0
         channels = weights.shape[axis]
         bias = np.zeros(channels) if old is None else old.values.astype(np.float64)
-        x_scale = self.quants[x.name].scale
-        finest = self.precision.least_ratio * self.quants[node.outputs[0]].scale / x_scale
-        least = np.maximum(least_scales(bias, x_scale, self.precision.largest_bias), finest)
+        least = self.grids.least_scales(node, bias)
         quant = weights.quant or weight_quant(weights.values, axis, least)
         codes = integers(weights.values, quant)
         scales = np.array(quant.scales, np.float64)
@@ -214,14 +208,14 @@ class _Draft:
             shape[axis] = -1
             error = codes * scales.reshape(shape) - weights.values
             bias = bias - mean_error(node, error, self.statistics[x.name], channels)
-        most = 2 * self.precision.largest_bias
-        whole = np.clip(np.rint(bias / (scales * x_scale)), -most, most - 1)
-        inputs = (
-            x.name,
+        most = 2 * precision.largest_bias
+        steps = scales * self.grids.quant(x.name, precision).scale
+        whole = np.clip(np.rint(bias / steps), -most, most - 1)
+        return (
+            self._input(node, x.name, precision, None),
             self._constant(f"{node.name}/weights", codes, quant),
-            self._constant(f"{node.name}/bias", whole.astype(self.precision.bias.numpy)),
+            self._constant(f"{node.name}/bias", whole.astype(precision.bias.numpy)),
         )
-        self.nodes.append(replace(node, inputs=inputs))
 
 
 def _range_quant(tensor: Tensor, precision: Precision) -> Quant:

@@ -20,6 +20,8 @@ class Precision:
         bias: type of biases.
         largest_bias: greatest magnitude of a bias, which leaves room for the sum of products in 32
             bits, for which kernels are faster than for 64.
+        migration: how much of the unevenness of channels moves from activations to the weights that
+            read them, from 0 (weights are made even) to 1 (activations are).
         least_ratio: least output steps per step of a product. Weights of nearly dead filters get
             steps so large that this holds, which adds an eighth of an output step per product.
         quant_of: makes the quantisation of a range.
@@ -30,6 +32,7 @@ class Precision:
     activations: DType
     bias: DType
     largest_bias: int
+    migration: float
     least_ratio: float
     quant_of: Callable[[Range], Quant]
     fixed: Mapping[type, Quant]
@@ -40,6 +43,7 @@ INT8 = Precision(
     DType.INT8,
     DType.INT32,
     2**30,
+    0.5,
     0.0,
     quant_of,
     {
@@ -54,6 +58,7 @@ INT16 = Precision(
     DType.INT16,
     DType.INT64,
     2**30,
+    0.0,
     2.0**-17,
     centred_quant_of,
     dict.fromkeys((Logistic, Softmax, Tanh), Quant.per_tensor(2.0**-15, 0)),

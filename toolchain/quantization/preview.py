@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from toolchain.ir import Graph
-from toolchain.quantization.activations import activation_quants, uncalibrated
+from toolchain.quantization.activations import uncalibrated
 from toolchain.quantization.calibrate import Statistics
+from toolchain.quantization.grids import choose_grids
 from toolchain.quantization.integer import quantize_graph
 from toolchain.quantization.ranges import minmax
 
@@ -24,5 +25,5 @@ def preview(graph: Graph) -> Graph:
         ModelError: E205, E206 if an operator cannot be executed with integers.
     """
     seen = Statistics(-1.0, 1.0, np.zeros(1), np.zeros(1))
-    quants = activation_quants(graph, dict.fromkeys(uncalibrated(graph), seen), minmax)
-    return quantize_graph(graph, quants, {})
+    grids = choose_grids(graph, dict.fromkeys(uncalibrated(graph), seen), minmax)
+    return quantize_graph(graph, grids, {})

@@ -20,9 +20,9 @@ import numpy as np
 from toolchain.ir import Array, Graph, Node, Operands, Quant, Tensor, constant
 from toolchain.ops import Conv2D, DepthwiseConv2D, FullyConnected
 from toolchain.quantization.calibrate import Cases
+from toolchain.quantization.grids import Grids
 from toolchain.quantization.least_squares import Values, fitted, moments, rounded
-from toolchain.quantization.weights import least_scales, weight_quant
-from toolchain.reference import fake_quantize
+from toolchain.quantization.weights import weight_quant
 from toolchain.reference.operators import evaluate
 
 _ROWS = 4096  # outputs per layer that weights are fitted to
@@ -47,7 +47,7 @@ class _Sample:
     y: Values
 
 
-def reconstruct(graph: Graph, cases: Cases, quants: Mapping[str, Quant]) -> Graph:
+def reconstruct(graph: Graph, cases: Cases, grids: Grids) -> Graph:
     """Return a float graph whose weights lie on their int8 grids, which they carry.
 
     Weights that carry a quantisation already, and those of layers with very many inputs, stay.
@@ -55,11 +55,11 @@ def reconstruct(graph: Graph, cases: Cases, quants: Mapping[str, Quant]) -> Grap
     Args:
         graph: a float graph.
         cases: sample inputs; as many are used as memory allows.
-        quants: of every float activation.
+        grids: of every float activation.
     """
     width = sum(t.nbytes for t in graph.tensors.values() if not t.is_constant)
     kept = cases[: max(_FEWEST, _BYTES // max(2 * width, 1))]
-    return _Pass(graph, kept, quants).result()
+    return _Pass(graph, kept, grids).result()
 
 
 class _Pass:
@@ -70,14 +70,14 @@ class _Pass:
         made: values of the graph as it is quantised so far, per case.
     """
 
-    def __init__(self, graph: Graph, cases: Cases, quants: Mapping[str, Quant]) -> None:
-        self.graph, self.quants = graph, quants
+    def __init__(self, graph: Graph, cases: Cases, grids: Grids) -> None:
+        self.graph, self.grids = graph, grids
         self.rng = np.random.default_rng(_SEED)
         self.tensors: dict[str, Tensor] = dict(graph.tensors)
         known = {n: t.values for n, t in graph.tensors.items() if t.is_constant}
         ports = [dict(zip(graph.inputs, case, strict=True)) for case in cases]
         self.real: list[dict[str, Array]] = [{**known, **port} for port in ports]
-        self.made = [{**known, **{n: self._round(n, v) for n, v in p.items()}} for p in ports]
+        self.made = [{**known, **{n: grids.rounded(n, v) for n, v in p.items()}} for p in ports]
         last = {name: node.name for node in graph.nodes for name in node.inputs if name}
         self.last = {name: node for name, node in last.items() if name not in graph.sinks}
 
@@ -92,14 +92,11 @@ class _Pass:
         for real, made in zip(self.real, self.made, strict=True):
             real.update(zip(node.outputs, _run(node, operands, real), strict=True))
             results = _run(new, operands, made)
-            made.update((n, self._round(n, v)) for n, v in zip(node.outputs, results, strict=True))
+            pairs = zip(node.outputs, results, strict=True)
+            made.update((name, self.grids.rounded(name, values)) for name, values in pairs)
             for name in dict.fromkeys(done):
                 del real[name], made[name]
         return new
-
-    def _round(self, name: str, values: Array) -> Array:
-        quant = self.quants.get(name)
-        return fake_quantize(values, quant) if quant and values.dtype == np.float32 else values
 
     def _refined(self, node: Node, operands: Operands) -> Node:
         weights, old = operands.input(1), operands.optional(2)
@@ -109,9 +106,8 @@ class _Pass:
         second = moments(sample.x)
         matrix = _matrix(node, weights.values, len(sample.x))
         wanted = fitted(second, sample.x, sample.y, matrix)
-        x_scale = self.quants[node.inputs[0] or ""].scale
         shaped = _shaped(node, wanted, weights.shape)
-        quant = weight_quant(shaped, axis, least_scales(bias, x_scale))
+        quant = weight_quant(shaped, axis, self.grids.least_scales(node, bias))
         values = rounded(second, wanted, np.array(quant.scales).reshape(wanted.shape[:2]))
         error = sample.y - sample.x @ values.swapaxes(1, 2)
         corrected = bias + error.mean(axis=1, dtype=np.float64).reshape(-1)

@@ -1,4 +1,4 @@
-"""Where accuracy goes: every tensor of the int8 graph against the float graph."""
+"""Where accuracy goes: every tensor of the integer graph against the float graph."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ class LayerError:
     Attributes:
         tensor: its name.
         op: the operator that makes it; empty for a graph input.
+        dtype: its type in the integer graph.
         sqnr_db: signal to quantisation noise, ``10 log10(sum(x^2) / sum((x - q)^2))``.
         cosine: of the angle between both, 1 where they agree.
     """
 
     tensor: str
     op: str
+    dtype: DType
     sqnr_db: float
     cosine: float
 
@@ -39,7 +41,7 @@ def real_values(tensor: Tensor, values: Array) -> Array:
 
 
 def integer_case(graph: Graph, case: Sequence[Array]) -> list[Array]:
-    """Return float inputs as the integers that an int8 graph takes, rounded half to even."""
+    """Return float inputs as the integers that an integer graph takes, rounded half to even."""
     found = []
     for tensor, values in zip(graph.input_tensors, case, strict=True):
         codes = np.rint(values.astype(np.float64) / tensor.scale) + tensor.zero_point
@@ -52,7 +54,7 @@ def compare_layers(graph: Graph, quantised: Graph, cases: Cases) -> list[LayerEr
 
     Args:
         graph: the float graph.
-        quantised: the int8 graph that was made from it, with the same inputs.
+        quantised: the integer graph that was made from it, with the same inputs.
         cases: float inputs, at least one.
     """
     made = {name: node.op.name for node in quantised.nodes for name in node.outputs}
@@ -66,7 +68,10 @@ def compare_layers(graph: Graph, quantised: Graph, cases: Cases) -> list[LayerEr
             x = real[name].astype(np.float64).reshape(-1)
             q = real_values(quantised.tensors[name], integer[name]).reshape(-1)
             sums[name] += [x @ x, q @ q, x @ q, (x - q) @ (x - q)]
-    return [LayerError(name, made.get(name, ""), *_figures(*sums[name])) for name in kept]
+    return [
+        LayerError(name, made.get(name, ""), quantised.tensors[name].dtype, *_figures(*sums[name]))
+        for name in kept
+    ]
 
 
 def sqnr(signal: float, noise: float) -> float:

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from toolchain.ir import Array, DType, Quant
+from toolchain.quantization.precision import Precision
 
 _LEVELS = 127
 _SHRINKS = np.linspace(1.0, 0.7, 31)
-_MAX_BIAS = 2**30  # leaves as much again for the sum of products
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,10 +38,17 @@ def _error(rows: Floats, scale: Floats) -> Floats:
     return errors
 
 
-def least_scales(bias: Floats, x_scale: float, largest: int = _MAX_BIAS) -> Floats:
-    """Return the least weight scales with which biases stay within ``largest`` steps."""
-    scales: Floats = np.abs(bias) / (largest * x_scale)
-    return scales
+def least_scales(bias: Floats, x: Quant, y: Quant, precision: Precision) -> Floats:
+    """Return the least weight scales that a layer may have, shape (channels,).
+
+    Args:
+        bias: float values.
+        x: quantisation of the input, in the precision that the layer computes in.
+        y: quantisation of the output, likewise.
+        precision: which bounds the steps of biases and of products.
+    """
+    scales: Floats = np.abs(bias) / (precision.largest_bias * x.scale)
+    return np.maximum(scales, precision.least_ratio * y.scale / x.scale)
 
 
 def integers(values: Array, quant: Quant, dtype: DType = DType.INT8) -> Array:

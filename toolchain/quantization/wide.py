@@ -1,69 +1,107 @@
-"""`quantize_wide`: from a float graph to one with int16 activations and int8 weights (16x8)."""
+"""Which activations get 16 bits, and what a graph must look like for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import difflib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 import numpy as np
 
-from toolchain.errors import ModelError
+from toolchain.errors import ModelError, UsageError
 from toolchain.ir import DType, Graph, Node, Tensor, constant
 from toolchain.numerics import Activation
 from toolchain.ops import Add, HardSwish, Mul
-from toolchain.quantization.activations import activation_quants
-from toolchain.quantization.calibrate import Cases, calibrate
-from toolchain.quantization.integer import quantize_graph
-from toolchain.quantization.precision import INT16
-from toolchain.quantization.ranges import minmax
+from toolchain.quantization.activations import sharing
 
 
-def quantize_wide(graph: Graph, cases: Cases) -> Graph:
-    """Return the graph of 16x8: int16 activations around zero, int8 weights, int64 biases.
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A float graph as it is rounded.
 
-    Ranges hold everything that was seen: with 16 bits clipping loses more than fine steps gain.
-    Operators without a 16-bit form (ELU, EXP, GELU, LOG, LOG_SOFTMAX, bilinear resizing) compute in
-    int8, between conversions; hard swish is spelled out as ``x * relu6(x + 3) * (1 / 6)``.
+    Attributes:
+        graph: of the same outputs as the one that was given, but easier to round.
+        wide: names of its activations that get int16.
+    """
+
+    graph: Graph
+    wide: frozenset[str] = frozenset()
+
+    def renamed(self, graph: Graph) -> Ready:
+        """Return this with ``graph``, which has the same nodes but may name tensors otherwise."""
+        names = {
+            old: new
+            for before, after in zip(self.graph.nodes, graph.nodes, strict=True)
+            for old, new in zip(before.outputs, after.outputs, strict=True)
+        }
+        return Ready(graph, frozenset(names.get(name, name) for name in self.wide))
+
+
+def every_activation(graph: Graph) -> frozenset[str]:
+    """Return the names of all float activations."""
+    return frozenset(
+        name
+        for name, tensor in graph.tensors.items()
+        if tensor.dtype is DType.FLOAT32 and not tensor.is_constant
+    )
+
+
+def named_activations(graph: Graph, names: Collection[str]) -> frozenset[str]:
+    """Return the activations that users name, and those that share their quantisation.
 
     Args:
         graph: a float graph.
-        cases: sample inputs, one float32 array per graph input each.
+        names: of tensors, or of nodes for what they make; ``*`` and ``?`` stand for any text.
 
     Raises:
-        UsageError: E115 for data that is missing or not finite.
-        ModelError: E205, E206 if a node cannot be executed with the chosen scales, E213 for a graph
-            that is quantised to int8.
+        UsageError: E114 if nothing has one of the names.
     """
-    refuse_quantised(graph)
-    spelled = spell_hard_swish(graph)
-    statistics = calibrate(spelled, cases)
-    quants = activation_quants(spelled, statistics, minmax, INT16)
-    narrow = activation_quants(spelled, statistics, minmax)
-    return quantize_graph(spelled, quants, statistics, INT16, narrow)
+    known = every_activation(graph)
+    labels = {name: {name} for name in known}
+    for node in graph.nodes:
+        labels.setdefault(node.name, set()).update(known.intersection(node.outputs))
+    found: set[str] = set()
+    for name in names:
+        matching = [name] if name in labels else [x for x in labels if fnmatchcase(x, name)]
+        if not matching:
+            near = difflib.get_close_matches(name, labels, 3, 0.3)
+            hints = [f"--int16 {one}" for one in near]
+            raise UsageError("E114", f"no activation or layer is called {name}", hints=hints)
+        found.update(*(labels[one] for one in matching))
+    return sharing(graph, found)
 
 
-def refuse_quantised(graph: Graph) -> None:
-    """Raise E213 if an activation carries a quantisation, which has 8 bits."""
+def widened(graph: Graph, wide: frozenset[str]) -> Ready:
+    """Return a float graph that can compute ``wide`` in 16 bits.
+
+    A hard swish next to them, which has no 16-bit form, is spelled out as
+    ``x * relu6(x + 3) * (1 / 6)``.
+
+    Raises:
+        ModelError: E213 if an activation carries a quantisation, which has 8 bits.
+    """
+    _refuse_quantised(graph)
+    added: dict[str, Tensor] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if isinstance(node.op, HardSwish) and wide.intersection((*node.inputs, *node.outputs)):
+            nodes += _spelled(graph, node, added)
+        else:
+            nodes.append(node)
+    made = (name for name, tensor in added.items() if not tensor.is_constant)
+    return Ready(graph.with_nodes(nodes, added.values()), wide.union(made))
+
+
+def _refuse_quantised(graph: Graph) -> None:
     for tensor in graph.tensors.values():
         if tensor.quant is not None and not tensor.is_constant:
             raise ModelError(
                 "E213",
                 "the model is quantised to int8 already, which finer activations cannot undo",
                 where=f'tensor "{tensor.name}"',
-                hints=["quantise the float model it was made of, or drop --activations int16"],
+                hints=["quantise the float model it was made of, or ask for int8 alone"],
             )
-
-
-def spell_hard_swish(graph: Graph) -> Graph:
-    """Return a float graph whose hard swishes are sums and products."""
-    added: dict[str, Tensor] = {}
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        if isinstance(node.op, HardSwish):
-            nodes += _spelled(graph, node, added)
-        else:
-            nodes.append(node)
-    return graph.with_nodes(nodes, added.values())
 
 
 def _spelled(graph: Graph, node: Node, added: dict[str, Tensor]) -> Iterator[Node]:

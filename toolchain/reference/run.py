@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from toolchain.errors import UsageError
-from toolchain.ir import Array, Graph, Quant, Tensor
+from toolchain.ir import Array, DType, Graph, Quant, Tensor
 from toolchain.reference.operators import evaluate
 
 
@@ -49,14 +49,14 @@ def trace_float(graph: Graph, inputs: Sequence[Array]) -> Mapping[str, Array]:
     return values
 
 
-def fake_quantize(values: Array, quant: Quant) -> Array:
-    """Return float values rounded (half to even) to int8 of ``quant`` and back."""
+def fake_quantize(values: Array, quant: Quant, dtype: DType = DType.INT8) -> Array:
+    """Return float values rounded (half to even) to integers of ``quant`` and back."""
     shape = [1] * values.ndim
     if quant.axis is not None:
         shape[quant.axis] = -1
     scale = np.array(quant.scales, np.float64).reshape(shape)
     zero = np.array(quant.zero_points).reshape(shape)
-    codes = np.clip(np.rint(values / scale) + zero, -128, 127)
+    codes = np.clip(np.rint(values / scale) + zero, *dtype.limits)
     return np.asarray((codes - zero) * scale, np.float32)
 
 

@@ -1,0 +1,94 @@
+"""Which type and which quantisation the activations of a graph get.
+
+Every activation has one type, int8 or int16, which the user chooses. A node computes in int16 if
+one of its activations has that type; the others are converted on the way in or out. So an int16
+activation is made and read without the rounding of int8 on either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.ir import Array, DType, Graph, Node, Quant
+from toolchain.quantization.activations import activation_quants
+from toolchain.quantization.calibrate import Statistics
+from toolchain.quantization.precision import INT8, INT16, Precision
+from toolchain.quantization.ranges import Observed, Range, minmax
+from toolchain.quantization.weights import Floats, least_scales
+from toolchain.reference import fake_quantize
+
+
+@dataclass(frozen=True, eq=False)
+class Grids:
+    """Types and quantisations.
+
+    Attributes:
+        quants: of every float activation, by type; int16 is there if an activation has it.
+        wide: names of the activations in int16.
+    """
+
+    quants: Mapping[DType, Mapping[str, Quant]]
+    wide: frozenset[str] = frozenset()
+
+    def precision(self, name: str) -> Precision:
+        """Return the precision of an activation."""
+        return INT16 if name in self.wide else INT8
+
+    def quant(self, name: str, precision: Precision | None = None) -> Quant:
+        """Return the quantisation of an activation, in its own type or another."""
+        return self.quants[(precision or self.precision(name)).activations][name]
+
+    def computing(self, node: Node) -> Precision:
+        """Return the precision that a node computes in, if its operator has it."""
+        wide = any(name in self.wide for name in (*node.inputs, *node.outputs))
+        return INT16 if wide else INT8
+
+    def least_scales(self, node: Node, bias: Floats) -> Floats:
+        """Return the least scales of the weights of a node; see `weights.least_scales`."""
+        precision = self.computing(node)
+        x, y = (self.quant(name or "", precision) for name in (node.inputs[0], node.outputs[0]))
+        return least_scales(bias, x, y, precision)
+
+    def rounded(self, name: str, values: Array) -> Array:
+        """Return values of a tensor rounded to its grid; those of other types as they are."""
+        if values.dtype != np.float32 or name not in self.quants[DType.INT8]:
+            return values
+        return fake_quantize(values, self.quant(name), self.precision(name).activations)
+
+
+def choose_grids(
+    graph: Graph,
+    statistics: Mapping[str, Statistics],
+    choose: Callable[[Observed], Range],
+    wide: frozenset[str] = frozenset(),
+) -> Grids:
+    """Return the grids of a float graph.
+
+    Ranges of int16 hold everything that was seen: there clipping loses more than fine steps gain.
+    An activation whose maker and readers all compute in int16 gets that type too.
+
+    Args:
+        graph: a float graph.
+        statistics: of every activation; may be empty where all carry a quantisation.
+        choose: makes the ranges of int8.
+        wide: names of the activations that are to have int16.
+    """
+    quants = {DType.INT8: activation_quants(graph, statistics, choose)}
+    if wide:
+        quants[DType.INT16] = activation_quants(graph, statistics, minmax, INT16)
+    known = frozenset(name for name in wide if name in quants[DType.INT8])
+    return Grids(quants, known | _between(graph, Grids(quants, known)))
+
+
+def _between(graph: Graph, grids: Grids) -> frozenset[str]:
+    """Return what nodes in int16 hand to each other alone."""
+    ports = {*graph.sources, *graph.sinks}
+    return frozenset(
+        name
+        for name, maker in graph.producers.items()
+        if name in grids.quants[DType.INT8] and name not in ports
+        if all(grids.computing(node) is INT16 for node in (maker, *graph.consumers[name]))
+    )

@@ -1,0 +1,186 @@
+"""Mixed precision by sensitivity: int16 for those activations whose rounding costs most.
+
+The noise that each activation's rounding to int8 alone makes at the outputs is measured, with the
+rest of the network in float. Noise from different places is nearly independent, so it adds up: with
+what rounded weights make, and without what 16 bits remove, it predicts the noise of every choice.
+
+Reference: Z. Dong et al., "HAWQ-V2", NeurIPS 2020, section 3, for a sum of independent
+sensitivities, here measured instead of derived from second moments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toolchain.errors import FitError
+from toolchain.ir import Array, Graph, run
+from toolchain.quantization.activations import shared_sets
+from toolchain.quantization.calibrate import Cases, calibrate
+from toolchain.quantization.grids import Grids, choose_grids
+from toolchain.quantization.quantizer import prepare, quantize_ready
+from toolchain.quantization.ranges import METHODS
+from toolchain.quantization.report import integer_case, real_values
+from toolchain.quantization.wide import Ready
+from toolchain.reference import run_float, trace_float
+from toolchain.reference.operators import evaluate
+
+_CASES = 4  # that noise is measured on
+_TRIES = 6
+_CAREFUL = 0.7  # of the noise that is allowed, once a prediction was too hopeful
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """A network in mixed precision.
+
+    Attributes:
+        ready: the float graph that was rounded, with the names of its int16 activations.
+        graph: the integer graph.
+        sqnr_db: signal to noise ratio of its worst output.
+    """
+
+    ready: Ready
+    graph: Graph
+    sqnr_db: float
+
+
+def quantize_mixed(
+    graph: Graph,
+    cases: Cases,
+    target_db: float,
+    method: str = "minmax",
+    *,
+    equalize: bool = True,
+    rounding: str = "reconstruct",
+) -> Mixed:
+    """Return the integer graph with as few int16 activations as ``target_db`` needs.
+
+    Args:
+        graph: a float graph.
+        cases: sample inputs; noise is measured on a few of them.
+        target_db: signal to quantisation noise ratio that every output shall have.
+        method: how ranges of int8 are chosen.
+        equalize: as in `toolchain.quantization.quantize`.
+        rounding: as in `toolchain.quantization.quantize`.
+
+    Raises:
+        FitError: E308 if int16 for all activations is not enough.
+        UsageError, ModelError: as `toolchain.quantization.quantize`.
+    """
+    few = cases[:: max(1, len(cases) // _CASES)][:_CASES]
+    allowed = 10 ** (-target_db / 10)
+
+    def made(**chosen: Any) -> Mixed:
+        ready = prepare(graph, cases, equalize=equalize, **chosen)
+        quantised = quantize_ready(ready, cases, method, rounding=rounding)
+        return Mixed(ready, quantised, _decibels(_noise(ready.graph, quantised, few)))
+
+    whole = made(activations="int16")
+    if whole.sqnr_db < target_db:
+        raise FitError(
+            "E308",
+            f"{target_db:g} dB are out of reach: int16 for all activations gives "
+            f"{whole.sqnr_db:.1f} dB",
+            numbers={"target_db": target_db, "reached_db": whole.sqnr_db},
+            hints=[f"--mixed {math.floor(whole.sqnr_db)}"],
+        )
+    floor = _noise(whole.ready.graph, whole.graph, few)
+    names, costs = sensitivities(graph, cases, few, method, equalize=equalize)
+    budget, count = allowed, -1
+    for _ in range(_TRIES):
+        count = max(count + 1, _enough(floor, costs, budget))
+        if count >= len(names):
+            break
+        mixed = made(int16=names[:count])
+        if mixed.sqnr_db >= target_db:
+            return mixed
+        budget *= _CAREFUL * allowed * 10 ** (mixed.sqnr_db / 10)
+    return whole
+
+
+def sensitivities(
+    graph: Graph, cases: Cases, few: Cases, method: str, *, equalize: bool
+) -> tuple[list[str], Floats]:
+    """Return what the activations' rounding to int8 costs, the dearest first.
+
+    Args:
+        graph: a float graph.
+        cases: for the ranges.
+        few: to measure noise on.
+        method: how ranges are chosen.
+        equalize: whether channels are brought to like ranges first.
+
+    Returns:
+        A layer or input for every set of activations that share a quantisation, and the noise to
+        signal ratio of every graph output, shape (sets, outputs).
+    """
+    ready = prepare(graph, cases, equalize=equalize).graph
+    grids = choose_grids(ready, calibrate(ready, cases), METHODS[method])
+    sets = shared_sets(ready)
+    noise, signal = np.zeros((len(sets), len(ready.outputs))), np.zeros(len(ready.outputs))
+    for case in few:
+        real = trace_float(ready, case)
+        signal += [_energy(real[name]) for name in ready.outputs]
+        for row, names in zip(noise, sets, strict=True):
+            changed = _disturbed(ready, real, frozenset(names), grids)
+            row += [_energy(changed.get(n, real[n]) - real[n]) for n in ready.outputs]
+    ratios: Floats = noise / np.maximum(signal, np.finfo(np.float64).tiny)
+    order = np.argsort(-ratios.max(axis=1), kind="stable")
+    makers = {name: node.name for node in ready.nodes for name in node.outputs}
+    labels = [makers.get(names[0], names[0]) for names in sets]
+    return [labels[index] for index in order], ratios[order]
+
+
+def _disturbed(
+    graph: Graph, real: Mapping[str, Array], names: frozenset[str], grids: Grids
+) -> dict[str, Array]:
+    """Return the values that change when the activations ``names`` are rounded."""
+    changed = {n: grids.rounded(n, real[n]) for n in graph.inputs if n in names}
+    for node in graph.nodes:
+        moved = any(name in changed for name in node.inputs)
+        if not moved and names.isdisjoint(node.outputs):
+            continue
+        results: Sequence[Array] = [real[name] for name in node.outputs]
+        if moved:
+            given = [None if n is None else changed.get(n, real[n]) for n in node.inputs]
+            results = evaluate(node.op, graph.operands(node), given)
+        for name, values in zip(node.outputs, results, strict=True):
+            changed[name] = grids.rounded(name, values) if name in names else values
+    return changed
+
+
+def _enough(floor: Floats, costs: Floats, allowed: float) -> int:
+    """Return how many of the dearest sets must go for the rest to stay within ``allowed``."""
+    left = floor + np.cumsum(costs[::-1], axis=0)[::-1]  # of the sets from each one on
+    return int(np.count_nonzero(left.max(axis=1) > allowed))
+
+
+def _noise(graph: Graph, quantised: Graph, cases: Cases) -> Floats:
+    """Return the noise to signal ratio of every output."""
+    noise, signal = np.zeros((2, len(graph.outputs)))
+    for case in cases:
+        made = run(quantised, integer_case(quantised, case))
+        for place, real in enumerate(run_float(graph, case)):
+            got = real_values(quantised.output_tensors[place], made[place])
+            noise[place] += _energy(got - real)
+            signal[place] += _energy(real)
+    ratios: Floats = noise / np.maximum(signal, np.finfo(np.float64).tiny)
+    return ratios
+
+
+def _energy(values: Array) -> float:
+    flat = np.asarray(values, np.float64).reshape(-1)
+    return float(flat @ flat)
+
+
+def _decibels(ratios: Floats) -> float:
+    worst = float(ratios.max())
+    return -10 * math.log10(worst) if worst > 0 else math.inf
