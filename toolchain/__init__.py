@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from toolchain.api import (
         compare_layers,
         compile,  # noqa: A004  the verb's name
+        fake_quantised,
+        finetune,
         import_float,
         import_model,
         import_torch,
@@ -25,6 +27,8 @@ __version__ = "0.1.0"
 __all__ = [
     "compare_layers",
     "compile",
+    "fake_quantised",
+    "finetune",
     "import_float",
     "import_model",
     "import_torch",

@@ -4,6 +4,7 @@ import toolchain as ts
 
 graph = ts.import_torch(module, example_input)      # or ts.import_float("model.onnx")
 int8 = ts.quantize(graph, calibration)
+int8 = ts.finetune(int8, images, classes)           # optional, with PyTorch
 ts.save_tflite(int8, "model_int8.tflite")
 ts.compile(int8, board="nucleo_h743zi", output="build")
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = [
     "compare_layers",
     "compile",
+    "fake_quantised",
+    "finetune",
     "import_float",
     "import_model",
     "import_torch",
@@ -88,6 +91,43 @@ def quantize(
     if mixed is not None:
         return quantize_mixed(graph, cases, mixed, method, **options).graph
     return quantize_cases(graph, cases, method, **options)
+
+
+def finetune(
+    graph: Graph,
+    inputs: Any,
+    targets: Any,
+    loss: Callable[[Any, Any], Any] | None = None,
+    **options: Any,
+) -> Graph:
+    """Return an integer graph whose weights were trained further, rounding in the loop (PyTorch).
+
+    Args:
+        graph: what `quantize` returned.
+        inputs: an array or tensor (N, *shape), or one per graph input.
+        targets: an array or tensor of N.
+        loss: of a batch of outputs and targets; cross-entropy if not given.
+        options: further keywords of `toolchain.quantization.finetune.finetune`: ``epochs``,
+            ``batch``, ``rate``, ``seed``.
+
+    Raises:
+        UsageError: E115, E122 for a loss or shapes that cannot be trained with.
+        ModelError: E202 for an operator that is not trained.
+    """
+    from toolchain.quantization.finetune import finetune as tune
+
+    return tune(graph, inputs, targets, loss, **options)
+
+
+def fake_quantised(graph: Graph) -> Any:
+    """Return a ``torch.nn.Module`` of an integer graph, for training loops of one's own.
+
+    Its outputs are those of the interpreter, its method ``quantised()`` returns the graph with the
+    weights of now; see `toolchain.quantization.finetune.fake_quantised`.
+    """
+    from toolchain.quantization.finetune import fake_quantised as module_of
+
+    return module_of(graph)
 
 
 def cases_of(graph: Graph, data: Any) -> list[list[Array]]:

@@ -21,11 +21,7 @@ from torch.nn import functional
 
 import toolchain as ts
 from examples.trained.data import SEED, Split, digits, fashion
-from examples.trained.qat import FakeQuantised
 from toolchain.ir import Array, Graph
-from toolchain.quantization import calibrate, prepare, quantize_graph
-from toolchain.quantization.activations import activation_quants
-from toolchain.quantization.ranges import minmax
 from toolchain.quantization.report import integer_case
 
 _CLASSES = 10
@@ -91,14 +87,12 @@ def quantised(module: nn.Module, split: Split) -> tuple[Graph, Graph, Graph]:
     return graph, int8, ts.quantize(graph, calibration, activations="int16")
 
 
-def fine_tuned(graph: Graph, split: Split, epochs: int) -> Graph:
-    """Return the int8 graph of a float graph, after training with rounding in the loop."""
-    cases = [[image[None]] for image in split.train_x[:_CALIBRATION]]
-    ready = prepare(graph, cases)
-    quants = activation_quants(ready, calibrate(ready, cases), minmax)
-    module = FakeQuantised(ready, quants)
-    train(module, split, epochs, rate=2e-4)
-    return quantize_graph(module.tuned(), quants, {})
+def fine_tuned(int8: Graph, split: Split, epochs: int) -> Graph:
+    """Return an int8 graph after training with its rounding in the loop, on shifted images too."""
+    module = ts.fake_quantised(int8)
+    train(module, split, epochs, rate=0.02)
+    tuned: Graph = module.quantised()
+    return tuned
 
 
 def main() -> None:
@@ -116,7 +110,7 @@ def main() -> None:
     graph, int8, wide = quantised(module, split)
     share = float_accuracy(graph, split.test_x, split.test_y)
     print(f"float  {share:.2%} of {len(split.test_x)}")
-    tuned = fine_tuned(graph, split, options.fine_tune)
+    tuned = fine_tuned(int8, split, options.fine_tune)
     for name, made in (("int8", int8), ("16x8", wide), ("int8, fine-tuned", tuned)):
         print(f"{name:<6} {accuracy(made, split.test_x, split.test_y):.2%}")
     if options.output:

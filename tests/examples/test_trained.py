@@ -3,23 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from examples.trained.data import digits  # noqa: E402
-from examples.trained.qat import FakeQuantised, fake_quantized  # noqa: E402
-from tests.quantization.networks import inputs  # noqa: E402
-from tests.quantization.test_equalize import uneven  # noqa: E402
-from toolchain.ir import Array, Graph, Quant, run  # noqa: E402
-from toolchain.quantization import calibrate, prepare, quantize_graph  # noqa: E402
-from toolchain.quantization.activations import activation_quants  # noqa: E402
-from toolchain.quantization.ranges import minmax  # noqa: E402
-from toolchain.quantization.report import integer_case, real_values  # noqa: E402
-from toolchain.reference import fake_quantize  # noqa: E402
-
-
-def outputs(graph: Graph, cases: list[list[Array]]) -> Array:
-    made = [run(graph, integer_case(graph, case))[0] for case in cases]
-    return np.concatenate([real_values(graph.output_tensors[0], y) for y in made])
+from examples.trained.data import Split, digits
+from examples.trained.train import (
+    accuracy,
+    fine_tuned,
+    float_accuracy,
+    network,
+    quantised,
+    train,
+)
 
 
 def test_a_third_of_every_class_is_kept_apart() -> None:
@@ -31,28 +25,18 @@ def test_a_third_of_every_class_is_kept_apart() -> None:
     assert split.train_x.max() <= 1
 
 
-def test_rounding_equals_the_references_and_gradients_stop_at_the_clip() -> None:
-    quant = Quant.per_tensor(0.1, 20)
-    x = torch.linspace(-30, 30, 1001, requires_grad=True)
-    y = fake_quantized(x, quant)
-    np.testing.assert_allclose(y.detach(), fake_quantize(x.detach().numpy(), quant), atol=1e-6)
-    y.sum().backward()
-    inside = (x > -14.8) & (x < 10.7)
-    np.testing.assert_array_equal(x.grad[inside], 1)
-    np.testing.assert_array_equal(x.grad[(x < -14.81) | (x > 10.71)], 0)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_module_computes_what_the_integer_graph_computes(seed: int) -> None:
-    graph = uneven(seed)
-    cases = inputs(graph, 32, seed)
-    graph = prepare(graph, cases)
-    quants = activation_quants(graph, calibrate(graph, cases), minmax)
-    module = FakeQuantised(graph, quants)
-    x = torch.tensor(np.concatenate([case[0] for case in cases]))
-    made = quantize_graph(module.tuned(), quants, {})
-    with torch.no_grad():
-        expected = module(x).numpy()
-    distance = np.abs(outputs(made, cases) - expected) / made.output_tensors[0].scale
-    assert distance.max() <= 4  # a step in a layer, next to a tie, grows behind it
-    assert distance.mean() <= 0.5
+@pytest.mark.slow
+def test_a_network_is_trained_quantised_and_tuned() -> None:
+    whole = digits()
+    split = Split(whole.train_x[:600], whole.train_y[:600], whole.test_x[:200], whole.test_y[:200])
+    graph, int8, wide = quantised(train(network(8), split, 25, rate=1e-2), split)
+    tuned = fine_tuned(int8, split, 1)
+    real = float_accuracy(graph, split.test_x, split.test_y)
+    assert real > 0.75
+    shares = [accuracy(one, split.test_x, split.test_y) for one in (int8, wide, tuned)]
+    assert min(shares) > real - 0.05
+    assert any(
+        not np.array_equal(x.values, tuned.tensors[name].values)
+        for name, x in int8.tensors.items()
+        if x.is_constant
+    )

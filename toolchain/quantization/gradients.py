@@ -1,0 +1,173 @@
+"""What operators mean for real numbers in PyTorch: the way back of quantisation-aware training.
+
+Every function takes the operator, its tensors for one case, and a batch of their real values in
+float32; it returns the real values of the output, without a fused activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from toolchain.ir import Operands
+from toolchain.ops import (
+    Add,
+    AveragePool2D,
+    Concat,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    HardSwish,
+    LeakyRelu,
+    Logistic,
+    MaxPool2D,
+    Mean,
+    Mul,
+    Op,
+    Pad,
+    Quantize,
+    Relu,
+    Reshape,
+    Softmax,
+    Sub,
+    Tanh,
+    Transpose,
+)
+from toolchain.ops.spatial import Pads
+
+Reals = Sequence[Any]
+Function = Callable[[Any, Operands, Reals], Any]
+
+
+def _conv2d(op: Conv2D, operands: Operands, given: Reals) -> Any:
+    del operands
+    return _convolved(op, given, given[1].permute(0, 3, 1, 2))
+
+
+def _depthwise_conv2d(op: DepthwiseConv2D, operands: Operands, given: Reals) -> Any:
+    del operands
+    return _convolved(op, given, given[1].permute(3, 0, 1, 2))
+
+
+def _convolved(op: Conv2D | DepthwiseConv2D, given: Reals, kernel: Any) -> Any:
+    from torch.nn import functional
+
+    x, bias = given[0], given[2] if len(given) > 2 else None
+    groups = x.shape[3] // kernel.shape[1]
+    padded = functional.pad(x.permute(0, 3, 1, 2), _borders(op.pads))
+    y = functional.conv2d(padded, kernel, bias, op.stride, 0, op.dilation, groups)
+    return y.permute(0, 2, 3, 1)
+
+
+def _borders(pads: Pads) -> tuple[int, ...]:
+    """Return padding as PyTorch takes it: columns first."""
+    return (*pads[2:], *pads[:2])
+
+
+def _fully_connected(op: FullyConnected, operands: Operands, given: Reals) -> Any:
+    from torch.nn import functional
+
+    del op
+    x, weights, *bias = given
+    y = functional.linear(x.reshape(-1, weights.shape[1]), weights, *bias)
+    return y.reshape(len(x), *operands.output.shape[1:])
+
+
+def _max_pool2d(op: MaxPool2D, operands: Operands, given: Reals) -> Any:
+    import torch
+    from torch.nn import functional
+
+    del operands
+    padded = functional.pad(given[0].permute(0, 3, 1, 2), _borders(op.pads), value=-torch.inf)
+    return functional.max_pool2d(padded, op.kernel, op.stride).permute(0, 2, 3, 1)
+
+
+def _average_pool2d(op: AveragePool2D, operands: Operands, given: Reals) -> Any:
+    """Average what lies inside the map."""
+    import torch
+    from torch.nn import functional
+
+    del operands
+    x = given[0].permute(0, 3, 1, 2)
+    sums, counts = (
+        functional.avg_pool2d(functional.pad(one, _borders(op.pads)), op.kernel, op.stride)
+        for one in (x, torch.ones_like(x[:1, :1]))
+    )
+    return (sums / counts).permute(0, 2, 3, 1)
+
+
+def _mean(op: Mean, operands: Operands, given: Reals) -> Any:
+    del operands
+    return given[0].mean(op.axes, keepdim=op.keep_dims)
+
+
+def _reshape(op: Reshape, operands: Operands, given: Reals) -> Any:
+    del op
+    return given[0].reshape(len(given[0]), *operands.output.shape[1:])
+
+
+def _transpose(op: Transpose, operands: Operands, given: Reals) -> Any:
+    del operands
+    return given[0].permute(op.perm)
+
+
+def _concat(op: Concat, operands: Operands, given: Reals) -> Any:
+    import torch
+
+    del operands
+    return torch.cat([*given], op.axis)
+
+
+def _pad(op: Pad, operands: Operands, given: Reals) -> Any:
+    from torch.nn import functional
+
+    y = operands.output
+    value = 0.0 if op.value is None else (op.value - y.zero_point) * y.scale
+    sizes = [n for pair in zip(op.before, op.after, strict=True) for n in reversed(pair)]
+    return functional.pad(given[0], sizes[::-1], value=value)
+
+
+def _softmax(op: Softmax, operands: Operands, given: Reals) -> Any:
+    del operands
+    return (given[0] * op.beta).softmax(-1)
+
+
+def _leaky_relu(op: LeakyRelu, operands: Operands, given: Reals) -> Any:
+    from torch.nn import functional
+
+    del operands
+    return functional.leaky_relu(given[0], op.alpha)
+
+
+def _hard_swish(op: HardSwish, operands: Operands, given: Reals) -> Any:
+    del op, operands
+    return given[0] * (given[0] + 3).clamp(0, 6) / 6
+
+
+def _of(function: Callable[..., Any]) -> Function:
+    """Return the function of an operator without attributes but a fused activation."""
+    return lambda _op, _operands, given: function(*given)
+
+
+GRADIENTS: Mapping[type[Op], Function] = {
+    Add: _of(lambda a, b: a + b),
+    AveragePool2D: _average_pool2d,
+    Concat: _concat,
+    Conv2D: _conv2d,
+    DepthwiseConv2D: _depthwise_conv2d,
+    FullyConnected: _fully_connected,
+    HardSwish: _hard_swish,
+    LeakyRelu: _leaky_relu,
+    Logistic: _of(lambda x: x.sigmoid()),
+    MaxPool2D: _max_pool2d,
+    Mean: _mean,
+    Mul: _of(lambda a, b: a * b),
+    Pad: _pad,
+    Quantize: _of(lambda x: x),
+    Relu: _of(lambda x: x),
+    Reshape: _reshape,
+    Softmax: _softmax,
+    Sub: _of(lambda a, b: a - b),
+    Tanh: _of(lambda x: x.tanh()),
+    Transpose: _transpose,
+}
