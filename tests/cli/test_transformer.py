@@ -15,7 +15,6 @@ from toolchain.importers import import_model
 from toolchain.importers.onnx import import_onnx
 from toolchain.ir import Array, DType
 from toolchain.quantization import compare_layers, quantize
-from toolchain.quantization.wide import quantize_wide
 from toolchain.reference import run_float
 
 
@@ -43,7 +42,7 @@ def test_int8_outputs_stay_near_the_float_network(seed: int) -> None:
 
 def test_normalisation_and_products_keep_16_bits() -> None:
     graph = import_onnx(vision_transformer(0), "net")
-    wide = quantize_wide(graph, [[x[None]] for x in images(16, 0)])
+    wide = quantize(graph, [[x[None]] for x in images(16, 0)], activations="int16")
     types = {node.op.name: wide.operands(node).output.dtype for node in wide.nodes}
     assert types["layer_norm"] is types["batch_matmul"] is types["softmax"] is DType.INT16
     errors = compare_layers(graph, wide, [[x[None]] for x in images(8, 10)])
