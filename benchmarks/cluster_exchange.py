@@ -23,10 +23,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from runtimes.cluster.arrays import rows_of
 from runtimes.cluster.emulate.cluster import pin
 from runtimes.cluster.exchange import Exchange, Topology, make_exchange
 from runtimes.cluster.links import Links, Mailbox, Peer, tune
-from runtimes.cluster.payload import Codec
+from runtimes.cluster.payload import open_codec
 from runtimes.cluster.wire import Encoding, Frame, Header, Kind
 
 OURS = [
@@ -84,14 +85,15 @@ def zeromq(rank: int, order: dict) -> Callable[[Topology, Encoding], Exchange]:
     def make(topology: Topology, encoding: Encoding) -> Exchange:
         roster = [(r,) for r in range(order["devices"])]
         return make_exchange(
-            topology, links, roster, Codec(encoding, order["hidden"]), order["hidden"]
+            topology, links, roster, open_codec(encoding, order["hidden"]), order["hidden"]
         )
 
     return make
 
 
 def measure(exchange: Exchange, rank: int, order: dict, number: int = 0) -> list[float]:
-    partial = np.random.default_rng(rank).standard_normal((1, order["hidden"]), np.float32)
+    values = np.random.default_rng(rank).standard_normal((1, order["hidden"]), np.float32)
+    partial = rows_of(values)
     times = []
     first = number << 16  # a rank may be an engine ahead of another
     for step in range(first, first + WARM_UP + order["repeat"]):

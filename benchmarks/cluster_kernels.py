@@ -23,12 +23,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from runtimes.cluster.engine import Engine, run_unsplit
+from runtimes.cluster.engine import Engine
 from runtimes.cluster.measure import kernel_speed, stream_bandwidth
 from runtimes.cluster.native.cpu import supported
 from runtimes.cluster.native_engine import EngineOptions, NativeEngine
 from runtimes.cluster.shard import ShardFile
-from runtimes.cluster.shard_writer import write_sparse_shard
+from runtimes.cluster.sparse_shard import write_sparse_shard
+from runtimes.cluster.unsplit import run_unsplit
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.split import Bits, split
 

@@ -24,11 +24,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.cluster_kernels import TINY_LLAMA
-from runtimes.cluster.engine import run_unsplit
 from runtimes.cluster.memory import DirectFile, page_slab
 from runtimes.cluster.native_engine import EngineOptions, NativeEngine
 from runtimes.cluster.shard import ShardFile
-from runtimes.cluster.shard_writer import write_sparse_shard
+from runtimes.cluster.sparse_shard import write_sparse_shard
+from runtimes.cluster.unsplit import run_unsplit
 from toolchain.cluster.split import PAGE, split
 
 _TOKENS = 3  # per round
@@ -66,7 +66,7 @@ def read_streamed(path: Path, engine: NativeEngine) -> Callable[[], None]:
     def read() -> None:
         with DirectFile(path) as file:
             for block in wanted:
-                file.read(target[: block.bytes], block.offset)
+                file.read(target.part(0, block.bytes), block.offset)
 
     return read
 

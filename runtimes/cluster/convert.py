@@ -17,7 +17,8 @@ from typing import Any
 
 from runtimes.cluster.formats.base import WeightSource
 from runtimes.cluster.formats.open import model_digest, open_model
-from runtimes.cluster.shard_writer import write_shard, write_sparse_shard
+from runtimes.cluster.shard_writer import write_shard
+from runtimes.cluster.sparse_shard import write_sparse_shard
 from runtimes.cluster.tokenizer import save_tokenizer
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.split import Bits, Share, check_split, split

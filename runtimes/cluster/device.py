@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from runtimes.cluster.keys import KeyRing
-from runtimes.cluster.open_engine import engine_opener
+from runtimes.cluster.opener import EngineOpener
 from runtimes.cluster.usage import be_frugal
 from runtimes.cluster.worker import Worker, WorkerOptions
 from toolchain.errors import TesseraError
@@ -56,6 +56,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         DeviceError: E526, the address cannot be listened on.
+        ToolError: E601, E602 this device has neither a C compiler nor numpy.
         UsageError: E14x, the key cannot be used.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
@@ -63,7 +64,9 @@ def serve(settings: Settings) -> None:
     options = WorkerOptions(
         settings.listen, Path(settings.cache), settings.name, settings.max_ram, keys
     )
-    worker = Worker(options, engine_opener(settings.threads))
+    opener = EngineOpener(threads=settings.threads)
+    opener.prepare()
+    worker = Worker(options, opener)
     be_frugal()
     signal.signal(signal.SIGTERM, _interrupt)
     print(f"listening on {worker.address}", flush=True)

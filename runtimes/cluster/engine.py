@@ -18,19 +18,14 @@ logits are equal bit for bit however many ranks took part and however their sums
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from runtimes.cluster.buffers import Rows
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.split import Share
-
-F32: TypeAlias = npt.NDArray[np.float32]
-IntArray: TypeAlias = npt.NDArray[np.integer]
-Partial: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.int64]
+from toolchain.errors import UsageError
 
 FIXED_POINT = 1 << 24  # units of one in the int64 partial sums of reproducible mode
 
@@ -59,7 +54,7 @@ class Engine(Protocol):
     capacity: int
     reproducible: bool
 
-    def embed(self, tokens: IntArray) -> F32:
+    def embed(self, tokens: Sequence[int]) -> Rows:
         """Look up embedding rows (head only).
 
         Args:
@@ -73,7 +68,7 @@ class Engine(Protocol):
         """
         ...
 
-    def attention(self, layer: int, hidden: F32, slot: int, position: int) -> Partial:
+    def attention(self, layer: int, hidden: Rows, slot: int, position: int) -> Rows:
         """Own heads of one attention block; stores keys and values of the new positions.
 
         Args:
@@ -90,11 +85,11 @@ class Engine(Protocol):
         """
         ...
 
-    def feed_forward(self, layer: int, hidden: F32) -> Partial:
+    def feed_forward(self, layer: int, hidden: Rows) -> Rows:
         """Own columns of one feed-forward block: (n, hidden) to an (n, hidden) partial sum."""
         ...
 
-    def combine(self, layer: int, block: Block, hidden: F32, total: Partial) -> F32:
+    def combine(self, layer: int, block: Block, hidden: Rows, total: Rows) -> Rows:
         """Add the sum over all ranks to the residual stream (post norm included).
 
         Args:
@@ -108,7 +103,7 @@ class Engine(Protocol):
         """
         ...
 
-    def logits(self, hidden: F32) -> F32:
+    def logits(self, hidden: Rows) -> Rows:
         """Compute own classifier rows: (n, hidden) to (n, len(share.vocab))."""
         ...
 
@@ -121,64 +116,26 @@ class Engine(Protocol):
         ...
 
 
-Exchange: TypeAlias = Callable[[Sequence[Partial]], Partial]
-
-
 def run_block(
-    engine: Engine, block: Block, layer: int, hidden: F32, *, slot: int, position: int
-) -> Partial:
+    engine: Engine, block: Block, layer: int, hidden: Rows, *, slot: int, position: int
+) -> Rows:
     """Compute one block of one rank: `Engine.attention` or `Engine.feed_forward`."""
     if block is Block.ATTENTION:
         return engine.attention(layer, hidden, slot, position)
     return engine.feed_forward(layer, hidden)
 
 
-def sum_in_rank_order(partials: Sequence[Partial]) -> Partial:
-    """Add partial sums as every rank does: rank 0 first."""
-    total = partials[0].copy()
-    for partial in partials[1:]:
-        total += partial
-    return total
+def check_positions(engine: Engine, slot: int, position: int, n: int) -> None:
+    """Refuse a slot or positions outside the key/value cache (E113)."""
+    if not (0 <= slot < engine.slots and position >= 0 and position + n <= engine.capacity):
+        raise UsageError(
+            "E113",
+            f"positions {position}..{position + n} of slot {slot} are outside a cache of"
+            f" {engine.slots} slots of {engine.capacity}",
+        )
 
 
-def run_unsplit(
-    engines: Sequence[Engine],
-    tokens: IntArray,
-    *,
-    slot: int = 0,
-    position: int = 0,
-    rows: int | None = None,
-    exchange: Exchange = sum_in_rank_order,
-) -> F32:
-    """Run tokens through all ranks of a model in this process, without a network.
-
-    Args:
-        engines: every rank's engine, in rank order (one engine: the unsplit model).
-        tokens: (n,) token ids.
-        slot: which sequence.
-        position: of the first token.
-        rows: of how many of the last positions the logits are wanted; all by default.
-        exchange: what the network would do to the partial sums of one block.
-
-    Returns:
-        (rows, vocab) float32 logits.
-    """
-    head = engines[0]
-    states = [head.embed(tokens)] + [head.embed(tokens) for _ in engines[1:]]
-    for layer in range(head.config.layers):
-        for block in Block:
-            total = exchange(
-                [
-                    run_block(engine, block, layer, state, slot=slot, position=position)
-                    for engine, state in zip(engines, states, strict=True)
-                ]
-            )
-            states = [
-                engine.combine(layer, block, state, total)
-                for engine, state in zip(engines, states, strict=True)
-            ]
-    first = 0 if rows is None else max(0, len(tokens) - rows)
-    if first == len(tokens):  # do not wait for the classifier to stream in
-        return np.empty((0, head.config.vocab), np.float32)
-    columns = [engine.logits(state[first:]) for engine, state in zip(engines, states, strict=True)]
-    return np.concatenate(columns, axis=1)
+def check_tokens(config: ModelConfig, tokens: Sequence[int]) -> None:
+    """Refuse token ids outside the vocabulary (E112)."""
+    if len(tokens) and not (min(tokens) >= 0 and max(tokens) < config.vocab):
+        raise UsageError("E112", f"a token id is outside the vocabulary of {config.vocab}")

@@ -12,17 +12,14 @@ those of a lost one); ranks keep their place in the order.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
-import numpy as np
-
-from runtimes.cluster.engine import Partial
+from runtimes.cluster.buffers import Buffer, Rows
 from runtimes.cluster.links import Links
-from runtimes.cluster.payload import Bytes, Codec
-from runtimes.cluster.wire import HEADER_BYTES, Frame, Header, Kind
+from runtimes.cluster.payload import Codec, payload_bytes
+from runtimes.cluster.wire import HEADER_BYTES, Encoding, Frame, Header, Kind
 
 _TOTAL_STAGE = 255  # of a frame that carries the finished sum
 
@@ -38,7 +35,7 @@ class Topology(StrEnum):
 class Exchange(Protocol):
     """Sums partial sums over all ranks; the backends (ZeroMQ, torch.distributed) have this form."""
 
-    def all_reduce(self, step: int, block: int, partials: Mapping[int, Partial]) -> Partial:
+    def all_reduce(self, step: int, block: int, partials: Mapping[int, Rows]) -> Rows:
         """Return the sum over all ranks.
 
         Args:
@@ -50,19 +47,6 @@ class Exchange(Protocol):
             (n, hidden), equal bit for bit on all devices; valid until the next call.
         """
         ...
-
-
-def add_in_rank_order(parts: Partial) -> Partial:
-    """Add the rows of (ranks, values) in the fixed order; ``parts`` is overwritten."""
-    ranks = len(parts)
-    power = 1 << (ranks.bit_length() - 1)
-    parts[: ranks - power] += parts[power:]
-    distance = 1
-    while distance < power:
-        parts[: power : 2 * distance] += parts[distance : power : 2 * distance]
-        distance *= 2
-    total: Partial = parts[0]
-    return total
 
 
 class _Buffers:
@@ -77,34 +61,49 @@ class _Buffers:
         self.ranks = sum(len(ranks) for ranks in roster)
         self.own = self.roster[links.device]
         most = max(len(ranks) for ranks in roster)
-        # No numpy arrays: for large ones numpy asks for huge pages, of which a token uses little.
-        self._frame = mmap.mmap(-1, HEADER_BYTES + most * codec.size(values))
-        sums = mmap.mmap(-1, self.ranks * values * codec.dtype.itemsize)
-        self._parts = np.frombuffer(sums, codec.dtype)
+        frame = HEADER_BYTES + most * payload_bytes(codec.encoding, values)
+        self._frame = Buffer.zeros(frame)
+        self._fixed = codec.encoding is Encoding.FIXED
+        self._memory = Buffer.zeros(self.ranks * values * (8 if self._fixed else 4))
+        self._parts = Rows(self._memory, 0, 0)
+        self._each: list[Rows] = []
 
-    def parts(self, count: int) -> Partial:
-        """(ranks, count) of the sum buffer."""
-        return self._parts[: self.ranks * count].reshape(self.ranks, count)
+    def parts(self, values: int) -> Rows:
+        """Return the partial sums of all ranks: (ranks, values)."""
+        if self._parts.columns != values:
+            size = self.ranks * values * (8 if self._fixed else 4)
+            self._parts = Rows(self._memory.part(0, size), self.ranks, values, self._fixed)
+            self._each = [self._parts.part(rank, rank + 1) for rank in range(self.ranks)]
+        return self._parts
 
-    def send(self, header: Header, arrays: Sequence[Partial], devices: Sequence[int]) -> Bytes:
-        """Encode arrays one after another, send them, return the payload."""
-        size = self.codec.size(arrays[0].size)
-        end = HEADER_BYTES + size * len(arrays)
-        self._frame[:HEADER_BYTES] = header_of(self.links, header, size * len(arrays), self.codec)
-        payload = np.frombuffer(self._frame, np.uint8)[HEADER_BYTES:end]
-        for i, array in enumerate(arrays):
-            self.codec.encode(array, payload[i * size : (i + 1) * size])
-        with memoryview(self._frame)[:end] as message:
-            for device in devices:
-                self.links.peers[device].send_bytes(message)
-        return payload
+    def part(self, values: int, rank: int) -> Rows:
+        """Return where a rank's partial sum is received: (1, values)."""
+        self.parts(values)
+        return self._each[rank]
 
-    def decode(self, payload: memoryview | Bytes, ranks: Sequence[int], count: int) -> None:
+    def send(self, header: Header, sums: Sequence[Rows], devices: Sequence[int]) -> memoryview:
+        """Encode sums one after another, send them, return the payload."""
+        size = payload_bytes(self.codec.encoding, sums[0].size)
+        end = HEADER_BYTES + size * len(sums)
+        frame = self._frame.view[:end]
+        frame[:HEADER_BYTES] = header_of(self.links, header, end - HEADER_BYTES, self.codec)
+        for start, values in zip(range(HEADER_BYTES, end, size), sums, strict=True):
+            self.codec.encode(values, self._frame.part(start, start + size))
+        for device in devices:
+            self.links.peers[device].send_bytes(frame)
+        return frame[HEADER_BYTES:]
+
+    def decode(self, payload: memoryview, ranks: Sequence[int], values: int) -> None:
         """Read the payload of some ranks into their rows of the sum buffer."""
-        size = self.codec.size(count)
+        size = payload_bytes(self.codec.encoding, values)
         for i, rank in enumerate(ranks):
             end = None if i + 1 == len(ranks) else (i + 1) * size  # surplus bytes are an error
-            self.codec.decode(payload[i * size : end], self.parts(count)[rank])
+            self.codec.decode(payload[i * size : end], self.part(values, rank))
+
+    def add(self, values: int) -> Rows:
+        """Add the partial sums of all ranks: (1, values)."""
+        self.codec.add_ranks(self.parts(values))
+        return self._each[0]
 
     def others(self) -> list[int]:
         """All devices that compute something, without this one; those that follow it first.
@@ -134,7 +133,7 @@ def header_of(links: Links, header: Header, length: int, codec: Codec) -> bytes:
 class LocalExchange:
     """One rank in all: nothing to add."""
 
-    def all_reduce(self, step: int, block: int, partials: Mapping[int, Partial]) -> Partial:
+    def all_reduce(self, step: int, block: int, partials: Mapping[int, Rows]) -> Rows:
         """See `Exchange.all_reduce`."""
         del step, block
         return next(iter(partials.values()))
@@ -145,20 +144,22 @@ class MeshExchange:
 
     def __init__(self, buffers: _Buffers) -> None:
         self._buffers = buffers
+        self._others = buffers.others()
+        self._awaited = frozenset(self._others)
 
-    def all_reduce(self, step: int, block: int, partials: Mapping[int, Partial]) -> Partial:
+    def all_reduce(self, step: int, block: int, partials: Mapping[int, Rows]) -> Rows:
         """See `Exchange.all_reduce`."""
-        buffers, count, shape = self._buffers, *_form(partials)
+        buffers, form = self._buffers, _form(partials)
         header = Header(Kind.PARTIAL, step=step, block=block)
-        others = buffers.others()
-        payload = buffers.send(header, [partials[rank] for rank in buffers.own], others)
-        buffers.decode(payload, buffers.own, count)
+        own = [partials[rank] for rank in buffers.own]
+        payload = buffers.send(header, own, self._others)
+        buffers.decode(payload, buffers.own, form.size)
 
         def take(device: int, frame: Frame) -> None:
-            buffers.decode(frame.payload, buffers.roster[device], count)
+            buffers.decode(frame.payload, buffers.roster[device], form.size)
 
-        buffers.links.collect(header, frozenset(others), take)
-        return _shaped(add_in_rank_order(buffers.parts(count)), shape)
+        buffers.links.collect(header, self._awaited, take)
+        return _shaped(buffers.add(form.size), form)
 
 
 class StarExchange:
@@ -167,29 +168,35 @@ class StarExchange:
     def __init__(self, buffers: _Buffers) -> None:
         self._buffers = buffers
 
-    def all_reduce(self, step: int, block: int, partials: Mapping[int, Partial]) -> Partial:
+    def all_reduce(self, step: int, block: int, partials: Mapping[int, Rows]) -> Rows:
         """See `Exchange.all_reduce`."""
-        buffers, count, shape = self._buffers, *_form(partials)
+        buffers, form = self._buffers, _form(partials)
         header = Header(Kind.PARTIAL, step=step, block=block)
-        others = buffers.others() if buffers.links.device == 0 else [0]
-        own = [partials[rank] for rank in buffers.own]
-        payload = buffers.send(header, own, [] if buffers.links.device == 0 else [0])
         total = Header(Kind.PARTIAL, step=step, block=block, stage=_TOTAL_STAGE)
-        parts = buffers.parts(count)
+        own = [partials[rank] for rank in buffers.own]
         if buffers.links.device == 0:
-            buffers.decode(payload, buffers.own, count)
-
-            def take(device: int, frame: Frame) -> None:
-                buffers.decode(frame.payload, buffers.roster[device], count)
-
-            buffers.links.collect(header, frozenset(others), take)
-            summed = buffers.send(total, [add_in_rank_order(parts)], others)
-            buffers.decode(summed, (0,), count)
+            self._lead(header, total, own, form.size)
         else:
+            buffers.send(header, own, [0])
             buffers.links.collect(
-                total, frozenset({0}), lambda _, frame: buffers.decode(frame.payload, (0,), count)
+                total,
+                frozenset({0}),
+                lambda _, frame: buffers.decode(frame.payload, (0,), form.size),
             )
-        return _shaped(parts[0], shape)
+        return _shaped(buffers.part(form.size, 0), form)
+
+    def _lead(self, header: Header, total: Header, own: Sequence[Rows], values: int) -> None:
+        """Add what all send, send the sum to all."""
+        buffers = self._buffers
+        others = buffers.others()
+        buffers.decode(buffers.send(header, own, []), buffers.own, values)
+
+        def take(device: int, frame: Frame) -> None:
+            buffers.decode(frame.payload, buffers.roster[device], values)
+
+        buffers.links.collect(header, frozenset(others), take)
+        summed = buffers.send(total, [buffers.add(values)], others)
+        buffers.decode(summed, (0,), values)
 
 
 class DoublingExchange:
@@ -203,62 +210,63 @@ class DoublingExchange:
         self._buffers = buffers
         self._power = 1 << (buffers.ranks.bit_length() - 1)
 
-    def all_reduce(self, step: int, block: int, partials: Mapping[int, Partial]) -> Partial:
+    def all_reduce(self, step: int, block: int, partials: Mapping[int, Rows]) -> Rows:
         """See `Exchange.all_reduce`."""
         rank, power = self._buffers.links.device, self._power
         extra = self._buffers.ranks - power
-        count, shape = _form(partials)
-        own = partials[rank].reshape(-1)
+        own = partials[rank]
+        pair = self._buffers.parts(own.size).part(0, 2)
         if rank >= power:
             self._send(step, block, 0, own, rank - power)
-            received = self._take(step, block, _TOTAL_STAGE, rank - power, count)
-            return _shaped(received, shape)
-        mine, theirs = self._buffers.parts(count)[:2]
-        mine[:] = own
+            self._take(step, block, _TOTAL_STAGE, rank - power, pair.part(0, 1))
+            return _shaped(pair.part(0, 1), own)
+        mine = own
         if rank < extra:
-            self._fold(step, block, mine, theirs, rank + power)
+            mine = self._fold(step, block, own, pair, rank + power)
         for level in range(power.bit_length() - 1):
-            self._swap(step, block, level + 1, mine, theirs)
+            mine = self._swap(step, block, level + 1, mine, pair)
         if extra:  # all must use the total as those beyond the power of two receive it
             targets = [rank + power] if rank < extra else []
-            self._send(step, block, _TOTAL_STAGE, mine, *targets, decoded=mine)
-        return _shaped(mine, shape)
+            self._send(step, block, _TOTAL_STAGE, mine, *targets, decoded=pair.part(0, 1))
+        return _shaped(pair.part(0, 1), own)
 
-    def _fold(self, step: int, block: int, mine: Partial, theirs: Partial, device: int) -> None:
+    def _fold(self, step: int, block: int, mine: Rows, pair: Rows, device: int) -> Rows:
         """Add the partial sum of a device that only has this one to send to."""
-        self._send(step, block, 0, mine, decoded=mine)
-        theirs[:] = self._take(step, block, 0, device, mine.size)
-        mine += theirs
+        self._send(step, block, 0, mine, decoded=pair.part(0, 1))
+        self._take(step, block, 0, device, pair.part(1, 2))
+        return self._sum(pair)
 
-    def _swap(self, step: int, block: int, stage: int, mine: Partial, theirs: Partial) -> None:
+    def _swap(self, step: int, block: int, stage: int, mine: Rows, pair: Rows) -> Rows:
         """Exchange sums with the partner of this stage; both then hold the same new sum."""
         partner = self._buffers.links.device ^ (1 << (stage - 1))
-        self._send(step, block, stage, mine, partner, decoded=mine)
-        theirs[:] = self._take(step, block, stage, partner, mine.size)
-        mine += theirs
+        self._send(step, block, stage, mine, partner, decoded=pair.part(0, 1))
+        self._take(step, block, stage, partner, pair.part(1, 2))
+        return self._sum(pair)
+
+    def _sum(self, pair: Rows) -> Rows:
+        self._buffers.codec.add_ranks(pair)
+        return pair.part(0, 1)
 
     def _send(
         self,
         step: int,
         block: int,
         stage: int,
-        values: Partial,
+        values: Rows,
         *devices: int,
-        decoded: Partial | None = None,
+        decoded: Rows | None = None,
     ) -> None:
         header = Header(Kind.PARTIAL, step=step, block=block, stage=stage)
         payload = self._buffers.send(header, [values], devices)
         if decoded is not None:
             self._buffers.codec.decode(payload, decoded)
 
-    def _take(self, step: int, block: int, stage: int, device: int, count: int) -> Partial:
-        received: Partial = self._buffers.parts(count)[-1]
+    def _take(self, step: int, block: int, stage: int, device: int, out: Rows) -> None:
         self._buffers.links.collect(
             Header(Kind.PARTIAL, step=step, block=block, stage=stage),
             frozenset({device}),
-            lambda _, frame: self._buffers.codec.decode(frame.payload, received),
+            lambda _, frame: self._buffers.codec.decode(frame.payload, out),
         )
-        return received
 
 
 def make_exchange(
@@ -288,12 +296,10 @@ def make_exchange(
     return MeshExchange(buffers)
 
 
-def _form(partials: Mapping[int, Partial]) -> tuple[int, tuple[int, ...]]:
-    """Values and shape of the partial sums."""
-    first = next(iter(partials.values()))
-    return first.size, first.shape
+def _form(partials: Mapping[int, Rows]) -> Rows:
+    """Any of the partial sums, for its shape."""
+    return next(iter(partials.values()))
 
 
-def _shaped(values: Partial, shape: tuple[int, ...]) -> Partial:
-    result: Partial = values.reshape(shape)
-    return result
+def _shaped(total: Rows, form: Rows) -> Rows:
+    return Rows(total.memory, form.count, form.columns, total.fixed)

@@ -11,7 +11,7 @@ from runtimes.cluster.crew import Crew, WorkerAddress
 from runtimes.cluster.engine import Engine
 from runtimes.cluster.exchange import Exchange, Topology, make_exchange
 from runtimes.cluster.links import Attendant, Links
-from runtimes.cluster.payload import Codec
+from runtimes.cluster.payload import open_codec
 from runtimes.cluster.placement import HEAD, Host, place
 from runtimes.cluster.session import check_engine, max_rows
 from runtimes.cluster.step import EngineRequest, OpenEngine
@@ -139,7 +139,7 @@ class Formation:
         peers = {device: self._crew.peer(worker) for device, worker in enumerate(workers, 1)}
         links = Links(self._crew.mailbox, 0, self._epoch, peers, self._attendant)
         values = rows * deployment.config.hidden
-        codec = Codec(deployment.encoding, values)
+        codec = open_codec(deployment.encoding, values)
         return Session(
             epoch=self._epoch,
             hosts=(HEAD, *workers),

@@ -11,7 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from runtimes.cluster.engine import F32, Engine, run_unsplit
+from runtimes.cluster.arrays import F32
+from runtimes.cluster.engine import Engine
+from runtimes.cluster.unsplit import run_unsplit
 from toolchain.cluster.config import ModelConfig
 
 

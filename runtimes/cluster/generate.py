@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Literal, TypeAlias
 
-from runtimes.cluster.engine import F32
+from runtimes.cluster.arrays import F32
 from runtimes.cluster.forward import Forward
 from runtimes.cluster.sampling import Sampling, sample
 from runtimes.cluster.speculate import PassCost, Speculator

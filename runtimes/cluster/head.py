@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from runtimes.cluster import messages as m
+from runtimes.cluster.arrays import F32, array_of
+from runtimes.cluster.buffers import Rows
 from runtimes.cluster.crew import Crew, WorkersLost
-from runtimes.cluster.engine import F32
 from runtimes.cluster.formation import Deployment, Formation, Session
 from runtimes.cluster.keys import KeyRing
 from runtimes.cluster.links import PeerGone
@@ -204,7 +205,7 @@ class Head:
         """One pass over all devices; ``out`` (rows, vocab) takes the logits of the last rows."""
         session = self._session
         session.step = (session.step + 1) & 0xFFFFFFFF
-        hidden = np.ascontiguousarray(self._formation.engines[0].embed(ids), "<f4")
+        hidden = self._formation.engines[0].embed(ids.tolist())
         header = Header(
             Kind.HIDDEN,
             epoch=session.epoch,
@@ -214,10 +215,10 @@ class Head:
             rows=len(ids),
             wanted=len(out),
             encoding=Encoding.F32,
-            length=hidden.nbytes,
+            length=len(hidden.memory),
         )
         for peer in session.links.peers.values():
-            peer.send(header, hidden.data.cast("B"))
+            peer.send(header, hidden.memory.view)
         session.links.begin(session.step)
         self._stall.begin(len(ids))
         hidden = run_layers(
@@ -229,22 +230,22 @@ class Head:
             position=position,
         )
         if len(out):
-            self._gather(hidden[-len(out) :], out)
+            self._gather(hidden.last(len(out)), out)
         self._stall.end()
 
-    def _gather(self, hidden: F32, out: F32) -> None:
+    def _gather(self, hidden: Rows, out: F32) -> None:
         """Collect all ranks' classifier rows."""
         session = self._session
         for rank, engine in self._formation.engines.items():
             vocab = self.deployment.shares[rank].vocab
             if len(vocab):
-                out[:, vocab.slice()] = engine.logits(hidden)
+                out[:, vocab.slice()] = array_of(engine.logits(hidden))
         for rank, device in session.devices.items():
             if device != 0:
                 vocab = self.deployment.shares[rank].vocab
-                rows = np.empty((len(out), len(vocab)), np.float32)
-                receive_logits(session.links, session.step, rank, device, rows)
-                out[:, vocab.slice()] = rows
+                rows = Rows.empty(len(out), len(vocab))
+                receive_logits(session.links, session.step, rank, device, rows.memory.view)
+                out[:, vocab.slice()] = array_of(rows)
 
     def _truncate(self, slot: int, length: int) -> None:
         for engine in self._formation.engines.values():

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtimes.cluster.arrays import F32
 from runtimes.cluster.convert import ShardFolder, open_shards
-from runtimes.cluster.engine import F32, Engine
+from runtimes.cluster.engine import Engine
 from runtimes.cluster.forward import Forward, LocalModel
 from runtimes.cluster.open_engine import engine_opener
 from runtimes.cluster.step import EngineRequest, OpenEngine

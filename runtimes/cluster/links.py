@@ -12,8 +12,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import zmq
 
@@ -37,8 +36,7 @@ _MONITORED = (
 )
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(NamedTuple):
     """The far end of a connection.
 
     Attributes:
@@ -65,9 +63,10 @@ class Peer:
             False if there is no connection to the peer or its queue stays full; who waits for
             that peer learns it by the connection's end, not here.
         """
-        parts = [frame] if self.identity is None else [self.identity, frame]
         try:
-            self.socket.send_multipart(parts)
+            if self.identity is not None:
+                self.socket.send(self.identity, zmq.SNDMORE)
+            self.socket.send(frame)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 raise
@@ -120,10 +119,14 @@ class Mailbox:
         self._refuse = refuse
         self._poller = zmq.Poller()
         self._monitors: dict[Socket, Peer] = {}
+        self._routers: set[Socket] = set()
+        self._ready: list[Socket] = []  # each has a frame that was not read yet
 
     def add(self, socket: Socket) -> None:
         """Receive from a ROUTER or DEALER."""
         self._poller.register(socket, zmq.POLLIN)
+        if socket.type == zmq.ROUTER:
+            self._routers.add(socket)
 
     def watch(self, peer: Peer) -> None:
         """Report the end of a DEALER's connection as `PeerGone`."""
@@ -139,6 +142,8 @@ class Mailbox:
             socket.disable_monitor()
             monitor.close(0)
         self._poller.unregister(socket)
+        self._routers.discard(socket)
+        self._ready = [ready for ready in self._ready if ready is not socket]
         socket.close()
 
     def receive(self, timeout_s: float | None) -> tuple[Peer, Frame] | None:
@@ -147,27 +152,36 @@ class Mailbox:
         Raises:
             PeerGone: a watched connection ended; frames that came before it were delivered.
         """
+        delivery = self._unread()
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
+        while delivery is None:
             left = None if end is None else math.ceil(max(0.0, end - time.monotonic()) * 1e3)
             ready = [socket for socket, _ in self._poller.poll(left)]
-            for socket in (s for s in ready if s not in self._monitors):
-                delivery = self._read(socket)
-                if delivery is not None:
-                    return delivery
-            for monitor in (s for s in ready if s in self._monitors):
-                self._gone(monitor)
-            if end is not None and time.monotonic() >= end:
-                return None
+            self._ready = [socket for socket in ready if socket not in self._monitors]
+            delivery = self._unread()
+            if delivery is None:
+                for monitor in (s for s in ready if s in self._monitors):
+                    self._gone(monitor)
+                if end is not None and time.monotonic() >= end:
+                    return None
+        return delivery
+
+    def _unread(self) -> tuple[Peer, Frame] | None:
+        """Read a frame that the last poll found; polling costs more than reading."""
+        while self._ready:
+            delivery = self._read(self._ready.pop())
+            if delivery is not None:
+                return delivery
+        return None
 
     def _read(self, socket: Socket) -> tuple[Peer, Frame] | None:
-        identity = socket.recv() if socket.type == zmq.ROUTER else None
-        peer = Peer(socket, identity)
-        more = identity is None or socket.getsockopt(zmq.RCVMORE)
-        data = socket.recv(copy=False).buffer if more else memoryview(b"")
-        extra = 0
-        while socket.getsockopt(zmq.RCVMORE):
-            socket.recv()
+        identity, part = None, socket.recv(copy=False)
+        if socket in self._routers:
+            identity = part.bytes
+            part = socket.recv(copy=False) if part.more else zmq.Frame()
+        peer, data, extra = Peer(socket, identity), part.buffer, 0
+        while part.more:
+            part = socket.recv(copy=False)
             extra += 1
         try:
             if extra:

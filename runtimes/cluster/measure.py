@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
-from runtimes.cluster.native.library import RankStruct, aligned_bytes, load
+from runtimes.cluster.buffers import Buffer, Rows
+from runtimes.cluster.memory import page_slab
+from runtimes.cluster.native.library import RankStruct, load
 from toolchain.cluster.split import Bits, matrix_bytes
 
 
@@ -49,10 +49,9 @@ def stream_bandwidth(megabytes: int = 256, *, rounds: int = 5, kernels: str = ""
         ToolError: E601, E602 no compiler, or it failed.
     """
     library = load(kernels)
-    data = aligned_bytes(megabytes << 20)
-    data[:] = 1
-    best = min(_seconds(library.tessera_stream, data.ctypes.data, data.size) for _ in range(rounds))
-    return data.size / best
+    data = _filled(megabytes << 20)
+    best = min(_seconds(library.tessera_stream, data.address, len(data)) for _ in range(rounds))
+    return len(data) / best
 
 
 def kernel_speed(
@@ -80,22 +79,28 @@ def kernel_speed(
     library = load(kernels)
     size = matrix_bytes(rows, columns, bits)
     count = max(1, (megabytes << 20) // size)
-    weights = aligned_bytes(count * size)
-    weights[:] = 0x11
+    weights = _filled(count * size)
     rank = RankStruct(hidden=columns, bits=bits, batch=1)
-    scratch = aligned_bytes(library.tessera_scratch_bytes(ctypes.byref(rank)))
-    rank.scratch = scratch.ctypes.data
-    x, out = np.ones(columns, np.float32), np.empty(rows, np.float32)
+    scratch = Buffer.zeros(library.tessera_scratch_bytes(ctypes.byref(rank)))
+    rank.scratch = scratch.address
+    x, out = Rows.empty(1, columns), Rows.empty(1, rows)
 
     def multiply_all() -> None:
         for at in range(count):
             library.tessera_matmul(
-                *(ctypes.byref(rank), weights.ctypes.data + at * size, rows, columns),
-                *(x.ctypes.data, 1, out.ctypes.data),
+                *(ctypes.byref(rank), weights.address + at * size, rows, columns),
+                *(x.address, 1, out.address),
             )
 
     seconds = min(_seconds(multiply_all) for _ in range(rounds)) / count
     return KernelSpeed(bits, rows, columns, seconds, size)
+
+
+def _filled(size: int) -> Buffer:
+    """Memory whose pages are all there, in huge ones where the system has them."""
+    memory = page_slab(size)
+    ctypes.memset(memory.address, 0x11, size)
+    return memory.part(0, size)
 
 
 def _seconds(function: Callable[..., object], *arguments: object) -> float:

@@ -16,14 +16,12 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
-import numpy as np
-
+from runtimes.cluster.buffers import Buffer, pages
 from runtimes.cluster.shard import ShardFile, read_into
 from runtimes.cluster.shard_layout import BlockEntry
-from runtimes.cluster.tiles import Bytes
 from toolchain.cluster.residency import Residency
 from toolchain.cluster.split import PAGE
 from toolchain.errors import InternalError, TesseraError
@@ -47,14 +45,14 @@ class BlockMemory:
         self._numbers = {name: number for number, name in enumerate(names)}
         self._residency = residency
         streamed = set(residency.streamed)
-        self._pinned: dict[int, Bytes] = {}
+        self._pinned: dict[int, Buffer] = {}
         self._memory = page_slab(residency.bytes)
         self._fill(streamed)
         self._ring = (
             Ring(self._entries, shard, self._slots(), residency.streamed) if streamed else None
         )
 
-    def get(self, name: str) -> Bytes:
+    def get(self, name: str) -> Buffer:
         """Return a block's bytes, valid until the next call; waits while it is being read.
 
         Raises:
@@ -84,15 +82,15 @@ class BlockMemory:
         with DirectFile(self._shard.path) as file:
             for number, entry in enumerate(self._entries):
                 if number not in streamed:
-                    target = self._memory[offset : offset + entry.bytes]
+                    target = self._memory.part(offset, offset + entry.bytes)
                     file.read(target, entry.offset)
-                    self._shard.check(entry.name, target.data)
+                    self._shard.check(entry.name, target.view)
                     self._pinned[number] = target
                     offset += entry.bytes
 
-    def _slots(self) -> list[Bytes]:
-        ends = np.cumsum((self._residency.pinned_bytes, *self._residency.slots))
-        return [self._memory[a:b] for a, b in pairwise(ends)]
+    def _slots(self) -> list[Buffer]:
+        ends = accumulate((self._residency.pinned_bytes, *self._residency.slots))
+        return [self._memory.part(a, b) for a, b in pairwise(ends)]
 
 
 class Ring:
@@ -102,7 +100,7 @@ class Ring:
         self,
         entries: Sequence[BlockEntry],
         shard: ShardFile,
-        slots: list[Bytes],
+        slots: list[Buffer],
         streamed: Sequence[int],
     ) -> None:
         self._entries = entries
@@ -127,7 +125,7 @@ class Ring:
             self._cursor, self._in_use = number, None
             self._change.notify_all()
 
-    def get(self, number: int) -> Bytes:
+    def get(self, number: int) -> Buffer:
         """Wait for a streamed block; its slot is in use until the next call."""
         with self._change:
             self._cursor, self._in_use = number, None
@@ -141,7 +139,7 @@ class Ring:
             if self._error is not None:
                 raise self._error
             self._in_use = self._holds.index(number)
-            return self._slots[self._in_use][: self._entries[number].bytes]
+            return self._slots[self._in_use].part(0, self._entries[number].bytes)
 
     def close(self) -> None:
         """End the thread."""
@@ -187,10 +185,10 @@ class Ring:
 
     def _load(self, file: DirectFile, number: int, slot: int) -> None:
         entry = self._entries[number]
-        target = self._slots[slot][: entry.bytes]
+        target = self._slots[slot].part(0, entry.bytes)
         file.read(target, entry.offset)
         if number not in self._checked:
-            self._shard.check(entry.name, target.data)
+            self._shard.check(entry.name, target.view)
             self._checked.add(number)
         with self._change:
             self._ready[slot] = True
@@ -202,19 +200,17 @@ class Ring:
             self._change.notify_all()
 
 
-def page_slab(size: int) -> Bytes:
+def page_slab(size: int) -> Buffer:
     """Set page-aligned memory aside, in huge pages where the system has them.
 
     A token walks through all weights: with small pages the address translation alone costs a
     tenth of the time.
     """
-    if not hasattr(mmap, "MAP_PRIVATE"):
-        return np.frombuffer(mmap.mmap(-1, max(size, PAGE)), np.uint8)
-    slab = mmap.mmap(-1, max(size, PAGE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    slab = pages(max(size, PAGE))
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):
             slab.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(slab, np.uint8)
+    return Buffer.over(slab)
 
 
 class DirectFile:
@@ -238,10 +234,10 @@ class DirectFile:
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
-    def read(self, target: Bytes, offset: int) -> None:
+    def read(self, target: Buffer, offset: int) -> None:
         """Fill a page-aligned buffer from a page-aligned offset.
 
         Raises:
             ModelError: E224, the file is cut short or cannot be read.
         """
-        read_into(self._fd, target.data, offset, self._path)
+        read_into(self._fd, target.view, offset, self._path)

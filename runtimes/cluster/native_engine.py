@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from ctypes import byref
+from collections.abc import Sequence
+from ctypes import addressof, byref, c_int32
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-from runtimes.cluster.engine import F32, Block, IntArray, Partial
+from runtimes.cluster.buffers import Buffer, Rows
+from runtimes.cluster.engine import Block, check_positions, check_tokens
 from runtimes.cluster.memory import BlockMemory
 from runtimes.cluster.native.library import (
     KV_KINDS,
     AttentionStruct,
     FeedForwardStruct,
     RankStruct,
-    aligned_bytes,
     load,
 )
-from runtimes.cluster.reference import (
-    check_positions,
-    check_tokens,
-    from_partial,
-    rms_norm,
-    rotation_table,
-)
+from runtimes.cluster.rotation import rotation_table
 from runtimes.cluster.shard import ShardFile
 from runtimes.cluster.shard_layout import matrix_offsets
-from toolchain.cluster.config import ModelConfig
+from toolchain.cluster.config import ModelConfig, rotary_frequencies
 from toolchain.cluster.residency import plan_residency
 from toolchain.cluster.split import KvKind, Share
 from toolchain.errors import UsageError
@@ -95,9 +87,12 @@ class NativeEngine:
         self._library = load(options.kernels)
         self._vectors = shard.resident()
         self._rank = self._make_rank(options)
-        self._scratch = aligned_bytes(self._library.tessera_scratch_bytes(byref(self._rank)))
-        self._rank.scratch = self._scratch.ctypes.data
+        self._scratch = Buffer.zeros(self._library.tessera_scratch_bytes(byref(self._rank)))
+        self._rank.scratch = self._scratch.address
         self._caches = self._make_caches()
+        self._frequencies = [
+            tuple(rotary_frequencies(self.config, layer)) for layer in range(self.config.layers)
+        ]
         self._attention, self._feed_forward = self._make_blocks()
         self._blocks = self._make_memory(options)
 
@@ -106,61 +101,64 @@ class NativeEngine:
         """Seconds spent waiting for weights from the disk so far."""
         return self._blocks.waited_s
 
-    def embed(self, tokens: IntArray) -> F32:
-        """Look up embedding rows; see `Engine.embed`."""
-        check_tokens(self.config, tokens)
-        return self._shard.embedding_rows(tokens) * np.float32(self.config.embedding_scale)
+    def embed(self, tokens: Sequence[int]) -> Rows:
+        """Look up embedding rows, with numpy; see `Engine.embed`."""
+        from runtimes.cluster.arrays import rows_of
 
-    def attention(self, layer: int, hidden: F32, slot: int, position: int) -> Partial:
+        check_tokens(self.config, tokens)
+        rows = self._shard.embedding_rows(tokens)
+        rows *= self.config.embedding_scale
+        return rows_of(rows)
+
+    def attention(self, layer: int, hidden: Rows, slot: int, position: int) -> Rows:
         """Own heads of an attention block; see `Engine.attention`."""
         check_positions(self, slot, position, len(hidden))
-        hidden = _rows(hidden)
         out = self._empty_partial(len(hidden))
-        tiles = self._blocks.get(f"layers.{layer}.attention").ctypes.data
-        block, cache = self._attention[layer], self._caches[slot][layer].ctypes.data
+        tiles = self._blocks.get(f"layers.{layer}.attention").address
+        block, cache = self._attention[layer], self._caches[slot][layer].address
         block.qkv, block.o = tiles, tiles + self._o_offset
-        for start in range(0, len(hidden), self._batch):
-            part, target = hidden[start : start + self._batch], out[start : start + self._batch]
-            rotation = rotation_table(self.config, layer, position + start, len(part))
+        for start, stop in self._batches(hidden):
+            at = position + start
+            rotation = rotation_table(self._frequencies[layer], at, stop - start)
             self._library.tessera_attention(
-                *(byref(self._rank), byref(block), cache, part.ctypes.data),
-                *(rotation.ctypes.data, len(part), position + start, target.ctypes.data),
+                *(byref(self._rank), byref(block), cache, hidden.part(start, stop).address),
+                *(rotation.address, stop - start, at, out.part(start, stop).address),
             )
         return out
 
-    def feed_forward(self, layer: int, hidden: F32) -> Partial:
+    def feed_forward(self, layer: int, hidden: Rows) -> Rows:
         """Own columns of a feed-forward block; see `Engine.feed_forward`."""
-        hidden = _rows(hidden)
         out = self._empty_partial(len(hidden))
-        tiles = self._blocks.get(f"layers.{layer}.feed_forward").ctypes.data
+        tiles = self._blocks.get(f"layers.{layer}.feed_forward").address
         block = self._feed_forward[layer]
         block.gate_up, block.down = tiles, tiles + self._down_offset
-        for start in range(0, len(hidden), self._batch):
-            part, target = hidden[start : start + self._batch], out[start : start + self._batch]
+        for start, stop in self._batches(hidden):
             self._library.tessera_feed_forward(
-                *(byref(self._rank), byref(block), part.ctypes.data, len(part), target.ctypes.data)
+                *(byref(self._rank), byref(block), hidden.part(start, stop).address),
+                *(stop - start, out.part(start, stop).address),
             )
         return out
 
-    def combine(self, layer: int, block: Block, hidden: F32, total: Partial) -> F32:
-        """Residual addition; see `Engine.combine`."""
-        change = from_partial(total)
+    def combine(self, layer: int, block: Block, hidden: Rows, total: Rows) -> Rows:
+        """Residual addition, in place; see `Engine.combine`."""
+        norm = None
         if self.config.post_norms:
             name = "attention" if block is Block.ATTENTION else "feed_forward"
-            weight = self._vectors[f"layers.{layer}.{name}_post_norm"]
-            change = rms_norm(change, weight, self.config.norm_eps)
-        return hidden + change
+            norm = self._vectors[f"layers.{layer}.{name}_post_norm"].address
+        self._library.tessera_combine(
+            *(byref(self._rank), norm, total.address, total.fixed, len(hidden), hidden.address)
+        )
+        return hidden
 
-    def logits(self, hidden: F32) -> F32:
+    def logits(self, hidden: Rows) -> Rows:
         """Compute own classifier rows; see `Engine.logits`."""
-        hidden = _rows(hidden)
-        out = np.empty((len(hidden), len(self.share.vocab)), np.float32)
-        tiles = self._blocks.get("classifier").ctypes.data
-        norm = self._vectors["final_norm"].ctypes.data
-        for start in range(0, len(hidden), self._batch):
-            part, target = hidden[start : start + self._batch], out[start : start + self._batch]
+        out = Rows.empty(len(hidden), len(self.share.vocab))
+        tiles = self._blocks.get("classifier").address
+        norm = self._vectors["final_norm"].address
+        for start, stop in self._batches(hidden):
             self._library.tessera_logits(
-                *(byref(self._rank), tiles, norm, part.ctypes.data, len(part), target.ctypes.data)
+                *(byref(self._rank), tiles, norm, hidden.part(start, stop).address),
+                *(stop - start, out.part(start, stop).address),
             )
         return out
 
@@ -177,9 +175,13 @@ class NativeEngine:
             self._rank.pool = None
         self._shard.close()
 
-    def _empty_partial(self, n: int) -> Partial:
-        shape = (n, self.config.hidden)
-        return np.empty(shape, np.int64) if self.reproducible else np.empty(shape, np.float32)
+    def _empty_partial(self, n: int) -> Rows:
+        return Rows.empty(n, self.config.hidden, fixed=self.reproducible)
+
+    def _batches(self, hidden: Rows) -> list[tuple[int, int]]:
+        """Cut positions into what one call takes: start and stop of each."""
+        n, most = len(hidden), self._batch
+        return [(start, min(start + most, n)) for start in range(0, n, most)]
 
     def _make_rank(self, options: EngineOptions) -> RankStruct:
         config, share = self.config, self.share
@@ -187,7 +189,7 @@ class NativeEngine:
             head // config.group - share.kv_heads.start
             for head in range(share.heads.start, share.heads.stop)
         ]
-        self._owners = np.array(owners, np.int32)
+        self._owners = (c_int32 * len(owners))(*owners)
         return RankStruct(
             hidden=config.hidden,
             head_dim=config.head_dim,
@@ -207,14 +209,14 @@ class NativeEngine:
             attention_scale=config.attention_scale,
             attention_softcap=config.attention_softcap,
             logit_softcap=config.logit_softcap,
-            kv_of_head=self._owners.ctypes.data,
+            kv_of_head=addressof(self._owners),
             pool=self._library.tessera_pool_new(options.threads),
         )
 
-    def _make_caches(self) -> list[list[npt.NDArray[np.uint8]]]:
+    def _make_caches(self) -> list[list[Buffer]]:
         size = self._library.tessera_cache_bytes(byref(self._rank))
         layers = range(self.config.layers)
-        return [[aligned_bytes(size) for _ in layers] for _ in range(self.slots)]
+        return [[Buffer.zeros(size) for _ in layers] for _ in range(self.slots)]
 
     def _make_blocks(self) -> tuple[list[AttentionStruct], list[FeedForwardStruct]]:
         config, bits = self.config, self._shard.header.bits
@@ -223,12 +225,12 @@ class NativeEngine:
         attention, feed_forward = [], []
         for layer in range(config.layers):
             vector = {
-                name: self._vectors[f"layers.{layer}.{key}"].ctypes.data
+                name: self._vectors[f"layers.{layer}.{key}"].address
                 for name, key in _ATTENTION_VECTORS
                 if f"layers.{layer}.{key}" in self._vectors
             }
             attention.append(AttentionStruct(window=config.layer_window(layer), **vector))
-            norm = self._vectors[f"layers.{layer}.feed_forward_norm"].ctypes.data
+            norm = self._vectors[f"layers.{layer}.feed_forward_norm"].address
             feed_forward.append(FeedForwardStruct(norm=norm))
         return attention, feed_forward
 
@@ -248,15 +250,11 @@ class NativeEngine:
 
     def _fixed_bytes(self) -> int:
         """Bytes of everything but the weights."""
-        caches = sum(cache.size for slot in self._caches for cache in slot)
-        return caches + self._scratch.size + self._shard.blocks["resident"].bytes
+        caches = sum(len(cache) for slot in self._caches for cache in slot)
+        return caches + len(self._scratch) + self._shard.blocks["resident"].bytes
 
 
 _ATTENTION_VECTORS = (
     ("norm", "attention_norm"),
     *((name, name) for name in ("q_bias", "k_bias", "v_bias", "q_norm", "k_norm")),
 )
-
-
-def _rows(hidden: F32) -> F32:
-    return np.ascontiguousarray(hidden, np.float32)

@@ -6,12 +6,13 @@ import logging
 import mmap
 import sys
 import weakref
+from importlib.util import find_spec
 from pathlib import Path
 
 from runtimes.cluster.engine import Engine
+from runtimes.cluster.native.library import load
 from runtimes.cluster.native_engine import EngineOptions, NativeEngine
-from runtimes.cluster.reference import ReferenceEngine
-from runtimes.cluster.shard import ShardFile, ShardWeights
+from runtimes.cluster.shard import ShardFile
 from runtimes.cluster.step import EngineRequest
 from toolchain.errors import ToolError
 
@@ -34,6 +35,18 @@ class EngineOpener:
         self._kernels = kernels
         self._native: weakref.WeakSet[NativeEngine] = weakref.WeakSet()
 
+    def prepare(self) -> None:
+        """Build the kernels, if that was not done before: no session waits for it then.
+
+        Raises:
+            ToolError: E601, E602 no compiler or it failed, and numpy is not installed either.
+        """
+        if self._kernels != "numpy":
+            try:
+                load(self._kernels)
+            except ToolError as error:
+                _require_numpy(error)
+
     def __call__(self, path: Path, request: EngineRequest) -> Engine:
         """Open the engine of a shard.
 
@@ -45,6 +58,7 @@ class EngineOpener:
         Raises:
             FitError: E312, the limit is too low.
             ModelError: E224, the shard is damaged.
+            ToolError: E601, E602 no kernels, and numpy is not installed either.
             UsageError: E117 unknown kernels, E118 reproducible mode with quantised weights.
         """
         shard = ShardFile(path)
@@ -56,6 +70,7 @@ class EngineOpener:
             except ToolError as error:
                 if self._kernels:
                     raise
+                _require_numpy(error)
                 _log.warning("computing in numpy, which is slower: %s", error.what)
                 return _open_reference(shard, request)
         except BaseException:
@@ -86,12 +101,26 @@ class EngineOpener:
 
 
 def _open_reference(shard: ShardFile, request: EngineRequest) -> Engine:
+    from runtimes.cluster.reference import ReferenceEngine
+    from runtimes.cluster.shard_weights import ShardWeights
+
     return ReferenceEngine(
         ShardWeights(shard),
         slots=request.slots,
         capacity=request.capacity or None,
         reproducible=request.reproducible,
     )
+
+
+def _require_numpy(error: ToolError) -> None:
+    """Say what would help a device that has neither kernels nor numpy."""
+    if find_spec("numpy") is None:
+        raise ToolError(
+            error.code,
+            f"{error.what}, and numpy, which computes without one, is not installed",
+            where=error.where,
+            hints=[*error.hints, "pip install numpy   (slower)"],
+        ) from error
 
 
 def resident_set() -> int:

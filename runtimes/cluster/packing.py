@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from runtimes.cluster.engine import F32
+from runtimes.cluster.arrays import F32, Bytes
 from runtimes.cluster.native.library import load
-from runtimes.cluster.tiles import Bytes, pack
+from runtimes.cluster.tiles import pack
 from toolchain.cluster.split import Bits, matrix_bytes
 from toolchain.errors import ToolError
 

@@ -1,30 +1,23 @@
-"""Numbers to payload bytes and back, without allocation for the large arrays.
-
-int8 payloads are made and read by the kernels where there is a compiler, else in numpy: the same
-bytes and the same numbers.
+"""Numbers to payload bytes and back, and their sum over ranks, without allocation.
 
 An encoding loses what it loses once: every rank uses the *decoded* form of its own partial sums
-too, so all ranks add the same values and stay bit-identical.
+too, so all ranks add the same values and stay bit-identical. The kernels do it where there is a
+compiler, else numpy (`runtimes.cluster.array_codec`): the same bytes and the same numbers.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import TypeAlias
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from runtimes.cluster.engine import Partial
+from runtimes.cluster.buffers import Buffer, Rows
 from runtimes.cluster.native.library import load
 from runtimes.cluster.wire import Encoding, WireError
 from toolchain.errors import ToolError
 
 GROUP = 32
-Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 _ITEM_BYTES = {Encoding.F32: 4, Encoding.F16: 2, Encoding.FIXED: 8}
-_ITEM_TYPE = {Encoding.F32: "<f4", Encoding.F16: "<f2", Encoding.FIXED: "<i8"}
 
 
 def payload_bytes(encoding: Encoding, values: int) -> int:
@@ -34,94 +27,106 @@ def payload_bytes(encoding: Encoding, values: int) -> int:
     return values * _ITEM_BYTES[encoding]
 
 
-class Codec:
-    """Encodes and decodes arrays of up to ``capacity`` values.
+class Codec(Protocol):
+    """Encodes, decodes and adds partial sums.
+
+    Attributes:
+        encoding: of the payloads.
+    """
+
+    encoding: Encoding
+
+    def encode(self, values: Rows, out: Buffer) -> None:
+        """Write numbers as payload.
+
+        Args:
+            values: float32 (int64 for `Encoding.FIXED`), in one piece.
+            out: exactly ``payload_bytes(encoding, values.size)`` bytes.
+        """
+        ...
+
+    def decode(self, payload: memoryview, out: Rows) -> None:
+        """Read a payload.
+
+        Args:
+            payload: as long as ``out`` needs; see `check_length`.
+            out: filled with its numbers.
+
+        Raises:
+            WireError: E521, the payload has another length.
+        """
+        ...
+
+    def add_ranks(self, parts: Rows) -> None:
+        """Add (ranks, values) into the first row in one fixed order; the others are overwritten.
+
+        The order is a balanced tree; ranks beyond the largest power of two are folded in first.
+        """
+        ...
+
+
+def open_codec(encoding: Encoding, capacity: int, *, kernels: bool = True) -> Codec:
+    """Return the best codec there is.
 
     Args:
         encoding: of the payloads.
-        capacity: most values of one array; scratch for them is allocated here, once.
+        capacity: most values of one payload; scratch for them is allocated here, once.
         kernels: whether to use the C functions if they can be built.
     """
+    if kernels:
+        try:
+            return KernelCodec(encoding, capacity, load())
+        except ToolError:
+            pass
+    from runtimes.cluster.array_codec import ArrayCodec
 
-    def __init__(self, encoding: Encoding, capacity: int, *, kernels: bool = True) -> None:
+    return ArrayCodec(encoding, capacity)
+
+
+class KernelCodec:
+    """The codec in C; see `Codec`.
+
+    Args:
+        encoding: of the payloads.
+        capacity: most values of one payload.
+        library: the kernels.
+    """
+
+    def __init__(self, encoding: Encoding, capacity: int, library: ctypes.CDLL) -> None:
         self.encoding = encoding
-        self.dtype = np.dtype(np.int64 if encoding is Encoding.FIXED else np.float32)
-        is_int8 = encoding is Encoding.INT8
-        self._library = _kernels() if is_int8 and kernels else None
-        groups = -(-capacity // GROUP) if is_int8 and self._library is None else 0
-        self._values = np.zeros((groups, GROUP), np.float32)
-        self._magnitudes = np.zeros((groups, GROUP), np.float32)
-
-    def size(self, values: int) -> int:
-        """Bytes of a payload of so many values."""
-        return payload_bytes(self.encoding, values)
-
-    def encode(self, values: Partial, out: Bytes) -> None:
-        """Write an array as payload.
-
-        Args:
-            values: float32 (int64 for `Encoding.FIXED`), any shape.
-            out: exactly ``size(values.size)`` bytes.
-        """
-        if self._library is not None:
-            flat = np.ascontiguousarray(values, np.float32)
-            self._library.tessera_encode_sums(flat.ctypes.data, flat.size, out.ctypes.data)
-        elif self.encoding is Encoding.INT8:
-            self._quantise(values.reshape(-1), out)
+        self._add = library.tessera_add_ranks
+        if encoding in (Encoding.INT8, Encoding.F16):
+            kind = "sums" if encoding is Encoding.INT8 else "halfs"
+            self._encode = getattr(library, f"tessera_encode_{kind}")
+            self._decode = getattr(library, f"tessera_decode_{kind}")
+            # Where the address of what was received is not known, a copy has one.
+            self._received = Buffer.zeros(payload_bytes(encoding, capacity))
         else:
-            with np.errstate(over="ignore"):  # beyond the range of fp16: infinity, as the cast says
-                out.view(_ITEM_TYPE[self.encoding])[:] = values.reshape(-1)
+            self._encode = self._decode = None
 
-    def decode(self, data: memoryview | Bytes, out: Partial) -> None:
-        """Read a payload into an array.
-
-        Args:
-            data: the payload.
-            out: C-contiguous array of the expected size and `dtype`.
-
-        Raises:
-            WireError: E521, the payload has another length than ``out`` needs.
-        """
-        expected = self.size(out.size)
-        if len(data) != expected:
-            raise WireError("E521", f"payload of {len(data)} bytes, {expected} expected")
-        if self._library is not None:
-            source = np.frombuffer(data, np.uint8)
-            self._library.tessera_decode_sums(source.ctypes.data, out.size, out.ctypes.data)
-        elif self.encoding is Encoding.INT8:
-            self._dequantise(np.frombuffer(data, np.uint8), out.reshape(-1))
+    def encode(self, values: Rows, out: Buffer) -> None:
+        """Write numbers as payload; see `Codec.encode`."""
+        if self._encode is None:
+            out.view[:] = values.memory.view
         else:
-            out.reshape(-1)[:] = np.frombuffer(data, _ITEM_TYPE[self.encoding])
+            self._encode(values.address, values.size, out.address)
 
-    def _quantise(self, values: Partial, out: Bytes) -> None:
-        """Scale = largest magnitude of the group / 127, as fp16; values rounded to nearest."""
-        groups = -(-values.size // GROUP)
-        x, magnitude = self._values[:groups], self._magnitudes[:groups]
-        x.reshape(-1)[values.size :] = 0
-        x.reshape(-1)[: values.size] = values
-        np.abs(x, out=magnitude)
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            scales = (magnitude.max(1) * np.float32(1 / 127)).astype("<f2")
-            inverse = np.float32(1) / scales.astype(np.float32)
-            inverse[~np.isfinite(inverse)] = 0  # an empty group
-            np.multiply(x, inverse[:, None], out=x)
-            np.rint(x, out=x)
-            np.clip(x, -127, 127, out=x)
-            out[: 2 * groups].view("<f2")[:] = scales
-            out[2 * groups :].view(np.int8)[:] = x.reshape(-1)
-
-    def _dequantise(self, data: Bytes, out: Partial) -> None:
-        groups = -(-out.size // GROUP)
-        scales = data[: 2 * groups].view("<f2").astype(np.float32)
-        integers = data[2 * groups :].view(np.int8).reshape(groups, GROUP)
-        if out.size == groups * GROUP:
-            np.multiply(integers, scales[:, None], out=out.reshape(groups, GROUP))
+    def decode(self, payload: memoryview, out: Rows) -> None:
+        """Read a payload; see `Codec.decode`."""
+        check_length(self.encoding, payload, out)
+        if self._decode is None:
+            out.memory.view[:] = payload
         else:
-            out[:] = (integers * scales[:, None]).reshape(-1)[: out.size]
+            self._received.view[: len(payload)] = payload
+            self._decode(self._received.address, out.size, out.address)
+
+    def add_ranks(self, parts: Rows) -> None:
+        """Add the rows; see `Codec.add_ranks`."""
+        self._add(parts.address, parts.count, parts.columns, parts.fixed)
 
 
-def _kernels() -> ctypes.CDLL | None:
-    try:
-        return load()
-    except ToolError:
-        return None
+def check_length(encoding: Encoding, payload: memoryview, out: Rows) -> None:
+    """Refuse a payload that is not as long as its numbers need (E521)."""
+    expected = payload_bytes(encoding, out.size)
+    if len(payload) != expected:
+        raise WireError("E521", f"payload of {len(payload)} bytes, {expected} expected")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import tempfile
 import time
@@ -11,14 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from runtimes.cluster.buffers import Buffer, Rows
 from runtimes.cluster.crew import Crew, WorkerAddress
 from runtimes.cluster.engine import Engine
 from runtimes.cluster.keys import KeyRing
 from runtimes.cluster.memory import DirectFile
 from runtimes.cluster.open_engine import engine_opener
-from runtimes.cluster.shard_writer import write_sparse_shard
+from runtimes.cluster.sparse_shard import write_sparse_shard
 from runtimes.cluster.step import EngineRequest
 from runtimes.cluster.wire import Encoding, Header, Kind
 from toolchain.cluster.config import ModelConfig
@@ -92,7 +90,7 @@ def _feed_forward(config: ModelConfig, folder: Path, threads: int) -> _Timing:
     request = EngineRequest(slots=1, capacity=64, reproducible=False, kv="f32", max_ram=0)
     engine = engine_opener(threads)(path, request)
     try:
-        one, batch = np.ones((1, config.hidden), "f4"), np.ones((_POSITIONS, config.hidden), "f4")
+        one, batch = Rows.empty(1, config.hidden), Rows.empty(_POSITIONS, config.hidden)
         return _Timing(
             _median(lambda: _all_layers(engine, one), 15) / config.layers,
             _median(lambda: _all_layers(engine, batch), 5) / config.layers,
@@ -101,7 +99,7 @@ def _feed_forward(config: ModelConfig, folder: Path, threads: int) -> _Timing:
         engine.close()
 
 
-def _all_layers(engine: Engine, hidden: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+def _all_layers(engine: Engine, hidden: Rows) -> None:
     for layer in range(engine.config.layers):
         engine.feed_forward(layer, hidden)
 
@@ -122,7 +120,7 @@ def disk_bandwidth(folder: Path) -> float:
         folder: on the disk in question.
     """
     path = folder / "disk"
-    chunk = np.random.default_rng(0).bytes(_READ_BYTES)
+    chunk = os.urandom(_READ_BYTES)
     with path.open("wb") as file:
         for _ in range(_DISK_BYTES // _READ_BYTES):
             file.write(chunk)
@@ -130,7 +128,7 @@ def disk_bandwidth(folder: Path) -> float:
         os.fsync(file.fileno())
         with contextlib.suppress(AttributeError, OSError):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    target = np.frombuffer(mmap.mmap(-1, _READ_BYTES), np.uint8)  # page-aligned
+    target = Buffer.zeros(_READ_BYTES)
     began = time.perf_counter()
     with DirectFile(path) as disk:
         for offset in range(0, _DISK_BYTES, _READ_BYTES):

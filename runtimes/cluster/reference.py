@@ -6,16 +6,19 @@ attention (2305.13245), gated feed-forward (2002.05202), split as in Megatron-LM
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from runtimes.cluster.engine import F32, FIXED_POINT, Block, Engine, IntArray, Partial
+from runtimes.cluster.arrays import F32, Partial, array_of, rows_of
+from runtimes.cluster.buffers import Rows
+from runtimes.cluster.engine import FIXED_POINT, Block, check_positions, check_tokens
+from runtimes.cluster.rotation import rotation_table
 from runtimes.cluster.weights import RankWeights
 from toolchain.cluster.config import ModelConfig, rotary_frequencies
-from toolchain.errors import UsageError
 
+_LANES = 16
 _CHUNK = 1 << 20  # products held at a time by the order-free sums
 
 
@@ -47,18 +50,19 @@ class ReferenceEngine:
         shape = (slots, self.config.layers, 2, len(self.share.kv_heads), self.capacity)
         self._cache = np.zeros((*shape, self.config.head_dim), np.float32)
 
-    def embed(self, tokens: IntArray) -> F32:
+    def embed(self, tokens: Sequence[int]) -> Rows:
         """Look up embedding rows; see `Engine.embed`."""
         check_tokens(self.config, tokens)
-        return self._weights.embedding_rows(tokens) * np.float32(self.config.embedding_scale)
+        scale = np.float32(self.config.embedding_scale)
+        return rows_of(self._weights.embedding_rows(tokens) * scale)
 
-    def attention(self, layer: int, hidden: F32, slot: int, position: int) -> Partial:
+    def attention(self, layer: int, hidden: Rows, slot: int, position: int) -> Rows:
         """Own heads of an attention block; see `Engine.attention`."""
         check_positions(self, slot, position, len(hidden))
         config, n, dim = self.config, len(hidden), self.config.head_dim
-        x = self._norm(hidden, f"layers.{layer}.attention_norm")
+        x = self._norm(array_of(hidden), f"layers.{layer}.attention_norm")
         q, k, v = (self._project(layer, kind, x).reshape(n, -1, dim) for kind in "qkv")
-        rotation = rotation_table(config, layer, position, n)
+        rotation = self._rotation(layer, position, n)
         cache = self._cache[slot, layer]  # (2, kv heads, capacity, dim)
         cache[0, :, position : position + n] = rotate(config, k, rotation).swapaxes(0, 1)
         cache[1, :, position : position + n] = v.swapaxes(0, 1)
@@ -72,27 +76,27 @@ class ReferenceEngine:
                 scores = _dot(keys[seen], q[i, own]) * np.float32(config.attention_scale)
                 scores = _softmax(softcap(scores, config.attention_softcap))
                 mixed[i, own] = (scores[:, None] * values[seen]).sum(0, dtype=np.float32)
-        return self._partial(mixed.reshape(n, -1), f"layers.{layer}.o")
+        return rows_of(self._partial(mixed.reshape(n, -1), f"layers.{layer}.o"))
 
-    def feed_forward(self, layer: int, hidden: F32) -> Partial:
+    def feed_forward(self, layer: int, hidden: Rows) -> Rows:
         """Own columns of a feed-forward block; see `Engine.feed_forward`."""
-        x = self._norm(hidden, f"layers.{layer}.feed_forward_norm")
+        x = self._norm(array_of(hidden), f"layers.{layer}.feed_forward_norm")
         gate = self._product(x, f"layers.{layer}.gate")
         gated = activate(self.config, gate) * self._product(x, f"layers.{layer}.up")
-        return self._partial(gated, f"layers.{layer}.down")
+        return rows_of(self._partial(gated, f"layers.{layer}.down"))
 
-    def combine(self, layer: int, block: Block, hidden: F32, total: Partial) -> F32:
+    def combine(self, layer: int, block: Block, hidden: Rows, total: Rows) -> Rows:
         """Residual addition; see `Engine.combine`."""
-        change = from_partial(total)
+        change = from_partial(array_of(total))
         if self.config.post_norms:
             name = "attention" if block is Block.ATTENTION else "feed_forward"
             change = self._norm(change, f"layers.{layer}.{name}_post_norm")
-        return hidden + change
+        return rows_of(array_of(hidden) + change)
 
-    def logits(self, hidden: F32) -> F32:
+    def logits(self, hidden: Rows) -> Rows:
         """Compute own classifier rows; see `Engine.logits`."""
-        x = self._norm(hidden, "final_norm")
-        return softcap(self._product(x, "classifier"), self.config.logit_softcap)
+        x = self._norm(array_of(hidden), "final_norm")
+        return rows_of(softcap(self._product(x, "classifier"), self.config.logit_softcap))
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget later positions: they will be overwritten before they are read."""
@@ -112,6 +116,11 @@ class ReferenceEngine:
             out = self._norm(heads, f"layers.{layer}.{kind}_norm").reshape(len(x), -1)
         return out
 
+    def _rotation(self, layer: int, position: int, n: int) -> F32:
+        """(2, n, head_dim / 2): cosines and sines of positions ``position..position+n-1``."""
+        frequencies = tuple(rotary_frequencies(self.config, layer))
+        return array_of(rotation_table(frequencies, position, n)).reshape(2, n, -1)
+
     def _norm(self, x: F32, name: str) -> F32:
         return rms_norm(x, self._weights.tensor(name), self.config.norm_eps)
 
@@ -127,17 +136,24 @@ class ReferenceEngine:
 
 
 def rms_norm(x: F32, weight: F32, eps: float) -> F32:
-    """Divide by the root mean square of the last axis and multiply by ``weight``."""
-    scale = 1.0 / np.sqrt(np.mean(np.square(x, dtype=np.float64), -1, keepdims=True) + eps)
-    out: F32 = (x * scale.astype(np.float32)) * weight
+    """Divide by the root mean square of the last axis and multiply by ``weight``.
+
+    Squares are added in the order of the kernels, so that devices with and without a compiler
+    hold equal bits after a post norm.
+    """
+    mean = _sum_in_lanes(np.square(x, dtype=np.float64)) / x.shape[-1]
+    out: F32 = (x * (1.0 / np.sqrt(mean + eps)).astype(np.float32)) * weight
     return out
 
 
-@lru_cache(maxsize=8)
-def rotation_table(config: ModelConfig, layer: int, position: int, n: int) -> F32:
-    """(2, n, head_dim / 2): cosines and sines of positions ``position..position+n-1``."""
-    angles = np.outer(np.arange(position, position + n), rotary_frequencies(config, layer))
-    return np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+def _sum_in_lanes(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Sum the last axis, kept, in 16 lanes; what is left goes to the first, then lanes in order."""
+    *outer, size = values.shape
+    whole = size // _LANES * _LANES
+    lanes = values[..., :whole].reshape(*outer, size // _LANES, _LANES).sum(-2)
+    for rest in range(whole, size):
+        lanes[..., 0] += values[..., rest]
+    return np.cumsum(lanes, -1)[..., -1:]
 
 
 def rotate(config: ModelConfig, x: F32, rotation: F32) -> F32:
@@ -203,22 +219,6 @@ def from_partial(total: Partial) -> F32:
     if total.dtype == np.int64:
         return (total / FIXED_POINT).astype(np.float32)
     return np.asarray(total, np.float32)
-
-
-def check_tokens(config: ModelConfig, tokens: IntArray) -> None:
-    """Refuse token ids outside the vocabulary (E112)."""
-    if len(tokens) and not (int(np.min(tokens)) >= 0 and int(np.max(tokens)) < config.vocab):
-        raise UsageError("E112", f"a token id is outside the vocabulary of {config.vocab}")
-
-
-def check_positions(engine: Engine, slot: int, position: int, n: int) -> None:
-    """Refuse a slot or positions outside the key/value cache (E113)."""
-    if not (0 <= slot < engine.slots and position >= 0 and position + n <= engine.capacity):
-        raise UsageError(
-            "E113",
-            f"positions {position}..{position + n} of slot {slot} are outside a cache of"
-            f" {engine.slots} slots of {engine.capacity}",
-        )
 
 
 def _f32(values: npt.NDArray[np.floating]) -> F32:

@@ -9,7 +9,7 @@ from runtimes.cluster.engine import Engine
 from runtimes.cluster.exchange import Exchange, Topology, make_exchange
 from runtimes.cluster.links import Attendant, Links, Mailbox, Peer
 from runtimes.cluster.messages import Assign, ShardInfo
-from runtimes.cluster.payload import Codec, payload_bytes
+from runtimes.cluster.payload import open_codec, payload_bytes
 from runtimes.cluster.step import EngineRequest, OpenEngine
 from runtimes.cluster.transfer import ShardCache
 from runtimes.cluster.wire import MAX_PAYLOAD, Encoding, Header, WireError
@@ -83,7 +83,7 @@ class WorkerSession:
         self.links = Links(mailbox, self.device, order.epoch, self.peers, attendant)
         roster = [member.ranks for member in order.members]
         values = order.max_rows * order.hidden
-        codec = Codec(Encoding(order.encoding), values)
+        codec = open_codec(Encoding(order.encoding), values)
         topology = Topology(order.topology)
         self.exchange = make_exchange(topology, self.links, roster, codec, values)
 

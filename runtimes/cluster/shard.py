@@ -7,28 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from runtimes.cluster.engine import F32, IntArray
+from runtimes.cluster.buffers import Buffer, Rows
+from runtimes.cluster.ownership import own_rows
 from runtimes.cluster.shard_layout import (
     HEADER_START,
     MAGIC,
-    MATRICES,
     MAX_HEADER,
     ShardHeader,
     embedding_dtype,
-    matrix_offsets,
-    matrix_shape,
     resident_order,
 )
-from runtimes.cluster.tiles import unpack
-from runtimes.cluster.weights import own_rows
-from toolchain.cluster.split import resident_values
 from toolchain.errors import ModelError, TesseraError
+
+if TYPE_CHECKING:
+    from runtimes.cluster.arrays import F32
 
 
 class ShardFile:
@@ -51,16 +47,16 @@ class ShardFile:
             raise _damaged(error.what, path, error.numbers) from error
         self.blocks = {block.name: block for block in self.header.blocks}
 
-    def read(self, name: str) -> npt.NDArray[np.uint8]:
+    def read(self, name: str) -> Buffer:
         """Read one block whole and check its hash.
 
         Raises:
             ModelError: E224, the block is damaged.
         """
         block = self.blocks[name]
-        out = np.empty(block.bytes, np.uint8)
-        read_into(self._fd, out.data, block.offset, self.path)
-        self.check(name, out.data)
+        out = Buffer.zeros(block.bytes)
+        read_into(self._fd, out.view, block.offset, self.path)
+        self.check(name, out.view)
         return out
 
     def check(self, name: str, content: memoryview) -> None:
@@ -84,23 +80,24 @@ class ShardFile:
             if digest.hexdigest() != block.sha256:
                 self.check(block.name, memoryview(b""))
 
-    def embedding_rows(self, tokens: IntArray) -> F32:
-        """Read (n, hidden) embedding rows from disk (rank 0 only)."""
-        hidden, dtype = self.header.config.hidden, embedding_dtype(self.header.bits)
+    def embedding_rows(self, tokens: Sequence[int]) -> F32:
+        """Read (n, hidden) embedding rows from disk (rank 0 only, where numpy is at home)."""
+        import numpy as np
+
+        hidden, dtype = self.header.config.hidden, np.dtype(embedding_dtype(self.header.bits))
         rows = np.empty((len(tokens), hidden), dtype)
         start, size = self.blocks["embedding"].offset, hidden * dtype.itemsize
         for row, token in zip(rows, tokens, strict=True):
-            read_into(self._fd, row.view(np.uint8).data, start + int(token) * size, self.path)
+            read_into(self._fd, row.view(np.uint8).data, start + token * size, self.path)
         return rows.astype(np.float32)
 
-    def resident(self) -> dict[str, F32]:
-        """Read all norms and biases: canonical name to float32 vector."""
-        header, raw = self.header, self.read("resident")
-        values = raw[: 4 * resident_values(header.config, header.share)].view("<f4")
+    def resident(self) -> dict[str, Rows]:
+        """Read all norms and biases: canonical name to a float32 vector (one row)."""
+        header, memory = self.header, self.read("resident")
         out, offset = {}, 0
         for name in resident_order(header.config):
             size = len(own_rows(header.config, header.share, name.rpartition(".")[2]))
-            out[name] = values[offset : offset + size].astype(np.float32, copy=False)
+            out[name] = Rows(memory.part(4 * offset, 4 * (offset + size)), 1, size)
             offset += size
         return out
 
@@ -128,38 +125,6 @@ class ShardFile:
                 "E224", f"the shard should have {end} bytes and has {size}", numbers={"bytes": end}
             )
         return header
-
-
-class ShardWeights:
-    """A shard as plain float32 tensors, for the numpy engine: one block in memory at a time."""
-
-    def __init__(self, shard: ShardFile) -> None:
-        self.config = shard.header.config
-        self.share = shard.header.share
-        self._shard = shard
-        self._resident = shard.resident()
-        self._block: tuple[str, npt.NDArray[np.uint8]] = ("", np.empty(0, np.uint8))
-
-    def tensor(self, name: str) -> F32:
-        """Return this rank's part of a tensor."""
-        if name in self._resident:
-            return self._resident[name]
-        kind = name.rpartition(".")[2]
-        part = next(part for part, kinds in MATRICES.items() if kind in kinds)
-        block = name.removesuffix(kind) + part
-        if self._block[0] != block:
-            self._block = (block, self._shard.read(block))
-        start = matrix_offsets(self.config, self.share, self._shard.header.bits, part)[kind]
-        rows, columns = matrix_shape(self.config, self.share, kind)
-        return unpack(self._block[1][start:], rows, columns, self._shard.header.bits)
-
-    def embedding_rows(self, tokens: IntArray) -> F32:
-        """Return (n, hidden) embedding rows."""
-        return self._shard.embedding_rows(tokens)
-
-    def close(self) -> None:
-        """Close the shard."""
-        self._shard.close()
 
 
 def read_into(fd: int, target: memoryview, offset: int, path: Path) -> None:

@@ -23,9 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from runtimes.cluster.weights import own_columns, own_rows
+from runtimes.cluster.ownership import own_columns, own_rows
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.split import (
     PAGE,
@@ -179,9 +177,9 @@ def resident_order(config: ModelConfig) -> Iterator[str]:
     yield "final_norm"
 
 
-def embedding_dtype(bits: Bits) -> np.dtype[np.floating]:
-    """Type of the embedding rows on disk."""
-    return np.dtype("<f4") if bits == 32 else np.dtype("<f2")
+def embedding_dtype(bits: Bits) -> str:
+    """Type of the embedding rows on disk, as numpy writes it."""
+    return "<f4" if bits == 32 else "<f2"
 
 
 def matrix_shape(config: ModelConfig, share: Share, kind: str) -> tuple[int, int]:

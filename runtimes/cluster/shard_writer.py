@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from runtimes.cluster.engine import F32
+from runtimes.cluster.arrays import F32, Bytes
 from runtimes.cluster.formats.base import WeightSource
+from runtimes.cluster.ownership import own_columns, own_rows
 from runtimes.cluster.packing import Packer, best_packer
 from runtimes.cluster.shard_layout import (
     MATRICES,
@@ -21,10 +20,8 @@ from runtimes.cluster.shard_layout import (
     layout,
     resident_order,
 )
-from runtimes.cluster.tiles import Bytes
-from runtimes.cluster.weights import own_columns, own_rows
-from toolchain.cluster.config import ModelConfig
-from toolchain.cluster.split import PAGE, TILE_ROWS, Bits, Share
+from runtimes.cluster.sparse_shard import FreshFile, blank_header, finish
+from toolchain.cluster.split import TILE_ROWS, Bits, Share
 from toolchain.errors import ModelError
 
 _CHUNK_VALUES = 1 << 22  # weights quantised at a time
@@ -57,8 +54,8 @@ def write_shard(
     Raises:
         ModelError: E223 a tensor is missing, E225 a weight is not finite.
     """
-    blank = _blank(source.config, share, bits, digest)
-    with _fresh_file(path) as file:
+    blank = blank_header(source.config, share, bits, digest)
+    with FreshFile(path) as file:
         digests = []
         packer = best_packer()
         for block in blank.blocks:
@@ -67,45 +64,7 @@ def write_shard(
                 _write_block(file, _content(source, share, bits, block.name, packer), block.bytes)
             )
             progress(block.name, block.bytes)
-        return _finish(file, layout(source.config, share, bits, digest, digests))
-
-
-def write_sparse_shard(
-    config: ModelConfig, share: Share, bits: Bits, path: Path, *, digest: str
-) -> ShardHeader:
-    """Write a shard of zero weights as a file of holes: any size, no disk, true read times."""
-    blank = _blank(config, share, bits, digest)
-    zeros = {size: _digest_of_zeros(size) for size in {block.bytes for block in blank.blocks}}
-    with _fresh_file(path) as file:
-        file.truncate(blank.blocks[-1].offset + blank.blocks[-1].bytes)
-        digests = [zeros[block.bytes] for block in blank.blocks]
-        return _finish(file, layout(config, share, bits, digest, digests))
-
-
-def _blank(config: ModelConfig, share: Share, bits: Bits, digest: str) -> ShardHeader:
-    """Make a header whose blocks have no digests yet."""
-    count = 2 + 2 * config.layers + (share.rank == 0)
-    return layout(config, share, bits, digest, [""] * count)
-
-
-class _fresh_file:  # noqa: N801
-    """A file beside its place that moves there when the block ends without an error."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> BinaryIO:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fd, self._name = tempfile.mkstemp(dir=self._path.parent, prefix=".shard-")
-        self._file = os.fdopen(fd, "w+b", buffering=0)
-        return self._file
-
-    def __exit__(self, kind: object, _error: object, _trace: object) -> None:
-        self._file.close()
-        if kind is None:
-            Path(self._name).replace(self._path)
-        else:
-            Path(self._name).unlink(missing_ok=True)
+        return finish(file, layout(source.config, share, bits, digest, digests))
 
 
 def _write_block(file: BinaryIO, content: Iterator[Bytes], size: int) -> str:
@@ -120,13 +79,6 @@ def _write_block(file: BinaryIO, content: Iterator[Bytes], size: int) -> str:
     digest.update(padding)
     file.write(padding)
     return digest.hexdigest()
-
-
-def _finish(file: BinaryIO, header: ShardHeader) -> ShardHeader:
-    file.seek(0)
-    file.write(header.to_bytes())
-    os.fsync(file.fileno())
-    return header
 
 
 def _content(
@@ -172,10 +124,3 @@ def _finite(values: F32, name: str) -> F32:
     if not np.isfinite(values).all():
         raise ModelError("E225", f"tensor {name} holds values that are not finite")
     return values
-
-
-def _digest_of_zeros(size: int) -> str:
-    digest, page = hashlib.sha256(), bytes(256 * PAGE)
-    for done in range(0, size, len(page)):
-        digest.update(memoryview(page)[: min(len(page), size - done)])
-    return digest.hexdigest()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runtimes.cluster.engine import F32
+from runtimes.cluster.arrays import F32
 
 _LONGEST = 4  # tokens that have to repeat before what followed them is guessed again
 _SHORTEST = 2

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
-from runtimes.cluster.engine import F32, Block, Engine, run_block
+from runtimes.cluster.buffers import Rows
+from runtimes.cluster.engine import Block, Engine, run_block
 from runtimes.cluster.exchange import Exchange
 from runtimes.cluster.links import Links
 from runtimes.cluster.wire import MAX_PAYLOAD, Encoding, Frame, Header, Kind, WireError
@@ -41,12 +40,12 @@ OpenEngine: TypeAlias = Callable[[Path, EngineRequest], Engine]
 def run_layers(
     engines: Mapping[int, Engine],
     exchange: Exchange,
-    hidden: F32,
+    hidden: Rows,
     *,
     step: int,
     slot: int,
     position: int,
-) -> F32:
+) -> Rows:
     """Run rows of the residual stream through all layers.
 
     Args:
@@ -72,17 +71,17 @@ def run_layers(
     return hidden
 
 
-def send_logits(links: Links, step: int, engines: Mapping[int, Engine], hidden: F32) -> None:
+def send_logits(links: Links, step: int, engines: Mapping[int, Engine], hidden: Rows) -> None:
     """Send own classifier rows of the last positions to the head, in pieces of a frame."""
     for rank, engine in engines.items():
         if len(engine.share.vocab) == 0:
             continue
-        rows = np.ascontiguousarray(engine.logits(hidden), "<f4")
-        for header, piece in _pieces(links, step, rank, rows.data.cast("B")):
+        rows = engine.logits(hidden)
+        for header, piece in _pieces(links, step, rank, rows.memory.view):
             links.peers[0].send(header, piece)
 
 
-def receive_logits(links: Links, step: int, rank: int, device: int, out: F32) -> None:
+def receive_logits(links: Links, step: int, rank: int, device: int, out: memoryview) -> None:
     """Wait for one rank's classifier rows.
 
     Args:
@@ -90,11 +89,9 @@ def receive_logits(links: Links, step: int, rank: int, device: int, out: F32) ->
         step: number of the pass.
         rank: whose rows.
         device: who computes that rank.
-        out: (n, rows of that rank) float32, C-contiguous, filled.
+        out: bytes of (n, rows of that rank) float32, filled.
     """
-    if out.size == 0:
-        return
-    for header, piece in _pieces(links, step, rank, out.data.cast("B")):
+    for header, piece in _pieces(links, step, rank, out):
 
         def take(_: int, frame: Frame, piece: memoryview = piece) -> None:
             if len(frame.payload) != len(piece):

@@ -13,10 +13,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from runtimes.cluster.engine import F32, FIXED_POINT
+from runtimes.cluster.arrays import F32, Bytes
+from runtimes.cluster.engine import FIXED_POINT
 from toolchain.cluster.split import TILE_BYTES, TILE_COLUMNS, TILE_ROWS, Bits, matrix_bytes
 
-Bytes: TypeAlias = npt.NDArray[np.uint8]
 Real: TypeAlias = npt.NDArray[np.int32] | F32
 _HALF_MAX = 65504.0
 # Scales tried per group, as the value that the largest weight is rounded to. The first is exact
@@ -53,7 +53,7 @@ def pack(matrix: F32, bits: Bits) -> Bytes:
 def unpack(tiles: Bytes, rows: int, columns: int, bits: Bits) -> F32:
     """Return the (rows, columns) float32 matrix that tiles stand for."""
     scales, values = integers(tiles, rows, columns, bits)
-    full = scales[..., None] * values
+    full = scales[..., None] * values.astype(np.float32)  # exact: 11 bits times 8
     grid = full.shape
     return full.swapaxes(1, 2).reshape(grid[0] * 16, grid[1] * 32)[:rows, :columns]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from runtimes.cluster.engine import F32, Block, Engine, IntArray, Partial
+from runtimes.cluster.buffers import Rows
+from runtimes.cluster.engine import Block, Engine
 from runtimes.cluster.step import EngineRequest, OpenEngine
 
 _Arguments = ParamSpec("_Arguments")
@@ -59,23 +60,23 @@ class TimedEngine:
         self.capacity = engine.capacity
         self.reproducible = engine.reproducible
 
-    def embed(self, tokens: IntArray) -> F32:
+    def embed(self, tokens: Sequence[int]) -> Rows:
         """Look up embedding rows; see `Engine.embed`."""
         return self._timed(self._engine.embed, tokens)
 
-    def attention(self, layer: int, hidden: F32, slot: int, position: int) -> Partial:
+    def attention(self, layer: int, hidden: Rows, slot: int, position: int) -> Rows:
         """Own heads of an attention block; see `Engine.attention`."""
         return self._timed(self._engine.attention, layer, hidden, slot, position)
 
-    def feed_forward(self, layer: int, hidden: F32) -> Partial:
+    def feed_forward(self, layer: int, hidden: Rows) -> Rows:
         """Own columns of a feed-forward block; see `Engine.feed_forward`."""
         return self._timed(self._engine.feed_forward, layer, hidden)
 
-    def combine(self, layer: int, block: Block, hidden: F32, total: Partial) -> F32:
+    def combine(self, layer: int, block: Block, hidden: Rows, total: Rows) -> Rows:
         """Residual addition; see `Engine.combine`."""
         return self._timed(self._engine.combine, layer, block, hidden, total)
 
-    def logits(self, hidden: F32) -> F32:
+    def logits(self, hidden: Rows) -> Rows:
         """Compute own classifier rows; see `Engine.logits`."""
         return self._timed(self._engine.logits, hidden)
 

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtimes.cluster.engine import F32, Engine, Partial
-from runtimes.cluster.exchange import add_in_rank_order
+from runtimes.cluster.array_codec import add_in_rank_order
+from runtimes.cluster.arrays import F32, array_of, rows_of
+from runtimes.cluster.buffers import Rows
+from runtimes.cluster.engine import Engine
 from runtimes.cluster.step import run_layers
 from toolchain.cluster.split import Share
 from toolchain.errors import ModelError, UsageError
@@ -57,15 +59,14 @@ class TorchExchange:
             timeout=timedelta(seconds=timeout_s),
         )
 
-    def all_reduce(self, step: int, block: int, partials: Mapping[int, Partial]) -> Partial:
+    def all_reduce(self, step: int, block: int, partials: Mapping[int, Rows]) -> Rows:
         """See `Exchange.all_reduce`; the group keeps steps in order by itself."""
         del step, block
-        own = np.ascontiguousarray(partials[self.rank])
+        own = array_of(partials[self.rank])
         parts = np.empty((self.ranks, own.size), own.dtype)
         rows = [self._torch.from_numpy(row) for row in parts]
         self._dist.all_gather(rows, self._torch.from_numpy(own.reshape(-1)))
-        total: Partial = add_in_rank_order(parts).reshape(own.shape)
-        return total
+        return rows_of(add_in_rank_order(parts).reshape(own.shape))
 
     def broadcast(self, values: npt.NDArray[Any]) -> None:
         """Overwrite ``values`` on all ranks with those of rank 0."""
@@ -144,9 +145,9 @@ class TorchHead:
 
     def _pass(self, slot: int, ids: npt.NDArray[np.int64], position: int, out: F32) -> None:
         self._step += 1
-        hidden = np.ascontiguousarray(self._engine.embed(ids))
+        hidden = self._engine.embed(ids.tolist())
         self._order(_FORWARD, slot, position, len(ids), len(out))
-        self._group.broadcast(hidden)
+        self._group.broadcast(array_of(hidden))
         hidden = run_layers(
             {0: self._engine},
             self._group,
@@ -157,7 +158,7 @@ class TorchHead:
         )
         if not len(out):
             return
-        out[:, self._shares[0].vocab.slice()] = self._engine.logits(hidden[-len(out) :])
+        out[:, self._shares[0].vocab.slice()] = array_of(self._engine.logits(hidden.last(len(out))))
         for share in self._shares[1:]:
             if len(share.vocab):
                 rows = np.empty((len(out), len(share.vocab)), np.float32)
@@ -176,12 +177,12 @@ def serve(engine: Engine, group: TorchExchange) -> None:
         if operation == _TRUNCATE:
             engine.truncate(slot, position)
             continue
-        hidden = np.empty((rows, engine.config.hidden), np.float32)
-        group.broadcast(hidden)
+        hidden = Rows.empty(rows, engine.config.hidden)
+        group.broadcast(array_of(hidden))
         engines = {group.rank: engine}
         hidden = run_layers(engines, group, hidden, step=step, slot=slot, position=position)
         if wanted and len(engine.share.vocab):
-            group.send_to_head(engine.logits(hidden[-wanted:]))
+            group.send_to_head(array_of(engine.logits(hidden.last(wanted))))
     engine.close()
     group.close()
 

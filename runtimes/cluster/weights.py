@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-from runtimes.cluster.engine import F32, IntArray
-from runtimes.cluster.formats.base import WeightSource, layer_shapes
+from runtimes.cluster.arrays import F32
+from runtimes.cluster.formats.base import WeightSource
+from runtimes.cluster.ownership import own_columns, own_rows
 from toolchain.cluster.config import ModelConfig
-from toolchain.cluster.split import Share, Span
+from toolchain.cluster.split import Share
 
 
 class RankWeights(Protocol):
@@ -22,35 +24,13 @@ class RankWeights(Protocol):
         """Return this rank's part of a tensor."""
         ...
 
-    def embedding_rows(self, tokens: IntArray) -> F32:
+    def embedding_rows(self, tokens: Sequence[int]) -> F32:
         """Return (n, hidden) embedding rows."""
         ...
 
     def close(self) -> None:
         """Close the files."""
         ...
-
-
-def own_rows(config: ModelConfig, share: Share, name: str) -> Span:
-    """Rows (or elements) of a tensor that a rank holds, by the name within its layer."""
-    dim = config.head_dim
-    if name in ("q", "q_bias"):
-        return Span(share.heads.start * dim, share.heads.stop * dim)
-    if name in ("k", "v", "k_bias", "v_bias"):
-        return Span(share.kv_heads.start * dim, share.kv_heads.stop * dim)
-    if name in ("gate", "up"):
-        return share.ffn
-    if name == "classifier":
-        return share.vocab
-    shapes = layer_shapes(config)
-    return Span(0, shapes[name][0] if name in shapes else config.hidden)
-
-
-def own_columns(config: ModelConfig, share: Share, name: str) -> Span | None:
-    """Columns that a rank holds of the matrices whose products are summed over ranks."""
-    if name == "o":
-        return own_rows(config, share, "q")
-    return share.ffn if name == "down" else None
 
 
 class SlicedWeights:
@@ -69,9 +49,9 @@ class SlicedWeights:
         columns = own_columns(self.config, self.share, kind)
         return whole if columns is None else np.ascontiguousarray(whole[:, columns.slice()])
 
-    def embedding_rows(self, tokens: IntArray) -> F32:
+    def embedding_rows(self, tokens: Sequence[int]) -> F32:
         """Return (n, hidden) embedding rows."""
-        rows = [self._source.rows("embedding", int(t), int(t) + 1) for t in tokens]
+        rows = [self._source.rows("embedding", t, t + 1) for t in tokens]
         return np.concatenate(rows) if rows else np.empty((0, self.config.hidden), np.float32)
 
     def close(self) -> None:

@@ -16,8 +16,8 @@ others are numbers or shard bytes.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from toolchain.errors import DeviceError
 
@@ -56,8 +56,7 @@ class WireError(DeviceError):
     """A frame breaks the format (E521) or speaks another version (E522)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The fixed part of a frame; see the module for units and widths."""
 
     kind: Kind
@@ -80,8 +79,7 @@ class Header:
         return _HEADER.pack(MAGIC, VERSION, self.kind, *numbers, *ends)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A received message.
 
     Attributes:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from pathlib import Path
 
-import numpy as np
 import zmq
 
 from runtimes.cluster import messages as m
+from runtimes.cluster.buffers import Rows
 from runtimes.cluster.keys import KeyRing
 from runtimes.cluster.links import Links, Mailbox, Peer, Socket, tune
 from runtimes.cluster.session import WorkerSession, check_hidden
@@ -354,8 +354,7 @@ class Worker:
             session.truncate(header.slot, header.position)
         elif header.kind is Kind.HIDDEN:
             check_hidden(session.order, header, len(frame.payload))
-            shape = (header.rows, session.order.hidden)
-            hidden = np.frombuffer(frame.payload, "<f4").reshape(shape).copy()
+            hidden = Rows.copy_of(frame.payload, session.order.hidden)
             session.links.begin(header.step)
             hidden = run_layers(
                 session.engines,
@@ -366,7 +365,7 @@ class Worker:
                 position=header.position,
             )
             if header.wanted:
-                last = hidden[-header.wanted :]
+                last = hidden.last(header.wanted)
                 send_logits(session.links, header.step, session.engines, last)
 
     def _fail(self, peer: Peer, epoch: int, error: TesseraError) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import click
 
+from toolchain.cli.extras import missing_package
 from toolchain.cli.lazy import LazyGroup
 from toolchain.cli.report import Reporter
 from toolchain.errors import TesseraError, UsageError
@@ -71,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except TesseraError as error:
         return reporter.failure(error)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error, reporter.command)
+        return reporter.failure(missing) if missing else reporter.crash(error)
     except Exception as error:
         return reporter.crash(error)
     return result if isinstance(result, int) else 0

@@ -132,7 +132,7 @@ def predict(
     rows = min(max_rows(config, payload), prompt)
     for start in range(0, prompt, rows):
         n = min(rows, prompt - start)
-        batch = sum(max(times) for times in _batch(config, pairs, bits, n))
+        batch = batch_seconds(config, pairs, bits, n)
         first += max(batch + network(rows=n, logits=start + n == prompt), disk)
     return Prediction(compute, exchange, disk, max(compute + exchange, disk), first)
 
@@ -195,10 +195,17 @@ def _blocks(
     return [attention, feed_forward] * config.layers + [logits]
 
 
-def _batch(
+def batch_seconds(
     config: ModelConfig, pairs: Sequence[tuple[Share, Device]], bits: Bits, n: int
-) -> list[list[float]]:
-    """Seconds of every block on every device, n positions: memory or multipliers, the slower."""
+) -> float:
+    """Time to compute n positions, without logits: memory or multipliers, the slower.
+
+    Args:
+        config: the model.
+        pairs: share and device of every rank; the slowest of a block counts.
+        bits: of a weight.
+        n: positions.
+    """
     attention: list[float] = []
     feed_forward: list[float] = []
     for share, device in pairs:
@@ -210,7 +217,7 @@ def _batch(
         ):
             slower = max(size / device.weights_per_s, n * each / device.macs_per_s)
             times.append(device.block_s + slower)
-    return [attention, feed_forward] * config.layers
+    return config.layers * (max(attention) + max(feed_forward))
 
 
 def _logits(config: ModelConfig, pairs: Sequence[tuple[Share, Device]], bits: Bits) -> float:

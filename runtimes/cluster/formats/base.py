@@ -15,11 +15,13 @@ embedding under its second name.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from runtimes.cluster.engine import F32
 from toolchain.cluster.config import ModelConfig
 from toolchain.errors import ModelError
+
+if TYPE_CHECKING:  # shapes are needed where there is no numpy
+    from runtimes.cluster.arrays import F32
 
 
 class WeightSource(Protocol):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from runtimes.cluster.engine import F32
+from runtimes.cluster.arrays import F32
 from runtimes.cluster.formats.base import checked_rows, tensor_shapes
 from runtimes.cluster.formats.gguf import read_exactly
 from runtimes.cluster.formats.raw import decode, row_bytes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtimes.cluster.engine import F32
+from runtimes.cluster.arrays import F32
 from runtimes.cluster.formats.base import checked_rows, layer_shapes, tensor_shapes
 from toolchain.cluster.config import ModelConfig
 from toolchain.errors import ModelError

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from runtimes.cluster.engine import F32
+from runtimes.cluster.arrays import F32
 from toolchain.errors import ModelError
 
 # type -> (values of a block, its bytes)

@@ -7,14 +7,11 @@ from ctypes import POINTER, c_float, c_int32, c_int64, c_uint64, c_void_p
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from runtimes.cluster.native.build import build
 from runtimes.cluster.native.cpu import VARIANTS, supported
 from toolchain.errors import ToolError, UsageError
 
-ABI = 2
+ABI = 3
 KV_KINDS = {"f32": 0, "f16": 1, "int8": 2}
 
 
@@ -66,9 +63,13 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
         (_RANK, POINTER(FeedForwardStruct), c_void_p, c_int32, c_void_p),
     ),
     "tessera_logits": (None, (_RANK, c_void_p, c_void_p, c_void_p, c_int32, c_void_p)),
+    "tessera_combine": (None, (_RANK, c_void_p, c_void_p, c_int32, c_int32, c_void_p)),
     "tessera_stream": (c_uint64, (c_void_p, c_int64)),
     "tessera_encode_sums": (None, (c_void_p, c_int64, c_void_p)),
     "tessera_decode_sums": (None, (c_void_p, c_int64, c_void_p)),
+    "tessera_encode_halfs": (None, (c_void_p, c_int64, c_void_p)),
+    "tessera_decode_halfs": (None, (c_void_p, c_int64, c_void_p)),
+    "tessera_add_ranks": (None, (c_void_p, c_int32, c_int64, c_int32)),
     "tessera_pack": (None, (c_void_p, c_int32, c_int32, c_int32, c_void_p)),
     "tessera_matmul": (None, (_RANK, c_void_p, c_int32, c_int32, c_void_p, c_int32, c_void_p)),
 }
@@ -115,10 +116,3 @@ def open_library(path: Path) -> ctypes.CDLL:
     if library.tessera_abi() != ABI:
         raise ToolError("E603", "the kernels are of another version", where=str(path))
     return library
-
-
-def aligned_bytes(size: int, alignment: int = 64) -> npt.NDArray[np.uint8]:
-    """Allocate zeroed bytes at an aligned address."""
-    raw = np.zeros(size + alignment, np.uint8)
-    start = -raw.ctypes.data % alignment
-    return raw[start : start + size]

@@ -1,5 +1,5 @@
-/* Partial sums on the wire, the same bytes as `runtimes.cluster.payload`: groups of 32, all fp16
- * scales first, then all int8 values. */
+/* Partial sums on the wire, the same bytes as `runtimes.cluster.array_codec`, and their addition.
+ * int8: groups of 32, all fp16 scales first, then all int8 values. */
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -67,4 +67,54 @@ void tessera_decode_sums(const uint8_t *payload, int64_t size, float *out)
         for (size_t i = start; i < stop; i++)
             out[i] = scale * (float)values[i];
     }
+}
+
+void tessera_encode_halfs(const float *sums, int64_t size, uint8_t *out)
+{
+    for (size_t i = 0; i < (size_t)size; i++) {
+        const uint16_t half = float_to_half(sums[i]);
+        out[2 * i] = (uint8_t)half;
+        out[2 * i + 1] = (uint8_t)(half >> 8);
+    }
+}
+
+void tessera_decode_halfs(const uint8_t *payload, int64_t size, float *out)
+{
+    halfs_to_floats(payload, out, (size_t)size);
+}
+
+struct parts {
+    uint8_t *values;  /* (ranks, size) */
+    size_t size;
+    int fixed;
+};
+
+/* Part `to` += part `from`; integers wrap. */
+static void add_part(const struct parts *parts, size_t to, size_t from)
+{
+    const size_t size = parts->size;
+    if (parts->fixed) {
+        uint64_t *sum = (uint64_t *)(void *)parts->values + to * size;
+        const uint64_t *other = (const uint64_t *)(const void *)parts->values + from * size;
+        for (size_t i = 0; i < size; i++)
+            sum[i] += other[i];
+    } else {
+        float *sum = (float *)(void *)parts->values + to * size;
+        const float *other = (const float *)(const void *)parts->values + from * size;
+        for (size_t i = 0; i < size; i++)
+            sum[i] += other[i];
+    }
+}
+
+void tessera_add_ranks(void *values, int32_t ranks, int64_t size, int32_t fixed)
+{
+    const struct parts parts = {values, (size_t)size, fixed};
+    size_t power = 1;
+    while (2 * power <= (size_t)ranks)
+        power *= 2;
+    for (size_t rank = power; rank < (size_t)ranks; rank++)
+        add_part(&parts, rank - power, rank);
+    for (size_t distance = 1; distance < power; distance *= 2)
+        for (size_t rank = 0; rank < power; rank += 2 * distance)
+            add_part(&parts, rank, rank + distance);
 }

@@ -269,6 +269,25 @@ void tessera_feed_forward(const struct tessera_rank *rank,
     project_partial(rank, block->down, &s.columns, rank->hidden, n, out);
 }
 
+void tessera_combine(const struct tessera_rank *rank, const float *norm, const void *total,
+                     int32_t fixed, int32_t n, float *hidden)
+{
+    const struct scratch s = layout(rank);
+    const size_t size = (size_t)rank->hidden;
+    for (size_t row = 0; row < (size_t)n; row++) {
+        float *sum = hidden + row * size;
+        if (fixed)
+            for (size_t i = 0; i < size; i++)
+                s.normed[i] = (float)((double)((const int64_t *)total)[row * size + i] / 16777216.0);
+        else
+            memcpy(s.normed, (const float *)total + row * size, size * sizeof *sum);
+        if (norm != NULL)
+            rms_norm(s.normed, norm, size, rank->norm_eps, s.normed);
+        for (size_t i = 0; i < size; i++)
+            sum[i] += s.normed[i];
+    }
+}
+
 void tessera_logits(const struct tessera_rank *rank, const uint8_t *classifier, const float *norm,
                     const float *hidden, int32_t n, float *out)
 {

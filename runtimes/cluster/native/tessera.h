@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-enum { TESSERA_ABI = 2 };
+enum { TESSERA_ABI = 3 };
 
 enum tessera_kv { TESSERA_KV_F32 = 0, TESSERA_KV_F16 = 1, TESSERA_KV_INT8 = 2 };
 
@@ -81,6 +81,11 @@ void tessera_feed_forward(const struct tessera_rank *rank,
                           const struct tessera_feed_forward *block, const float *hidden,
                           int32_t n, void *out);
 
+/* Add the sum over all ranks (n, hidden), float or int64 if `fixed`, to hidden; `norm` (hidden,), if
+ * not NULL, is applied to the sum first. */
+void tessera_combine(const struct tessera_rank *rank, const float *norm, const void *total,
+                     int32_t fixed, int32_t n, float *hidden);
+
 /* Final norm and own classifier rows: out (n, vocab). */
 void tessera_logits(const struct tessera_rank *rank, const uint8_t *classifier, const float *norm,
                     const float *hidden, int32_t n, float *out);
@@ -94,6 +99,15 @@ void tessera_pack(const float *matrix, int32_t rows, int32_t columns, int32_t bi
 /* Partial sums (size,) as int8 payload and back: (size + 31) / 32 groups of 34 bytes. */
 void tessera_encode_sums(const float *sums, int64_t size, uint8_t *out);
 void tessera_decode_sums(const uint8_t *payload, int64_t size, float *out);
+
+/* The same as fp16: 2 bytes per value. */
+void tessera_encode_halfs(const float *sums, int64_t size, uint8_t *out);
+void tessera_decode_halfs(const uint8_t *payload, int64_t size, float *out);
+
+/* Add (ranks, size) float, or int64 if `fixed`, into rank 0 in one fixed order: ranks beyond the
+ * largest power of two are folded in, then neighbours at distance 1, 2, 4 ... are added. The other
+ * ranks are overwritten. */
+void tessera_add_ranks(void *values, int32_t ranks, int64_t size, int32_t fixed);
 
 /* Plain product for tests and measurements: x (n, columns), out (n, rows). */
 void tessera_matmul(const struct tessera_rank *rank, const uint8_t *tiles, int32_t rows,

@@ -9,14 +9,17 @@ from cluster_models import STORIES, needs_stories, reference_engines, synthetic,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtimes.cluster.arrays import array_of
+from runtimes.cluster.buffers import Rows
 from runtimes.cluster.convert import convert, open_shards
-from runtimes.cluster.engine import run_unsplit
 from runtimes.cluster.native_engine import EngineOptions, NativeEngine
 from runtimes.cluster.opener import RESERVE, EngineOpener, resident_set
 from runtimes.cluster.shard import ShardFile
-from runtimes.cluster.shard_writer import write_shard, write_sparse_shard
+from runtimes.cluster.shard_writer import write_shard
+from runtimes.cluster.sparse_shard import write_sparse_shard
 from runtimes.cluster.step import EngineRequest
 from runtimes.cluster.tokenizer import open_tokenizer
+from runtimes.cluster.unsplit import run_unsplit
 from toolchain.cli.cluster_convert import command
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.split import block_bytes, split
@@ -180,10 +183,8 @@ def test_streamed_weights_give_the_tokens_of_pinned_ones(share_of_weights, tmp_p
     assert 0 < streamed.residency.streamed_bytes <= pinned.residency.bytes
     for _ in range(4):
         np.testing.assert_array_equal(run_unsplit([streamed], tokens), expected)
-        np.testing.assert_array_equal(
-            streamed.feed_forward(1, streamed.embed(tokens)),
-            pinned.feed_forward(1, pinned.embed(tokens)),
-        )
+        sums = [engine.feed_forward(1, engine.embed(tokens)) for engine in (streamed, pinned)]
+        np.testing.assert_array_equal(*map(array_of, sums))
     streamed.close()
     pinned.close()
 
@@ -223,7 +224,7 @@ def test_sparse_shards_hold_any_model_on_no_disk(tmp_path):
     assert path.stat().st_size > 10 << 20
     assert path.stat().st_blocks * 512 < 1 << 20
     engine = NativeEngine(ShardFile(path))
-    assert engine.logits(np.ones((1, 1024), np.float32)).tolist() == [[0.0] * len(share.vocab)]
+    assert not array_of(engine.logits(Rows.empty(1, 1024))).any()
     engine.close()
 
 

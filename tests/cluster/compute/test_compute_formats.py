@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimes.cluster.convert import convert
-from runtimes.cluster.engine import run_unsplit
 from runtimes.cluster.formats.base import layer_shapes, tensor_shapes
 from runtimes.cluster.formats.gguf import _GLOBAL, _NAMES, GgufModel
 from runtimes.cluster.formats.huggingface import HuggingFaceModel
@@ -18,6 +17,7 @@ from runtimes.cluster.formats.open import open_model
 from runtimes.cluster.formats.raw import decode
 from runtimes.cluster.native_engine import NativeEngine
 from runtimes.cluster.shard import ShardFile
+from runtimes.cluster.unsplit import run_unsplit
 from toolchain.cluster.config import ModelConfig, RopeScaling, rotary_frequencies
 from toolchain.cluster.config_readers import from_gguf, from_huggingface
 from toolchain.errors import ModelError

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimes.cluster import tiles
+from runtimes.cluster.arrays import bytes_of
+from runtimes.cluster.buffers import Buffer
 from runtimes.cluster.measure import kernel_speed, stream_bandwidth
 from runtimes.cluster.native import cpu
 from runtimes.cluster.native.build import build, sources
-from runtimes.cluster.native.library import RankStruct, aligned_bytes, load
+from runtimes.cluster.native.library import RankStruct, load
 from runtimes.cluster.packing import best_packer
 from toolchain.cluster.split import matrix_bytes
 from toolchain.errors import UsageError
@@ -26,14 +28,14 @@ def c_product(library, packed, shape, bits, x, *, threads=1, fixed=False):
     rows, columns = shape
     rank = RankStruct(hidden=columns, bits=bits, batch=len(x), capacity=1, fixed_point=fixed)
     rank.pool = library.tessera_pool_new(threads)
-    scratch = aligned_bytes(library.tessera_scratch_bytes(rank))
-    rank.scratch = scratch.ctypes.data
-    weights = aligned_bytes(packed.size)
-    weights[:] = packed
+    scratch = Buffer.zeros(library.tessera_scratch_bytes(rank))
+    rank.scratch = scratch.address
+    weights = Buffer.zeros(packed.size)
+    bytes_of(weights)[:] = packed
     out = np.full((len(x), rows), 77, np.int64 if fixed else np.float32)
     library.tessera_matmul(
         ctypes.byref(rank),
-        *(weights.ctypes.data, rows, columns),
+        *(weights.address, rows, columns),
         *(np.ascontiguousarray(x).ctypes.data, len(x), out.ctypes.data),
     )
     library.tessera_pool_free(rank.pool)
@@ -128,10 +130,11 @@ def test_a_better_scale_is_found_than_plain_rounding():
 
 @pytest.mark.parametrize("variant", HERE)
 def test_a_stream_reads_every_byte(variant):
-    data = aligned_bytes(1024)
+    memory = Buffer.zeros(1024)
+    data = bytes_of(memory)
     data[:] = np.random.default_rng(0).integers(0, 256, 1024)
     expected = np.bitwise_xor.reduce(data.view(np.uint64))
-    assert load(variant).tessera_stream(data.ctypes.data, data.size) == expected
+    assert load(variant).tessera_stream(memory.address, len(memory)) == expected
     assert stream_bandwidth(1, rounds=1, kernels=variant) > 0
     assert kernel_speed(4, 32, 64, megabytes=1, rounds=1, kernels=variant).bandwidth > 0
 

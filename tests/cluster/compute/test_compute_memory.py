@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runtimes.cluster.native_engine import EngineOptions, NativeEngine
 from runtimes.cluster.shard import ShardFile
-from runtimes.cluster.shard_writer import write_sparse_shard
+from runtimes.cluster.sparse_shard import write_sparse_shard
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.residency import fixed_bytes, plan_residency, streamable_blocks
 from toolchain.cluster.split import block_bytes, split
@@ -22,18 +22,19 @@ LLAMA_70B = ModelConfig("llama", 8192, 28672, 80, 64, 8, 128, 32000, 4096)
 RUN = textwrap.dedent("""
     import json, sys
     from pathlib import Path
-    import numpy as np
+    from runtimes.cluster.buffers import Rows
     from runtimes.cluster.opener import EngineOpener
     from runtimes.cluster.step import EngineRequest
     path, limit, capacity, tokens = sys.argv[1], *map(int, sys.argv[2:])
     request = EngineRequest(1, capacity, False, "int8", limit)
     engine = EngineOpener()(Path(path), request)
-    hidden = np.ones((1, engine.config.hidden), np.float32)
+    hidden = Rows.empty(1, engine.config.hidden)
     for position in range(tokens):
         for layer in range(engine.config.layers):
             engine.attention(layer, hidden, 0, position)
             engine.feed_forward(layer, hidden)
         engine.logits(hidden)
+    assert "numpy" not in sys.modules
     engine.close()
     print(json.dumps([engine.residency.streamed_bytes, Path("/proc/self/status").read_text()]))
 """)

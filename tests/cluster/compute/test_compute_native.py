@@ -15,13 +15,16 @@ from cluster_models import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtimes.cluster.engine import run_unsplit
+from runtimes.cluster.arrays import array_of, rows_of
+from runtimes.cluster.engine import Block
 from runtimes.cluster.formats.llama2c import Llama2cModel
 from runtimes.cluster.native import cpu
 from runtimes.cluster.native_engine import EngineOptions, NativeEngine
 from runtimes.cluster.reference import ReferenceEngine
-from runtimes.cluster.shard import ShardFile, ShardWeights
+from runtimes.cluster.shard import ShardFile
+from runtimes.cluster.shard_weights import ShardWeights
 from runtimes.cluster.shard_writer import write_shard
+from runtimes.cluster.unsplit import run_unsplit
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.split import split
 
@@ -148,3 +151,27 @@ def test_golden_text_and_logits(weights, reproducible, tmp_path):
         assert ids == golden["greedy_ids"][: len(ids)]
     for engine in engines:
         engine.close()
+
+
+@given(hidden=st.integers(1, 70), rows=st.integers(1, 4), reproducible=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_residuals_have_the_same_bits_with_and_without_a_compiler(
+    hidden, rows, reproducible, tmp_path_factory
+):
+    """Devices of both kinds in one cluster must not drift apart."""
+    config = dataclasses.replace(SMALL, hidden=hidden, post_norms=True)
+    (path,) = shard_files(synthetic(config), [1.0], 32, tmp_path_factory.mktemp("s"))
+    random = np.random.default_rng(hidden)
+    state, total = random.standard_normal((2, rows, hidden), np.float32)
+    if reproducible:
+        total = (total * 2.0**24).astype(np.int64)
+    with_kernels = native_engines([path], reproducible=reproducible)[0]
+    without = ReferenceEngine(ShardWeights(ShardFile(path)), reproducible=reproducible)
+    sums = [
+        array_of(engine.combine(1, block, rows_of(state.copy()), rows_of(total)))
+        for engine in (with_kernels, without)
+        for block in Block
+    ]
+    assert sums[0].tobytes() == sums[2].tobytes()
+    assert sums[1].tobytes() == sums[3].tobytes()
+    with_kernels.close()

@@ -12,8 +12,8 @@ from cluster_models import (
 )
 from hypothesis import given, settings
 
-from runtimes.cluster.engine import run_unsplit
 from runtimes.cluster.formats.llama2c import Llama2cModel
+from runtimes.cluster.unsplit import run_unsplit
 from toolchain.errors import ModelError, UsageError
 
 SHARES = [[1], [1, 1], [3, 1], [1, 1, 1], [1, 2, 1, 1], [1] * 5, [5, 1, 1, 1, 2]]

@@ -6,10 +6,10 @@ import pytest
 from generation_models import small_model, write_small_shards
 
 from runtimes.cluster.bench import Measurement, Run, measure
-from runtimes.cluster.engine import run_unsplit
 from runtimes.cluster.open_engine import engine_opener
 from runtimes.cluster.step import EngineRequest
 from runtimes.cluster.timing import Clock
+from runtimes.cluster.unsplit import run_unsplit
 from toolchain.cli.main import main
 
 REQUEST = EngineRequest(slots=1, capacity=64, reproducible=False, kv="f32", max_ram=0)

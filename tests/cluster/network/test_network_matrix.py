@@ -8,7 +8,6 @@ from network_cluster import SMALL, open_engine, workers
 from test_network_golden import SPLITS, STORIES
 
 from runtimes.cluster.bench import measure
-from runtimes.cluster.engine import run_unsplit
 from runtimes.cluster.exchange import Topology
 from runtimes.cluster.formation import Deployment
 from runtimes.cluster.formats.llama2c import Llama2cModel
@@ -19,6 +18,7 @@ from runtimes.cluster.reference import ReferenceEngine
 from runtimes.cluster.shard_writer import write_shard
 from runtimes.cluster.timing import Clock
 from runtimes.cluster.transfer import StoredShard
+from runtimes.cluster.unsplit import run_unsplit
 from runtimes.cluster.weights import SlicedWeights
 from runtimes.cluster.wire import Encoding
 from toolchain.cluster.residency import fixed_bytes, streamable_blocks

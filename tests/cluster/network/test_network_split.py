@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from network_cluster import deployment, open_engine, synthetic, workers, write_shards
 
+from runtimes.cluster.array_codec import add_in_rank_order
 from runtimes.cluster.emulate.link import LinkSpec
 from runtimes.cluster.emulate.relay import Relay
-from runtimes.cluster.engine import run_unsplit
-from runtimes.cluster.exchange import Topology, add_in_rank_order
+from runtimes.cluster.exchange import Topology
 from runtimes.cluster.head import Head
 from runtimes.cluster.reference import ReferenceEngine
+from runtimes.cluster.unsplit import run_unsplit
 from runtimes.cluster.weights import SlicedWeights
 from toolchain.cluster.split import split
 

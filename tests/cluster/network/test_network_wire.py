@@ -1,7 +1,6 @@
 """Frames, messages and payloads: what goes in comes out, what is foreign is refused."""
 
 import contextlib
-import dataclasses
 import json
 import typing
 
@@ -12,8 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from runtimes.cluster import messages as m
-from runtimes.cluster.exchange import add_in_rank_order
-from runtimes.cluster.payload import Codec
+from runtimes.cluster.array_codec import add_in_rank_order
+from runtimes.cluster.arrays import array_of, rows_of
+from runtimes.cluster.buffers import Buffer, Rows
+from runtimes.cluster.payload import open_codec, payload_bytes
 from runtimes.cluster.wire import HEADER_BYTES, Encoding, Frame, Header, Kind, WireError, parse
 
 U8, U16, U32 = (st.integers(0, (1 << bits) - 1) for bits in (8, 16, 32))
@@ -56,7 +57,7 @@ MESSAGES = st.one_of([st.builds(kind, **_fields(kind)) for kind in typing.get_ar
 
 @given(HEADERS, st.binary(max_size=100))
 def test_frame_round_trip(header, payload):
-    header = dataclasses.replace(header, length=len(payload))
+    header = header._replace(length=len(payload))
     assert parse(header.pack() + payload) == Frame(header, memoryview(payload))
     assert len(header.pack()) == HEADER_BYTES
 
@@ -69,7 +70,7 @@ def test_random_bytes_are_no_frame(data):
 
 @given(HEADERS, st.binary(max_size=40), st.data())
 def test_a_frame_of_another_length_is_refused(header, payload, data):
-    frame = dataclasses.replace(header, length=len(payload)).pack() + payload
+    frame = header._replace(length=len(payload)).pack() + payload
     cut = data.draw(st.integers(0, len(frame) - 1))
     with pytest.raises(WireError, match="malformed frame"):
         parse(frame[:cut])
@@ -125,14 +126,21 @@ VALUES = hnp.arrays(np.float32, st.integers(1, 200), elements=st.floats(-1000, 1
 RELATIVE = {Encoding.F32: 0.0, Encoding.F16: 2.0**-11, Encoding.INT8: 1 / 250}
 
 
-@given(VALUES, st.sampled_from(sorted(RELATIVE)))
+def payload_of(values, encoding, *, kernels=True):
+    """The bytes of an array, and what they stand for."""
+    rows = rows_of(values[None])
+    codec = open_codec(encoding, 200, kernels=kernels)
+    data = Buffer.zeros(payload_bytes(encoding, rows.size))
+    codec.encode(rows, data)
+    out = rows_of(np.full_like(values[None], 77))
+    codec.decode(data.view, out)
+    return bytes(data.view), array_of(out)[0]
+
+
+@given(VALUES, st.sampled_from(sorted(RELATIVE)), st.booleans())
 @settings(deadline=None)
-def test_payload_error_is_bounded(values, encoding):
-    codec = Codec(encoding, 200)
-    data = np.zeros(codec.size(values.size), np.uint8)
-    codec.encode(values, data)
-    out = np.full_like(values, np.nan)
-    codec.decode(memoryview(data), out)
+def test_payload_error_is_bounded(values, encoding, kernels):
+    _, out = payload_of(values, encoding, kernels=kernels)
     padded = np.zeros(-(-values.size // 32) * 32, np.float32)
     padded[: values.size] = np.abs(values)
     largest = padded.reshape(-1, 32).max(1).repeat(32)[: values.size]
@@ -140,52 +148,49 @@ def test_payload_error_is_bounded(values, encoding):
     assert (np.abs(out - values) <= largest * RELATIVE[encoding] + 4e-6).all()
 
 
-@given(VALUES, st.integers(-40, 12))
+@given(VALUES, st.integers(-40, 12), st.sampled_from(sorted(RELATIVE)))
 @settings(deadline=None)
-def test_kernels_and_numpy_write_the_same_int8_payload(values, power):
+def test_kernels_and_numpy_write_and_read_the_same_payload(values, power, encoding):
     values = np.ldexp(values, power)
-    payloads, results = [], []
-    for kernels in (True, False):
-        codec = Codec(Encoding.INT8, 200, kernels=kernels)
-        payloads.append(np.zeros(codec.size(values.size), np.uint8))
-        codec.encode(values, payloads[-1])
-        results.append(np.zeros_like(values))
-        codec.decode(memoryview(payloads[0]), results[-1])
-    np.testing.assert_array_equal(*payloads)
-    np.testing.assert_array_equal(*results)
+    with_kernels, with_numpy = (payload_of(values, encoding, kernels=k) for k in (True, False))
+    assert with_kernels[0] == with_numpy[0]
+    np.testing.assert_array_equal(with_kernels[1], with_numpy[1])
 
 
-@given(hnp.arrays(np.int64, st.integers(1, 50)))
-def test_fixed_point_is_lossless(values):
-    codec = Codec(Encoding.FIXED, 50)
-    data = np.zeros(codec.size(values.size), np.uint8)
-    codec.encode(values, data)
-    out = np.zeros_like(values)
-    codec.decode(memoryview(data), out)
-    np.testing.assert_array_equal(out, values)
+@given(hnp.arrays(np.int64, st.integers(1, 50)), st.booleans())
+def test_fixed_point_is_lossless(values, kernels):
+    np.testing.assert_array_equal(payload_of(values, Encoding.FIXED, kernels=kernels)[1], values)
 
 
+@pytest.mark.parametrize("kernels", [True, False])
 @pytest.mark.parametrize("encoding", [Encoding.F32, Encoding.F16, Encoding.INT8, Encoding.FIXED])
-def test_a_payload_of_another_length_is_refused(encoding):
-    codec = Codec(encoding, 64)
+def test_a_payload_of_another_length_is_refused(encoding, kernels):
+    codec = open_codec(encoding, 64, kernels=kernels)
+    out = Rows.empty(1, 64, fixed=encoding is Encoding.FIXED)
     for wrong in (-1, 1):
         with pytest.raises(WireError, match="payload of"):
-            codec.decode(memoryview(bytes(codec.size(64) + wrong)), np.zeros(64, codec.dtype))
+            codec.decode(memoryview(bytes(payload_bytes(encoding, 64) + wrong)), out)
 
 
-def test_infinite_and_nan_partials_stay_visible():
-    kinds = [(Encoding.F32, False), (Encoding.F16, False), (Encoding.INT8, False)]
-    for encoding, kernels in [*kinds, (Encoding.INT8, True)]:
-        codec = Codec(encoding, 32, kernels=kernels)
-        values = np.ones(32, np.float32)
-        values[3] = np.nan
-        data, out = np.zeros(codec.size(32), np.uint8), np.zeros(32, np.float32)
-        codec.encode(values, data)
-        codec.decode(memoryview(data), out)
-        assert np.isnan(out).any()
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("encoding", [Encoding.F32, Encoding.F16, Encoding.INT8])
+def test_infinite_and_nan_partials_stay_visible(encoding, kernels):
+    values = np.ones(32, np.float32)
+    values[3] = np.nan
+    assert np.isnan(payload_of(values, encoding, kernels=kernels)[1]).any()
 
 
 @given(st.integers(1, 9), st.integers(0, 1000))
 def test_rank_order_sum_is_a_sum(ranks, seed):
     parts = np.random.default_rng(seed).integers(-(1 << 40), 1 << 40, (ranks, 7))
     np.testing.assert_array_equal(add_in_rank_order(parts.copy()), parts.sum(0))
+
+
+@given(st.integers(1, 9), st.integers(1, 50), st.sampled_from([Encoding.F32, Encoding.FIXED]))
+def test_kernels_add_ranks_in_the_same_order(ranks, values, encoding):
+    parts = np.random.default_rng(values).standard_normal((ranks, values), np.float32)
+    if encoding is Encoding.FIXED:
+        parts = (parts * 2.0**59).astype(np.int64)
+    expected = add_in_rank_order(parts.copy())
+    open_codec(encoding, values).add_ranks(rows_of(parts))
+    np.testing.assert_array_equal(parts[0], expected)

@@ -1,0 +1,45 @@
+"""A shard as plain float32 tensors, for the engine in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runtimes.cluster.arrays import F32, array_of, bytes_of
+from runtimes.cluster.buffers import Buffer
+from runtimes.cluster.shard import ShardFile
+from runtimes.cluster.shard_layout import MATRICES, matrix_offsets, matrix_shape
+from runtimes.cluster.tiles import unpack
+
+
+class ShardWeights:
+    """A rank's `runtimes.cluster.weights.RankWeights`: one block in memory at a time."""
+
+    def __init__(self, shard: ShardFile) -> None:
+        self.config = shard.header.config
+        self.share = shard.header.share
+        self._shard = shard
+        self._resident: dict[str, F32] = {
+            name: array_of(rows)[0] for name, rows in shard.resident().items()
+        }
+        self._block: tuple[str, Buffer] = ("", Buffer.zeros(0))
+
+    def tensor(self, name: str) -> F32:
+        """Return this rank's part of a tensor."""
+        if name in self._resident:
+            return self._resident[name]
+        kind = name.rpartition(".")[2]
+        part = next(part for part, kinds in MATRICES.items() if kind in kinds)
+        block = name.removesuffix(kind) + part
+        if self._block[0] != block:
+            self._block = (block, self._shard.read(block))
+        start = matrix_offsets(self.config, self.share, self._shard.header.bits, part)[kind]
+        rows, columns = matrix_shape(self.config, self.share, kind)
+        return unpack(bytes_of(self._block[1])[start:], rows, columns, self._shard.header.bits)
+
+    def embedding_rows(self, tokens: Sequence[int]) -> F32:
+        """Return (n, hidden) embedding rows."""
+        return self._shard.embedding_rows(tokens)
+
+    def close(self) -> None:
+        """Close the shard."""
+        self._shard.close()

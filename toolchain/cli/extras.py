@@ -1,0 +1,32 @@
+"""Which extra brings a package that a verb needs: no installation has more than it uses."""
+
+from __future__ import annotations
+
+from toolchain.errors import ModelError
+
+# Verbs of a device that computes for a head; see ``worker`` in pyproject.toml.
+_WORKER_VERBS = ("cluster worker", "cluster keygen", "cluster profile")
+_OURS = ("boards", "toolchain", "nas", "codegen", "runtimes", "firmware_templates")
+
+
+def missing_package(error: ModuleNotFoundError, command: str) -> ModelError | None:
+    """Name the command that installs what a verb did not find.
+
+    Args:
+        error: what Python said.
+        command: the verb and its subverb.
+
+    Returns:
+        E203, or None if the missing module is one of ours: that is a bug.
+    """
+    package = (error.name or "").partition(".")[0]
+    if not package or package in _OURS:
+        return None
+    extra = "mcu"
+    if command.startswith("cluster"):
+        extra = "worker" if command in _WORKER_VERBS else "cluster"
+    return ModelError(
+        "E203",
+        f"tessera {command} needs the package {package}",
+        hints=[f'pip install "tessera[{extra}]"'],
+    )
