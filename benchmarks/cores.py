@@ -70,7 +70,7 @@ def print_board(board_id: str, paths: list[Path]) -> None:
         each, total = f"{done.instructions / max(1, graph.macs):.3f}", f"{done.instructions:,}"
         bars = (f"{known:,}", f"{int(known * share):,}") if known else ("-", "-")
         part = f"{done.instructions / known:.3f}" if known else "-"
-        sizes = (done.code_bytes, done.arena_bytes, done.wrong)
+        sizes = (done.flash.code, done.arena_bytes, done.wrong)
         print(ROW.format(name, graph.macs, total, each, *bars, part, *sizes), flush=True)
 
 

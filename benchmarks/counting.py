@@ -54,7 +54,6 @@ class Count:
         instructions: exact.
         cycles: the model's estimate, 0 where the emulator has none.
         trust: how far to trust it.
-        code_bytes: flash beyond weights and biases.
         arena_bytes: of the plan.
         wrong: output elements that differ from the interpreter's.
         kernel: of the first node, if the plan starts with a layer.
@@ -64,7 +63,6 @@ class Count:
     instructions: int
     cycles: int
     trust: str
-    code_bytes: int
     arena_bytes: int
     wrong: int
     kernel: str
@@ -87,7 +85,6 @@ def count(graph: Graph, board: Board, plan: Plan | None = None) -> Count:
         done.instructions,
         spent.total if spent else 0,
         spent.trust if spent else "",
-        firmware.flash_bytes - graph.weight_bytes,
         plan.arena_bytes,
         sum(int(np.count_nonzero(want != got)) for want, got in pairs),
         first.kernel if isinstance(first, LayerStage) else "",

@@ -3,8 +3,8 @@
     python -m benchmarks.models FOLDER_OR_FILE... [--cases 20] [--no-emulator]
 
 Columns: arena of the plan and its lower bound in bytes; seconds to compile (no C compiler in it);
-flash of the linked firmware beyond weights and biases; instructions of one inference and stack in
-the emulator; differing bytes of host C and emulator against the interpreter; and of the interpreter
+flash of the linked firmware beyond packed weights, biases and scales; instructions of one inference
+and stack in the emulator; differing bytes of host C and emulator against the interpreter; and of the interpreter
 against TFLite Micro's reference kernels (LiteRT's for uint8 files), an independent runtime. A model
 too big for the board is emulated on one with more memory. ``--layers`` executes layer by layer.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.counting import flash_of
 from boards import load_board
 from codegen.project import project_files
 from runtimes.emulator.emulator import Emulator
@@ -98,7 +99,7 @@ def _emulate(
         emulator = Emulator(firmware, board, project.graph, project.plan.hash)
         runs = [emulator.run(case) for case in cases]
     return Emulated(
-        firmware.flash_bytes - project.graph.weight_bytes,
+        flash_of(project.graph, project.plan, firmware.flash_bytes).code,
         max(one.instructions for one in runs),
         max(one.stack_bytes for one in runs),
         compare("emulator", expected, [one.outputs for one in runs]).mismatched_bytes,

@@ -7,6 +7,7 @@ from importlib import resources
 
 from codegen.model import CModel, build_model
 from codegen.render import render
+from codegen.sharing import kernels
 from toolchain.ir.graph import Graph
 from toolchain.plan.plan import Plan
 
@@ -61,7 +62,9 @@ def emit(
         f"include/{prefix}.h": render("model/model.h.j2", **values),
         **image,
         f"src/{prefix}.c": render("model/model.c.j2", **values),
-        f"src/{prefix}_kernels.h": render("model/kernels.h.j2", kernels=_kernels(model), **values),
+        f"src/{prefix}_kernels.h": render(
+            "model/kernels.h.j2", kernels=kernels(model.functions), **values
+        ),
         f"src/{prefix}_weights.h": render("model/weights.h.j2", **values),
         f"src/{prefix}_weights.c": render("model/weights.c.j2", **values),
         **{f"src/{name}": support(name) for name in (*SUPPORT, *itertools.chain(*headers))},
@@ -76,17 +79,3 @@ def support(name: str) -> str:
 def _headers(model: CModel) -> list[tuple[str, ...]]:
     templates = {function.template for function in model.functions}
     return [names for end, names in _HEADERS.items() if any(t.endswith(end) for t in templates)]
-
-
-def _kernels(model: CModel) -> list[str]:
-    return [
-        render(
-            f"kernels/{function.template}.c.j2",
-            name=function.name,
-            n=function.numbers,
-            x=function.inputs,
-            y=function.outputs,
-            helpers=function.helpers,
-        ).strip("\n")
-        for function in model.functions
-    ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +26,8 @@ from toolchain.plan.plan import Plan, Slot, Stage, StreamStage
 from toolchain.plan.repeats import repeated
 from toolchain.plan.rows import RowWork
 from toolchain.plan.tiles import Grid, Tile, Tiling
+
+_TABLE_PAYS = 16  # fewer layers in a row are called one by one
 
 C_TYPES = {
     DType.INT8: "int8_t",
@@ -121,6 +124,14 @@ class CModel:
     def arenas(self) -> tuple[Arena, ...]:
         """Return the arenas, one for each region."""
         return arenas(self.plan)
+
+    def runs(self, stages: Sequence[Call | CStream]) -> list[list[Call | CStream]]:
+        """Return ``stages`` as they are called: many layers in a row by a table, others alone."""
+        runs: list[list[Call | CStream]] = []
+        for layers, group in groupby(stages, lambda stage: isinstance(stage, Call)):
+            run = list(group)
+            runs += [run] if layers and len(run) >= _TABLE_PAYS else [[stage] for stage in run]
+        return runs
 
     @property
     def feed(self) -> Feeding | None:

@@ -8,6 +8,15 @@
 
 #include <stdint.h>
 
+/* A kernel that layers share: one function, not a copy in each of them. */
+#if defined(__clang__)
+#define TSR_SHARED __attribute__((noinline, unused))
+#elif defined(__GNUC__)
+#define TSR_SHARED __attribute__((noipa, unused))
+#else
+#define TSR_SHARED
+#endif
+
 /* The high word of a * b. Armv6-M and Armv8-M Baseline have no such product: 16 bits by 16 there. */
 #if defined(__thumb__) && !defined(__thumb2__)
 

@@ -127,4 +127,8 @@ TSR_MVE_INLINE const int8_t *tsr_mve_dot_1x4(const int8_t *x, const int8_t *w, c
 
 #endif
 
+/* Pixels times all filters: see matmul_mve. */
+typedef void tsr_mve_matmul(const int8_t *x, const int8_t *weights, const int32_t *stage, int filters,
+                            int depth, int8_t *y, int out_c, int32_t zero);
+
 #endif

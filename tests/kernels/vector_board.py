@@ -36,8 +36,7 @@ int main(void)
     tsr_port_init();
 """
 _GIVE = "    memcpy({name}_input_{i}(), {name}_x{case}_{i}, sizeof {name}_x{case}_{i});\n"
-_CASE = """    {name}_run();
-    if (memcmp({name}_output_0(), {name}_y{case}, sizeof {name}_y{case})) {{
+_CHECK = """    if (memcmp({name}_output_{i}(), {name}_y{case}_{i}, sizeof {name}_y{case}_{i})) {{
         report({seed});
     }}
 """
@@ -80,8 +79,10 @@ def _main(graphs: Mapping[int, Graph]) -> str:
             for i, value in enumerate(inputs):
                 data.append(_array(f"{name}_x{case}_{i}", value))
                 calls.append(_GIVE.format(name=name, case=case, i=i))
-            data.append(_array(f"{name}_y{case}", run(graph, inputs)[0]))
-            calls.append(_CASE.format(name=name, case=case, seed=seed))
+            calls.append(f"    {name}_run();\n")
+            for i, value in enumerate(run(graph, inputs)):
+                data.append(_array(f"{name}_y{case}_{i}", value))
+                calls.append(_CHECK.format(name=name, case=case, i=i, seed=seed))
     return "".join(data) + _HEAD + "".join(calls) + "    return 0;\n}\n"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 UNIT = "src/networks.c"
 _STATIC = re.compile(r"^(?:static|LAYER)\b[^;={(\n]*?\b(\w+)\s*(?=[\[(])", re.MULTILINE)
+_TYPE = re.compile(r"^\} (\w+);", re.MULTILINE)
 _MACRO = re.compile(r"^ *# *define (\w+)", re.MULTILINE)
 
 
@@ -38,6 +39,8 @@ def _included(path: str) -> str:
 
 
 def _renamed(files: Mapping[str, str], prefix: str) -> list[tuple[str, str]]:
-    names = {name for text in files.values() for name in _STATIC.findall(text)}
+    names = {
+        name for text in files.values() for name in _STATIC.findall(text) + _TYPE.findall(text)
+    }
     words = re.compile(rf"\b({'|'.join(sorted(names))})\b")
     return [(path, words.sub(rf"{prefix}_\1", text)) for path, text in files.items()]

@@ -50,9 +50,11 @@ class Conv1x1Mve:
         )  # fmt: skip
         copied = pixels > 1 and (width % BLOCK > 0 or rows == 1)
         numbers: dict[str, Number] = {
-            "pixels": pixels,
+            "pairs": pixels // BLOCK,
+            "last": pixels % BLOCK,
             "in_c": in_c,
             "out_c": out_c,
+            "zero": packed.numbers["y_zero"],
             "copied": copied,
         }
         return Specialised(
@@ -90,6 +92,7 @@ class Conv2dMve:
             "out_c": len(packed.filters),
             "width": geometry.width,
             "edges": geometry.edges,
+            "zero": packed.numbers["y_zero"],
         }
         return Specialised(
             numbers,

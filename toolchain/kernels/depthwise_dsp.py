@@ -58,13 +58,16 @@ class DepthwiseDsp:
         used = min(geometry.in_w, 2 * row_words - geometry.pad_left)
         paired = used - geometry.pad_left % 2
         numbers: dict[str, Number] = {
-            **{k: lowered.numbers[k] for k in ("in_c", "out_w", "multiplier", "x_zero")},
-            "pad_left": geometry.pad_left,
+            **{k: lowered.numbers[k] for k in ("in_c", "multiplier", "x_zero")},
+            "first": geometry.pad_left // 2,
+            "odd": geometry.pad_left % 2,
             "pad_rows": taps.padded,
             "padded": taps.padded or geometry.edges,
             "rows": taps.rows,
             "in_rows": taps.count,
             "row_words": row_words,
+            "words": row_words * taps.count,
+            "out_w": geometry.out_w,
             "pairs": paired // 2,
             "last": paired % 2,
             "taps": tables["weights"].shape[1],
@@ -73,7 +76,7 @@ class DepthwiseDsp:
         helper: dict[str, Number] = {
             "kernel": geometry.kernel,
             "stride": (taps.stride, geometry.stride_w),
-            "rest": geometry.out_w % _GROUP,
+            "whole": geometry.out_w % _GROUP == 0,
             "w_zero": lowered.numbers["w_zero"],
             **output.numbers,
         }

@@ -19,6 +19,7 @@ from toolchain.numerics import Int64
 from toolchain.ops.base import Lowered, Number
 
 _LANES = 16
+_NEAR = 111
 # Narrowing joins lanes of vectors pairwise: lane l of vector v is channel 4 l + v.
 _ORDER = np.arange(_LANES).reshape(4, 4).T.reshape(-1)
 
@@ -91,22 +92,35 @@ def _packed_node(lowered: Lowered) -> tuple[dict[str, Number], dict[str, Array]]
     packed = _packed(lowered)
     assert packed is not None
     n, geometry = lowered.numbers, Geometry.of(lowered.numbers)
+    channels, (first, last) = geometry.in_c, geometry.inside
+    middle = first * geometry.stride_w - geometry.pad_left
+    middle += geometry.kernel[1] // 2 * geometry.dilation_w
+    edges = geometry.pad_rows or last - first < geometry.out_w
     numbers: dict[str, Number] = {
         **{k: n[k] for k in ("kernel", "in_w", "in_c", "out_w", "pad_rows", "pad_left")},
         **{k: n[k] for k in ("stride_w", "dilation_w")},
-        "inside": _inside(geometry),
+        "some": channels if channels < _LANES else 0,
+        # Neighbours of a tap this near are reached by literals.
+        "near": channels if channels * geometry.dilation_w <= _NEAR else 0,
+        "groups": _groups(channels),
+        "first": first,
+        "last": last,
+        "inner": first < last,
+        "inside": last - first,
+        "at": middle * channels,
+        "out": first * channels,
+        "step": geometry.stride_w * channels,
+        "edges": edges,
         **packed.numbers,
     }
     return numbers, _tables(packed, integer(n, "x_zero") if geometry.edges else None)
 
 
-def _inside(geometry: Geometry) -> tuple[int, int]:
-    """Return the range of output columns whose windows lie within a row."""
-    reach = (geometry.kernel[1] - 1) * geometry.dilation_w
-    first = -(-geometry.pad_left // geometry.stride_w)
-    last = (geometry.in_w - 1 - reach + geometry.pad_left) // geometry.stride_w + 1
-    first = min(first, geometry.out_w)
-    return first, min(max(last, first), geometry.out_w)
+def _groups(channels: int) -> str:
+    """Return how groups of channels lie: the last of many may repeat some of those before it."""
+    if channels <= _LANES:
+        return "one"
+    return "overlapping" if channels % _LANES else "side by side"
 
 
 def _packed(lowered: Lowered) -> Constants | None:

@@ -32,6 +32,7 @@ class FullyConnectedMve:
         packed = _packed(lowered)
         assert packed is not None
         numbers = {key: lowered.numbers[key] for key in ("rows", "depth", "units")}
+        numbers["zero"] = packed.numbers["y_zero"]
         return Specialised(
             numbers, matrix_tables(packed), in_order=True, helpers=matrix_helpers(packed, 1)
         )

@@ -27,4 +27,14 @@ class BinaryMve:
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`: four elements are read before they are written."""
-        return Specialised(lowered.numbers, lowered.tables, in_order=lowered.in_order)
+        numbers = {**lowered.numbers, "rest": _innermost(lowered) % 4}
+        return Specialised(numbers, lowered.tables, in_order=lowered.in_order)
+
+
+def _innermost(lowered: Lowered) -> int:
+    """Return the rounds of the innermost loop."""
+    match lowered.numbers["loops"]:
+        case (*_, (int(count), _, _)):
+            return count
+        case other:
+            raise TypeError(f"loops is {other!r}, not (count, step, step) of each")

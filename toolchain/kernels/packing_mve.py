@@ -117,4 +117,6 @@ def matrix_helpers(packed: Constants, pixels: int) -> tuple[Helper, ...]:
     """Return the matrix products for pairs of pixels and, where ``pixels`` is odd, for the last."""
     sizes = [2] * (pixels > 1) + [1] * (pixels % 2)
     rest = len(packed.filters) % GROUP
-    return tuple(Helper("matmul_mve", {"pixels": p, "rest": rest, **packed.numbers}) for p in sizes)
+    numbers = {**packed.numbers, "rest": rest}
+    del numbers["y_zero"]
+    return tuple(Helper("matmul_mve", {"pixels": p, **numbers}) for p in sizes)

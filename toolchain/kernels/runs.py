@@ -21,6 +21,7 @@ from toolchain.ir.tensor import Array
 from toolchain.kernels import cost
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry
+from toolchain.kernels.output_stage import Mode
 from toolchain.kernels.packing import Alone, alone
 from toolchain.ops.base import Lowered, Number
 
@@ -52,8 +53,9 @@ class Conv2dRuns:
             **{k: lowered.numbers[k] for k in ("stride_w", "dilation_w", "pad_left", "x_zero")},
             "width": geometry.width,
             "edges": geometry.edges,
+            "outside": geometry.length if geometry.edges else 0,
             "runs": _runs(geometry),
-            "extra": "extra" in packed.tables,
+            **_output(packed),
         }
         return Specialised(
             numbers,
@@ -82,7 +84,7 @@ class FullyConnectedRuns:
         assert packed is not None
         numbers: dict[str, Number] = {
             **{key: n[key] for key in ("rows", "depth", "units")},
-            "extra": "extra" in packed.tables,
+            **_output(packed),
         }
         rows, units, depth = (integer(n, key) for key in ("rows", "units", "depth"))
         return Specialised(
@@ -111,11 +113,23 @@ def _runs(geometry: Geometry) -> int:
     return geometry.segments * (1 + min(sides, 1 if geometry.width <= geometry.in_w else 2))
 
 
+def _output(packed: Alone) -> dict[str, Number]:
+    """Return what the calls of `filters_runs` depend on."""
+    signed = packed.output.mode is Mode.SIGNED
+    return {
+        "extra": "extra" in packed.tables,
+        "signed": signed,
+        "odd_zero": packed.output.odd_zero,
+    }
+
+
 def _filters(packed: Alone, numbers: Mapping[str, Number]) -> Helper:
     count, eights = _counts(packed)
     rest = count - 8 * eights
     groups = {"eights": eights > 0, "fours": rest >= 4, "ones": rest % 4 > 0}
-    return Helper("filters_runs", {"w_zero": numbers["w_zero"], **groups, **packed.output.numbers})
+    return Helper(
+        "filters_runs", {"w_zero": numbers["w_zero"], **groups, **packed.output.shared_numbers}
+    )
 
 
 def _counts(packed: Alone) -> tuple[int, int]:

@@ -62,8 +62,13 @@ class Binary(Op):
         return tuple(broadcast(x.shape, operands.output.shape) for x in operands.activations)
 
     def lower(self, operands: Operands) -> Lowered:
-        """See `Op.lower`: with a constant of one value it is a function of the other input."""
+        """See `Op.lower`: with a constant of one value it is a function of the other input.
+
+        Its look-up table takes more flash than it saves instructions where there are few elements.
+        """
         a, b = operands.input(0), operands.input(1)
+        if operands.output.size == (1, *operands.output.shape)[-1]:
+            return self._lower_loops(operands)
         if b.is_constant and b.size == 1 and a.dtype is DType.INT8 and not a.is_constant:
             value = b.values.astype(np.int64).reshape(())
             return lower_table(a, lambda x: self.evaluate(operands, x, value))

@@ -97,6 +97,7 @@ class DepthwiseConv2D(Op):
             "pad_rows": taps.padded,
             "pad_left": self.pads.left,
         }
+        past = (y.shape[2] - 1) * self.stride[1] - self.pads.left + weights.shape[2] - x.shape[2]
         filters = weights.values.reshape(-1, y.shape[3]).T
         kernel, numbers, tables = output_stage(
             "depthwise_conv2d", operands, self.activation, filters
@@ -110,7 +111,14 @@ class DepthwiseConv2D(Op):
         fits = x.shape[3] == y.shape[3] and taps.out_row_size <= taps.in_row_size
         return Lowered(
             kernel,
-            {**geometry, "by_channel": by_channel and y.shape[2] > 1, **numbers},
+            {
+                **geometry,
+                # Columns of the last window that are padding, and columns of a map within a window.
+                "pad_right": max(0, past),
+                "narrow": x.shape[2] if x.shape[2] < weights.shape[2] else 0,
+                "by_channel": by_channel and y.shape[2] > 1,
+                **numbers,
+            },
             tables,
             taps=taps,
             by_channel=by_channel,

@@ -77,7 +77,8 @@ void net_run(void)
     MARK(1);
 }
 
-/* The network's kernels, specialised: sizes, strides and zero points are literals. */
+/* The network's kernels, specialised: sizes, strides and zero points are literals. Layers that differ in sizes only
+ * share a kernel, which finds theirs in a struct. */
 #ifndef NET_KERNELS_H
 #define NET_KERNELS_H
 
