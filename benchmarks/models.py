@@ -4,9 +4,10 @@
 
 Columns: arena of the plan and its lower bound in bytes; seconds to compile (no C compiler in it);
 flash of the linked firmware beyond packed weights, biases and scales; instructions of one inference
-and stack in the emulator; differing bytes of host C and emulator against the interpreter; and of the interpreter
-against TFLite Micro's reference kernels (LiteRT's for uint8 files), an independent runtime. A model
-too big for the board is emulated on one with more memory. ``--layers`` executes layer by layer.
+and stack in the emulator; differing bytes of host C and emulator against the interpreter; and of
+the interpreter against TFLite Micro's reference kernels (LiteRT's for uint8 files), an independent
+runtime. A model too big for the board is emulated on one with more memory. ``--layers`` executes
+layer by layer.
 """
 
 from __future__ import annotations

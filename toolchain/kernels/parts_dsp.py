@@ -67,7 +67,9 @@ class Conv2dParts:
     def supports(self, lowered: Lowered) -> bool:
         """See `Kernel.supports`; windows that fit the memory as a whole are left to others."""
         n = lowered.numbers
-        if packed_pairs(lowered) is None or integer(n, "out_c") % 4 or integer(n, "out_w") < 2:
+        if lowered.kernel != "conv2d" or packed_pairs(lowered) is None:
+            return False
+        if integer(n, "out_c") % 4 or integer(n, "out_w") < 2:
             return False
         geometry = Geometry.of(n)
         together = geometry.segments == geometry.kernel[0] and not geometry.loose

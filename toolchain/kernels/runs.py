@@ -55,7 +55,9 @@ class Conv2dRuns:
             "edges": geometry.edges,
             "outside": geometry.length if geometry.edges else 0,
             "runs": _runs(geometry),
-            **_output(packed),
+            "extra": "extra" in packed.tables,
+            "odd": packed.output.mode is Mode.SIGNED,
+            "odd_zero": packed.output.odd_zero,
         }
         return Specialised(
             numbers,
@@ -84,14 +86,14 @@ class FullyConnectedRuns:
         assert packed is not None
         numbers: dict[str, Number] = {
             **{key: n[key] for key in ("rows", "depth", "units")},
-            **_output(packed),
+            "extra": "extra" in packed.tables,
         }
         rows, units, depth = (integer(n, key) for key in ("rows", "units", "depth"))
         return Specialised(
             numbers,
             _tables(packed),
             in_order=True,
-            helpers=(_filters(packed, n),),
+            helpers=(_filters(packed, n, shared=False),),
             instructions=cost.runs(rows, units, depth, 1),
         )
 
@@ -113,23 +115,19 @@ def _runs(geometry: Geometry) -> int:
     return geometry.segments * (1 + min(sides, 1 if geometry.width <= geometry.in_w else 2))
 
 
-def _output(packed: Alone) -> dict[str, Number]:
-    """Return what the calls of `filters_runs` depend on."""
-    signed = packed.output.mode is Mode.SIGNED
-    return {
-        "extra": "extra" in packed.tables,
-        "signed": signed,
-        "odd_zero": packed.output.odd_zero,
-    }
-
-
-def _filters(packed: Alone, numbers: Mapping[str, Number]) -> Helper:
+def _filters(packed: Alone, numbers: Mapping[str, Number], *, shared: bool = True) -> Helper:
+    """Return the function of all filters; if ``shared``, layers of several zero points call it."""
     count, eights = _counts(packed)
     rest = count - 8 * eights
-    groups = {"eights": eights > 0, "fours": rest >= 4, "ones": rest % 4 > 0}
-    return Helper(
-        "filters_runs", {"w_zero": numbers["w_zero"], **groups, **packed.output.shared_numbers}
-    )
+    literals: dict[str, Number] = {
+        "w_zero": numbers["w_zero"],
+        "eights": eights > 0,
+        "fours": rest >= 4,
+        "ones": rest % 4 > 0,
+        "odd": shared and packed.output.mode is Mode.SIGNED,
+    }
+    output = packed.output.shared_numbers if shared else packed.output.numbers
+    return Helper("filters_runs", {**literals, **output})
 
 
 def _counts(packed: Alone) -> tuple[int, int]:

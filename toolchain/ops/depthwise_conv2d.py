@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -21,6 +21,8 @@ from toolchain.ops.weighted import (
 )
 from toolchain.ops.wide import output_stage
 from toolchain.ops.window import IDENTITY, Whole, Window
+
+_MAX_SHIFT = 22
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class DepthwiseConv2D(Op):
                 "pad_right": max(0, past),
                 "narrow": x.shape[2] if x.shape[2] < weights.shape[2] else 0,
                 "by_channel": by_channel and y.shape[2] > 1,
+                "right": _shifts_right(tables, filters.shape[1]),
                 **numbers,
             },
             tables,
@@ -124,3 +127,10 @@ class DepthwiseConv2D(Op):
             by_channel=by_channel,
             over_row=by_channel and fits and self.pads.left < weights.shape[2],
         )
+
+
+def _shifts_right(tables: Mapping[str, Array], taps: int) -> bool:
+    """Tell whether sums stay below 2**30 and each is shifted right, by 1 to 22 bits."""
+    reach = np.abs(tables["bias"].astype(np.int64)).max() + taps * 255 * 255
+    shift = tables["shift"]
+    return bool(reach < 2**30 and shift.min() >= -_MAX_SHIFT and shift.max() < 0)

@@ -106,6 +106,9 @@ static void depthwise_conv2d_0(const int8_t *const *rows, const int8_t *weights,
             }
         }
         const int32_t start = bias[out];
+        const int32_t factor = multiplier[out];
+        const int right = -shift[out];
+        const int32_t offset = (11 * (1 << right)) / 2;
         int32_t a0 = start, a1 = start, a2 = start;
         {
             int32_t p;
@@ -138,7 +141,8 @@ if (at < 24) {
                 a2 += p * w[6 + 0];
 }
             at += 4;
-            const int32_t scaled = tsr_requant(a0, multiplier[out], shift[out]) + (5);
+            const int32_t high = tsr_mul_high(2 * a0, factor);
+            const int32_t scaled = tsr_shift_round(high, right, offset);
             *to = (int8_t)tsr_clamp(scaled, -128, 127);
             a0 = a1;
             a1 = a2;
