@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import PurePosixPath
 from typing import Any
 
 from boards import Board
@@ -69,30 +70,59 @@ def package_files(graph: Graph, plan: Plan, board: Board, *, name: str) -> dict[
     sources = sorted(path for path in emitted if path.endswith(".c"))
     emitted["CMakeLists.txt"] = render("project/CMakeLists.txt.j2", p=prefix, sources=sources)
     folder = f"lib/{prefix}"
-    how = f"{graph.macs:,} multiply-accumulates, compiled from the C in lib/"
-    facts: dict[str, Any] = {
-        "prefix": prefix,
-        "library": library_file(prefix),
-        "plan_hash": plan.hash,
-        "arena_bytes": plan.arena_bytes,
-        "states": len(graph.states),
-        "inputs": [_port_facts(tensor) for tensor in graph.input_tensors],
-        "outputs": [_port_facts(tensor) for tensor in graph.output_tensors],
-    }
     values = {
         "board": board, "name": name, "p": prefix, "macs": graph.macs,
         "arena": plan.arena_bytes, "weights": graph.weight_bytes,
-        "machine": "" if board.linux.native else _WHEEL_MACHINES[board.linux.architecture],
-        "library": library_file(prefix), "sources": [f"{folder}/{source}" for source in sources],
-        "includes": [f"{folder}/include", f"{folder}/src"], "flags": [*FLAGS, "-march=native"],
-        "requires": ["numpy>=1.22"], "how": how,
+        "requires": ["numpy>=1.22"],
+        "how": f"{graph.macs:,} multiply-accumulates, compiled from the C in lib/",
+        **build_values(board, prefix, [f"{folder}/{source}" for source in sources]),
     }  # fmt: skip
+    facts = compiled_facts(graph, plan, prefix, library_file(prefix))
     return {
         **{f"{folder}/{path}": text for path, text in emitted.items()},
         **python_files(prefix, facts, "compiled", values),
         "setup.py": render("edge/setup.py.j2", **values),
         "README.md": render("edge/README.md.j2", **values, graph=graph),
         ".gitignore": "*.so\nbuild/\n*.egg-info/\n",
+    }
+
+
+def compiled_facts(graph: Graph, plan: Plan, prefix: str, library: str) -> dict[str, Any]:
+    """Return the JSON that `runtimes.edge.compiled` reads.
+
+    Args:
+        graph: the network.
+        plan: of it.
+        prefix: of its C names.
+        library: the shared library's path, from the JSON's folder.
+    """
+    return {
+        "prefix": prefix,
+        "library": library,
+        "plan_hash": plan.hash,
+        "arena_bytes": plan.arena_bytes,
+        "states": len(graph.states),
+        "inputs": [_port_facts(tensor) for tensor in graph.input_tensors],
+        "outputs": [_port_facts(tensor) for tensor in graph.output_tensors],
+    }
+
+
+def build_values(board: Board, prefix: str, sources: Sequence[str]) -> dict[str, Any]:
+    """Return what ``setup.py`` needs to compile a package's library.
+
+    Args:
+        board: a board that runs Linux.
+        prefix: name of the package.
+        sources: its C files, each in a folder ``src`` beside one called ``include``.
+    """
+    assert board.linux is not None
+    roots = dict.fromkeys(str(PurePosixPath(source).parent.parent) for source in sources)
+    return {
+        "machine": "" if board.linux.native else _WHEEL_MACHINES[board.linux.architecture],
+        "library": library_file(prefix),
+        "sources": list(sources),
+        "includes": [f"{root}/{part}" for root in roots for part in ("include", "src")],
+        "flags": [*FLAGS, "-march=native"],
     }
 
 
@@ -109,8 +139,8 @@ def python_files(
     """
     return {
         f"{prefix}/__init__.py": render("edge/init.py.j2", **{**values, **facts}),
-        f"{prefix}/network.py": _runtime(f"{runtime}.py"),
-        f"{prefix}/ports.py": _runtime("ports.py"),
+        f"{prefix}/network.py": runtime_text(f"{runtime}.py"),
+        f"{prefix}/ports.py": runtime_text("ports.py"),
         f"{prefix}/network.json": json.dumps(facts, indent=2) + "\n",
         "pyproject.toml": render("edge/pyproject.toml.j2", **values),
     }
@@ -127,5 +157,6 @@ def _port_facts(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _runtime(name: str) -> str:
+def runtime_text(name: str) -> str:
+    """Return a module of `runtimes.edge`, which packages carry with them."""
     return (resources.files("runtimes.edge") / name).read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from codegen.model import identifier
 from toolchain.errors import ToolError, UsageError
 
 ENGINES = {"onnxruntime": (".onnx",), "tflite": (".tflite",)}
-_REQUIRES = {"onnxruntime": "onnxruntime>=1.16", "tflite": "ai-edge-litert>=1.0"}
+REQUIRES = {"onnxruntime": "onnxruntime>=1.16", "tflite": "ai-edge-litert>=1.0"}
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ def engine_files(model: Path, engine: str, name: str) -> dict[str, str | bytes]:
         wanted = " or ".join(ENGINES[engine])
         raise UsageError("E141", f"{engine} executes {wanted} files", where=str(model))
     try:
-        ports = _onnxruntime_ports(model) if engine == "onnxruntime" else _tflite_ports(model)
+        ports = onnxruntime_ports(model) if engine == "onnxruntime" else _tflite_ports(model)
     except ImportError as error:
         raise ToolError(
-            "E605", f"{engine} is not installed", hints=[f'pip install "{_REQUIRES[engine]}"']
+            "E605", f"{engine} is not installed", hints=[f'pip install "{REQUIRES[engine]}"']
         ) from error
     prefix = identifier(name)
     copy = f"model{model.suffix}"
     values = {
         "p": prefix, "name": name, "how": f"executed by {engine}",
-        "requires": ["numpy>=1.22", _REQUIRES[engine]],
+        "requires": ["numpy>=1.22", REQUIRES[engine]],
     }  # fmt: skip
     facts = {"model": copy, "inputs": ports.inputs, "outputs": ports.outputs}
     return {
@@ -58,7 +58,12 @@ def engine_files(model: Path, engine: str, name: str) -> dict[str, str | bytes]:
     }
 
 
-def _onnxruntime_ports(model: Path) -> EnginePorts:
+def onnxruntime_ports(model: Path) -> EnginePorts:
+    """Return what onnxruntime says of an ONNX file.
+
+    Raises:
+        UsageError: E141 if it refuses the file, or a shape is open but for its batch.
+    """
     import onnxruntime
 
     try:

@@ -21,6 +21,7 @@ from toolchain.cli.planning import (
 from toolchain.cli.reading import AS_IT_IS, Reading, reading_options
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import kib, millions, print_table
+from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
     from boards import Board
@@ -51,6 +52,19 @@ if TYPE_CHECKING:
     help="Leave the model to this runtime: a Python package for a Linux board.",
 )
 @click.option(
+    "--engine-for",
+    "left",
+    multiple=True,
+    metavar="OPERATOR",
+    help="Leave only these to the engine, by kind or name: the rest of an ONNX model is C. What "
+    "is not supported goes with them; 'unsupported' names nothing else. May be repeated.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="With --engine-for: sample inputs to quantise a float model's C parts on.",
+)
+@click.option(
     "--frontend",
     type=click.Path(path_type=Path),
     help="Add C that turns sound or pictures into the input: a TOML file, [audio] or [image].",
@@ -68,6 +82,8 @@ def command(
     fed: bool,
     plan_file: Path | None,
     engine: str | None,
+    left: tuple[str, ...],
+    data: Path | None,
     frontend: Path | None,
     int8_ports: bool,
     channels_last: bool,
@@ -77,8 +93,14 @@ def command(
 
     For a board that runs Linux (raspberry_pi_4, host ...) the project is a Python package.
     """
+    if engine and left:
+        from toolchain.cli.split import package_split
+
+        return package_split(reporter, model, board, output, (engine, left), data)
     if engine:
         return package_engine(reporter, model, board, output, engine)
+    if left or data:
+        raise UsageError("E101", "--engine-for and --data need --engine, and --data --engine-for")
     choice = plan_file or wish(max_ram, max_macs, fed=fed, effort=effort)
     reading = Reading(int8_ports, stream, channels_last)
     _, facts = compile_model(
@@ -90,11 +112,22 @@ def command(
 
 def package_engine(reporter: Reporter, model: Path, board: str, output: Path, engine: str) -> int:
     """Write a Python package in which ``engine`` executes ``model``."""
-    from boards import load_board
     from codegen.folder import write_project
     from runtimes.edge.engines import engine_files
     from toolchain.cli.pipeline import c_name
-    from toolchain.errors import UsageError
+
+    target = linux_board(board, engine)
+    name = c_name(model)
+    files = engine_files(model, engine, name)
+    write_project(files, {"board": target.id, "name": name, "engine": engine}, output)
+    reporter.say(f"wrote {output}/ ({name}: all operators are executed by {engine}, none by C)")
+    reporter.note(f"next: pip install {output}")
+    return reporter.result({"engine": engine, "package": name})
+
+
+def linux_board(board: str, engine: str) -> Board:
+    """Return a board on which ``engine`` runs; raise E141 for any other."""
+    from boards import load_board
 
     target = load_board(board)
     if target.linux is None:
@@ -103,12 +136,7 @@ def package_engine(reporter: Reporter, model: Path, board: str, output: Path, en
             f"{engine} does not run on {target.name}",
             hints=["leave out --engine", "--board raspberry_pi_4"],
         )
-    name = c_name(model)
-    files = engine_files(model, engine, name)
-    write_project(files, {"board": target.id, "name": name, "engine": engine}, output)
-    reporter.say(f"wrote {output}/ ({name}: all operators are executed by {engine}, none by C)")
-    reporter.note(f"next: pip install {output}")
-    return reporter.result({"engine": engine, "package": name})
+    return target
 
 
 def compile_model(

@@ -151,6 +151,27 @@ def import_onnx(
     return verify_float(simplify_float(walk.graph(name)))
 
 
+def refused_operators(data: bytes) -> Mapping[int, str]:
+    """Return the operators of an ONNX file that have no counterpart, with the reason if known.
+
+    What depends on them is not looked at: it may hold more of them.
+
+    Returns:
+        Reasons by the operators' places in the file.
+
+    Raises:
+        ModelError: as `import_onnx`, but for E210.
+    """
+    walk = _Walk(open_onnx(data), None, NOTHING_KNOWN)
+    found: dict[int, str] = {}
+    for index, proto in enumerate(walk.model.graph.node):
+        known = len(walk.refused)
+        walk.visit(index, proto)
+        if len(walk.refused) > known:
+            found[index] = walk.refused[known].partition('": ')[2]
+    return found
+
+
 class _Walk:
     """One pass over the nodes, in the file's order."""
 

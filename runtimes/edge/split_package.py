@@ -1,0 +1,108 @@
+"""A Python package of a model in parts: one library of C, and models for onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from boards import Board
+from codegen.edge import (
+    build_values,
+    compiled_facts,
+    edge_library,
+    library_file,
+    python_files,
+    runtime_text,
+)
+from codegen.model import identifier
+from codegen.render import render
+from runtimes.edge.engines import REQUIRES
+from runtimes.edge.onnx_parts import Part
+from runtimes.edge.split_model import Split
+from toolchain.plan import Plan
+
+_ENGINE = "onnxruntime"
+
+
+def split_files(
+    split: Split, plans: Mapping[int, Plan], board: Board, name: str
+) -> dict[str, str | bytes]:
+    """Return the package: ``{path: content}``.
+
+    Args:
+        split: the model in parts.
+        plans: of every part that becomes C, by the part's place.
+        board: a board that runs Linux.
+        name: of the package.
+
+    Raises:
+        UsageError: E140 if a plan takes its input in pieces.
+    """
+    prefix = identifier(name)
+    files: dict[str, str | bytes] = {}
+    for place, part in enumerate(split.parts):
+        folder = f"{prefix}/part{place}"
+        if place in plans:
+            own, graph = f"{prefix}_{place}", split.graphs[place]
+            library = edge_library(graph, plans[place], own)
+            files |= {f"lib/{own}/{path}": text for path, text in library.items()}
+            facts = compiled_facts(graph, plans[place], own, f"../{library_file(prefix)}")
+        else:
+            facts = {"model": "model.onnx", **_ports(split, part.inputs, part.outputs)}
+            files[f"{folder}/model.onnx"] = split.cut.submodel(part)
+        files[f"{folder}/network.json"] = json.dumps(facts, indent=2) + "\n"
+    sources = sorted(path for path in files if path.endswith(".c"))
+    rows, ports = part_facts(split), _ports(split, split.cut.inputs, split.cut.outputs)
+    values = {
+        "p": prefix, "name": name, "board": board, "parts": True, "rows": rows, **ports,
+        "requires": ["numpy>=1.22", REQUIRES[_ENGINE]], "how": f"in parts, C and {_ENGINE}",
+        **build_values(board, prefix, sources),
+    }  # fmt: skip
+    return {
+        **files,
+        **python_files(prefix, {"parts": rows, **ports}, "split", values),
+        f"{prefix}/compiled.py": runtime_text("compiled.py"),
+        f"{prefix}/{_ENGINE}_engine.py": runtime_text(f"{_ENGINE}_engine.py"),
+        "setup.py": render("edge/setup.py.j2", **values),
+        "README.md": render("edge/split.md.j2", **values),
+        ".gitignore": "*.so\nbuild/\n*.egg-info/\n",
+    }
+
+
+def part_facts(split: Split) -> list[dict[str, Any]]:
+    """Return what every part is, as JSON objects: who executes it, what it holds and hands on."""
+    return [_facts(split, place, part) for place, part in enumerate(split.parts)]
+
+
+def _facts(split: Split, place: int, part: Part) -> dict[str, Any]:
+    kinds = Counter(split.cut.nodes[i].op_type for i in part.nodes)
+    named = [f"{count} {kind}" if count > 1 else kind for kind, count in kinds.most_common()]
+    why = dict.fromkeys(
+        f"{split.cut.nodes[i].op_type}: {split.reasons[i]}"
+        for i in part.nodes
+        if i in split.reasons
+    )
+    return {
+        "by": "compiled" if part.compiled else _ENGINE,
+        "folder": f"part{place}",
+        "operators": ", ".join(named),
+        "count": len(part.nodes),
+        "macs": split.graphs[place].macs if place in split.graphs else 0,
+        "why": list(why),
+        "reads": list(part.inputs),
+        "makes": list(part.outputs),
+    }
+
+
+def _ports(split: Split, inputs: Sequence[str], outputs: Sequence[str]) -> dict[str, Any]:
+    return {
+        kind: [_port(split, name) for name in names]
+        for kind, names in (("inputs", inputs), ("outputs", outputs))
+    }
+
+
+def _port(split: Split, name: str) -> dict[str, Any]:
+    value = split.cut.values[name]
+    return {"name": name, "shape": list(value.shape), "dtype": value.dtype.name}
