@@ -10,6 +10,7 @@ from toolchain.quantization.precision import Precision
 
 _LEVELS = 127
 _SHRINKS = np.linspace(1.0, 0.7, 31)
+_CACHED = 2**15  # elements
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,19 +23,31 @@ def weight_quant(weights: Array, axis: int, least: Floats) -> Quant:
         axis: of the output channels.
         least: scales that must not be undercut (so that biases fit), shape (channels,).
     """
-    rows = np.moveaxis(weights.astype(np.float64), axis, 0).reshape(weights.shape[axis], -1)
+    rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
+    # A few rows at a time: large matrices would leave the cache, and memory, in double precision.
+    step = max(1, _CACHED // rows.shape[1])
+    best = [_best(rows[i : i + step].astype(np.float64)) for i in range(0, len(rows), step)]
+    scales = np.maximum(np.concatenate(best), least).astype(np.float32)
+    return Quant(tuple(float(s) for s in scales), (0,) * len(scales), axis)
+
+
+def _best(rows: Floats) -> Floats:
+    """Return the scale of every row of weights."""
     widest = np.abs(rows).max(axis=1) / _LEVELS
     widest = np.where(widest > np.finfo(np.float32).tiny, widest, 1.0 / _LEVELS)
     candidates = np.stack([widest * shrink for shrink in _SHRINKS])
     errors = np.stack([_error(rows, scale) for scale in candidates])
-    best = candidates[errors.argmin(axis=0), np.arange(len(widest))]
-    scales = np.maximum(best, least).astype(np.float32)
-    return Quant(tuple(float(s) for s in scales), (0,) * len(scales), axis)
+    best: Floats = candidates[errors.argmin(axis=0), np.arange(len(widest))]
+    return best
 
 
 def _error(rows: Floats, scale: Floats) -> Floats:
-    codes = np.clip(np.rint(rows / scale[:, None]), -_LEVELS, _LEVELS)
-    errors: Floats = np.square(codes * scale[:, None] - rows).sum(axis=1)
+    steps = rows / scale[:, None]
+    codes = np.rint(steps)
+    np.clip(codes, -_LEVELS, _LEVELS, out=codes)
+    codes *= scale[:, None]
+    codes -= rows
+    errors: Floats = np.square(codes, out=codes).sum(axis=1)
     return errors
 
 
