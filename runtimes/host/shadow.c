@@ -43,8 +43,14 @@ typedef struct {
     int32_t kind, address, node, call, tensor, row;
 } shadow_fault;
 
+/* A piece of the arena, an array of its own; all lie end to end in what is counted here. */
 typedef struct {
-    uint8_t *arena;
+    const uint8_t *start;
+    int32_t bytes, base;
+} bank;
+
+typedef struct {
+    const bank *banks;
     owner *owners;
     const node *nodes;
     const place *places;
@@ -53,7 +59,7 @@ typedef struct {
     const int32_t *low, *high;
     uint8_t *seen; /* one per row of the longest window, per need */
     int32_t *calls;
-    int32_t bytes, node_count, moves_count, window;
+    int32_t bank_count, node_count, moves_count, window;
 } shadow_tables;
 
 static shadow_tables t;
@@ -151,15 +157,29 @@ static void read_byte(int32_t address)
 
 static void each(const void *from, size_t count, void (*visit)(int32_t))
 {
-    const ptrdiff_t offset = (const uint8_t *)from - t.arena;
-    for (ptrdiff_t i = offset; i < offset + (ptrdiff_t)count; i++) {
-        if (i >= 0 && i < t.bytes) {
-            visit((int32_t)i);
+    for (const bank *b = t.banks; b < t.banks + t.bank_count; b++) {
+        const ptrdiff_t offset = (const uint8_t *)from - b->start;
+        for (ptrdiff_t i = offset; i < offset + (ptrdiff_t)count; i++) {
+            if (i >= 0 && i < b->bytes) {
+                visit(b->base + (int32_t)i);
+            }
         }
     }
 }
 
-static const move *moved(ptrdiff_t to, ptrdiff_t from)
+/* Return the byte of the arena that lies at an address, -1 for none. */
+static int32_t byte_at(const void *address)
+{
+    for (const bank *b = t.banks; b < t.banks + t.bank_count; b++) {
+        const ptrdiff_t offset = (const uint8_t *)address - b->start;
+        if (offset >= 0 && offset < b->bytes) {
+            return b->base + (int32_t)offset;
+        }
+    }
+    return -1;
+}
+
+static const move *moved(int32_t to, int32_t from)
 {
     for (int i = 0; i < t.moves_count; i++) {
         const move *m = &t.moves[i];
@@ -173,9 +193,8 @@ static const move *moved(ptrdiff_t to, ptrdiff_t from)
 
 void *shadow_copy(void *to, const void *from, size_t count)
 {
-    const ptrdiff_t target = (uint8_t *)to - t.arena, source = (const uint8_t *)from - t.arena;
-    const int inside = target >= 0 && target < t.bytes && source >= 0 && source < t.bytes;
-    if (inside && moved(target, source)) {
+    const int32_t target = byte_at(to), source = byte_at(from);
+    if (target >= 0 && source >= 0 && moved(target, source)) {
         memmove(t.owners + target, t.owners + source, count * sizeof *t.owners);
         return memmove(to, from, count);
     }

@@ -15,19 +15,20 @@ from __future__ import annotations
 import ctypes
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from codegen.arenas import arenas
 from codegen.model import Call, build_model
 from runtimes.host.library import HostModel, host_compiler, write_files
 from toolchain.errors import InternalError, ToolError
 from toolchain.ir.graph import Graph, Operands
 from toolchain.ir.tensor import Array, Tensor
-from toolchain.plan.plan import LayerStage, Plan, Slot, StreamStage
+from toolchain.plan.plan import ARENA, LayerStage, Plan, Slot, StreamStage
 from toolchain.plan.repeats import repeated
 from toolchain.plan.rows import RowWork, named_row_work
 
@@ -45,10 +46,16 @@ class _Tables(ctypes.Structure):
     """``shadow_tables`` of ``shadow.c``."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("arena", "owners", "nodes", "places", "needs")),
+        *((name, ctypes.c_void_p) for name in ("banks", "owners", "nodes", "places", "needs")),
         *((name, ctypes.c_void_p) for name in ("moves", "low", "high", "seen", "calls")),
-        *((name, i32) for name in ("bytes", "node_count", "moves_count", "window")),
+        *((name, i32) for name in ("bank_count", "node_count", "moves_count", "window")),
     ]
+
+
+class _Bank(ctypes.Structure):
+    """``bank`` of ``shadow.c``."""
+
+    _fields_ = [("start", ctypes.c_void_p), ("bytes", i32), ("base", i32)]
 
 
 class _Fault(ctypes.Structure):
@@ -68,7 +75,6 @@ class ShadowModel:
         prefix: C prefix of the network.
 
     Raises:
-        ValueError: if the arena lies in several regions, each of which is an array of its own.
         ToolError: E601 without a compiler, E602 if it refuses the code or has no instrumentation.
     """
 
@@ -80,18 +86,17 @@ class ShadowModel:
         folder: Path,
         prefix: str = "model",
     ) -> None:
-        if len(plan.regions) > 1:
-            raise ValueError("a shadow has one arena")
         self._graph, self._prefix = repeated(graph, plan.repeats), prefix
         path = _build(files, folder)
         self._library = ctypes.CDLL(str(path))
         self._library.shadow_end.restype = ctypes.POINTER(_Fault)
         tensors = graph.input_tensors, graph.output_tensors
         self._host = _ShadowedHost(self._library, prefix, *tensors, self._placed)
-        self._layout = _Layout(self._graph, plan, build_model(graph, plan, prefix).calls)
-        self._owners = np.full((max(1, plan.arena_bytes), 2), -1, np.int32)
-        self._arena = self._address(path)
-        self._keep = self._open(plan)
+        flat = _end_to_end(plan)
+        self._layout = _Layout(self._graph, flat, build_model(graph, plan, prefix).calls)
+        self._owners = np.full((max(1, flat.arena_bytes), 2), -1, np.int32)
+        self._banks = self._find_banks(plan, path)
+        self._keep = self._open()
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Run one case.
@@ -134,11 +139,15 @@ class ShadowModel:
 
     def _placed(self, address: int, row: int, size: int) -> None:
         """Mark a row of the input that the caller hands over."""
-        low = address - self._arena
+        (low,) = (
+            bank.base + address - bank.start
+            for bank in self._banks
+            if 0 <= address - bank.start < bank.bytes
+        )
         self._owners[low : low + size] = self._layout.ids[self._graph.inputs[0]], row
 
-    def _address(self, path: Path) -> int:
-        """Return where the library's arena lies in this process."""
+    def _find_banks(self, plan: Plan, path: Path) -> list[_Bank]:
+        """Return where the library's arenas lie in this process."""
         from elftools.elf.elffile import ELFFile
 
         known = f"{self._prefix}_init"
@@ -146,9 +155,13 @@ class ShadowModel:
             table = ELFFile(stream).get_section_by_name(".symtab")
             found = {s.name: int(s["st_value"]) for s in table.iter_symbols()}
         here = ctypes.cast(getattr(self._library, known), ctypes.c_void_p).value or 0
-        return here - found[known] + found["arena_words"]
+        shift = here - found[known]
+        return [
+            _Bank(shift + found[arena.array], arena.size, plan.bases[arena.region])
+            for arena in arenas(plan)
+        ]
 
-    def _open(self, plan: Plan) -> list[Any]:
+    def _open(self) -> list[Any]:
         """Hand the tables to the runtime; return what must outlive it."""
         layout = self._layout
         seen = np.zeros(max(1, len(layout.needs) * layout.window), np.uint8)
@@ -160,10 +173,11 @@ class ShadowModel:
             seen,
             calls,
         ]
-        sizes = plan.arena_bytes, len(layout.nodes), len(layout.moves), layout.window
-        tables = _Tables(self._arena, *(array.ctypes.data for array in arrays), *sizes)
+        banks = (_Bank * len(self._banks))(*self._banks)
+        sizes = len(banks), len(layout.nodes), len(layout.moves), layout.window
+        tables = _Tables(ctypes.addressof(banks), *(array.ctypes.data for array in arrays), *sizes)
         self._library.shadow_open(ctypes.byref(tables))
-        return [arrays, tables]
+        return [banks, arrays, tables]
 
     def _owner(self, tensor: int, row: int) -> str:
         if tensor == _SCRATCH:
@@ -299,6 +313,16 @@ class _Layout:
             fresh, ring = (self.named.get(f"{name}.{kind}") for kind in ("fresh", "ring"))
             if fresh and ring:
                 self.moves.append((number, fresh.offset, fresh.end, ring.offset, ring.end))
+
+
+def _end_to_end(plan: Plan) -> Plan:
+    """Return ``plan`` with the arenas of all regions in one, as the shadow counts its bytes."""
+    bases = plan.bases
+    slots = tuple(
+        replace(slot, region=ARENA, offset=bases[slot.region] + slot.offset) for slot in plan.slots
+    )
+    size = max((slot.end for slot in slots), default=0)
+    return replace(plan, slots=slots, arena_bytes=max(size, plan.arena_bytes))
 
 
 def _first(row: int, step: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from codegen.emit import emit
 from runtimes.host.shadow import ShadowModel
 from tests.ops.harness import random_values
 from tests.plan.networks import random_map_network
+from tests.plan.test_banks import placed
 from tests.plan.test_stream import random_cuts
 from toolchain.errors import FitError, InternalError
 from toolchain.ir import Array, Graph, run
@@ -31,8 +32,7 @@ def network(seed: int) -> tuple[Graph, Plan]:
     return graph, check_plan(graph, random_cuts(graph, rng))
 
 
-def assert_sound(seed: int, folder: Path) -> None:
-    graph, plan = network(seed)
+def assert_sound(graph: Graph, plan: Plan, folder: Path) -> None:
     model = ShadowModel(graph, plan, emit(graph, plan), folder)
     for _ in range(2):
         inputs = inputs_of(graph)
@@ -42,23 +42,32 @@ def assert_sound(seed: int, folder: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_right_plans_pass(seed: int, tmp_path: Path) -> None:
-    assert_sound(seed, tmp_path)
+    assert_sound(*network(seed), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 130))
 def test_many_right_plans_pass(seed: int, tmp_path: Path) -> None:
-    assert_sound(seed, tmp_path)
+    assert_sound(*network(seed), tmp_path)
 
 
-def wrong_plans() -> Iterator[tuple[Graph, Plan]]:
-    """Yield plans in which a value loses bytes that are still needed."""
+def split_plans() -> Iterator[tuple[Graph, Plan]]:
+    """Yield plans in several pieces of RAM."""
+    for seed in range(60):
+        graph, _, plan, _ = placed(seed)
+        if plan is not None and len(plan.regions) > 1:
+            yield graph, plan
+
+
+def wrong_plans(plans: Iterable[tuple[Graph, Plan]]) -> Iterator[tuple[Graph, Plan]]:
+    """Yield ``plans`` in which a value loses bytes that are still needed."""
     rng = np.random.default_rng(5)
-    for seed in range(40):
-        graph, plan = network(seed)
+    for graph, plan in plans:
         at, onto = (int(i) for i in rng.integers(len(plan.slots), size=2))
-        room = max(0, plan.arena_bytes - plan.slots[at].size)
-        moved = replace(plan.slots[at], offset=min(plan.slots[onto].offset, room) & ~7)
+        region = plan.slots[onto].region
+        room = max(0, plan.regions[region] - plan.slots[at].size)
+        place = min(plan.slots[onto].offset, room) & ~7
+        moved = replace(plan.slots[at], region=region, offset=place)
         wrong = replace(plan, slots=(*plan.slots[:at], moved, *plan.slots[at + 1 :]))
         try:
             check_plan(graph, wrong)
@@ -67,11 +76,11 @@ def wrong_plans() -> Iterator[tuple[Graph, Plan]]:
                 yield graph, wrong
 
 
-def test_what_the_checker_refuses_is_caught_in_c(tmp_path: Path) -> None:
-    """It is caught, or harmless: strides leave out bytes that the checker counts as read."""
+def caught_in_c(wrong: Iterable[tuple[Graph, Plan]], folder: Path) -> int:
+    """Return how many plans are caught; all others do no harm."""
     caught = 0
-    for count, (graph, plan) in enumerate(itertools.islice(wrong_plans(), 12)):
-        model = ShadowModel(graph, plan, emit(graph, plan), tmp_path / str(count))
+    for count, (graph, plan) in enumerate(wrong):
+        model = ShadowModel(graph, plan, emit(graph, plan), folder / str(count))
         inputs = inputs_of(graph)
         try:
             outputs = model.run(inputs)
@@ -80,7 +89,23 @@ def test_what_the_checker_refuses_is_caught_in_c(tmp_path: Path) -> None:
         else:
             for expected, got in zip(run(graph, inputs), outputs, strict=True):
                 np.testing.assert_array_equal(got, expected)
-    assert caught >= 9
+    return caught
+
+
+def test_what_the_checker_refuses_is_caught_in_c(tmp_path: Path) -> None:
+    """It is caught, or harmless: strides leave out bytes that the checker counts as read."""
+    wrong = wrong_plans(network(seed) for seed in range(40))
+    assert caught_in_c(itertools.islice(wrong, 12), tmp_path) >= 9
+
+
+def test_arenas_in_several_banks_have_one_shadow(tmp_path: Path) -> None:
+    for count, (graph, plan) in enumerate(itertools.islice(split_plans(), 6)):
+        assert_sound(graph, plan, tmp_path / str(count))
+
+
+def test_what_the_checker_refuses_is_caught_in_several_banks(tmp_path: Path) -> None:
+    wrong = itertools.islice(wrong_plans(split_plans()), 8)
+    assert caught_in_c(wrong, tmp_path) >= 6
 
 
 def test_a_ring_that_turns_too_early_is_caught(tmp_path: Path) -> None:
