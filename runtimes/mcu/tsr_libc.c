@@ -12,6 +12,10 @@
 #endif
 
 typedef uint32_t __attribute__((may_alias)) word;
+/* Four words at a time: one load and one store where a core has those of several registers. */
+typedef struct __attribute__((may_alias)) {
+    uint32_t words[4];
+} block;
 
 static int aligned(const void *a, const void *b)
 {
@@ -23,6 +27,11 @@ NO_IDIOM void *memcpy(void *restrict to, const void *restrict from, size_t count
     uint8_t *d = to;
     const uint8_t *s = from;
     if (aligned(d, s)) {
+        for (; count >= sizeof(block); count -= sizeof(block)) {
+            *(block *)(void *)d = *(const block *)(const void *)s;
+            d += sizeof(block);
+            s += sizeof(block);
+        }
         for (; count >= 4; count -= 4, d += 4, s += 4) {
             *(word *)(void *)d = *(const word *)(const void *)s;
         }
@@ -37,8 +46,18 @@ NO_IDIOM void *memmove(void *to, const void *from, size_t count)
 {
     uint8_t *d = to;
     const uint8_t *s = from;
-    if ((uintptr_t)d - (uintptr_t)s >= count) {
+    const uintptr_t up = (uintptr_t)d - (uintptr_t)s, down = (uintptr_t)s - (uintptr_t)d;
+    if (up >= count && down >= count) {
         return memcpy(to, from, count);
+    }
+    if (up >= count) {
+        for (; count >= 4 && aligned(d, s); count -= 4, d += 4, s += 4) {
+            *(word *)(void *)d = *(const word *)(const void *)s;
+        }
+        while (count--) {
+            *d++ = *s++;
+        }
+        return to;
     }
     if (aligned(d + count, s + count)) {
         for (; count >= 4; count -= 4) {
