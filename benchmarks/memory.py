@@ -12,6 +12,7 @@ for each bar on plans that compute rows twice:
     arena  bytes of the plan: activations, rings, scratch, inputs and outputs
     bound  no layout of this plan's stages is smaller
     H      row-liveness bound of plans that compute nothing twice (`benchmarks.row_bound`)
+    gap    of the arena over H, in percent
     bar    bytes that the plan should not exceed (`BARS`), and whether it does
     s      seconds of processor time to find the default plan of this input; "lean": this plan saves
            memory with slower kernels, too (`plan_model` with ``max_macs`` 1)
@@ -39,8 +40,8 @@ from toolchain.kernels import Isa
 from toolchain.plan import Plan, check_plan, plan_model
 from toolchain.plan.search import Search
 
-FORMAT = "{:<36} {:<14} {:<8} {:>6} {:>9} {:>9} {:>9} {:>12} {:>5}"
-HEAD = ("network", "board", "input", "F", "arena", "bound", "H", "bar", "s")
+FORMAT = "{:<36} {:<14} {:<8} {:>6} {:>9} {:>9} {:>9} {:>6} {:>12} {:>5}"
+HEAD = ("network", "board", "input", "F", "arena", "bound", "H", "gap", "bar", "s")
 PORTABLE = "portable"
 
 
@@ -114,6 +115,7 @@ def print_network(graph: Graph, board: Board | None, *, check: bool) -> None:
     """Print the rows of one network on one board."""
     name = graph.name
     for fed in (True, False):
+        least = row_bound(graph, fed=fed)
         for plan, bar, note in choices(graph, board, fed=fed):
             if check:
                 check_plan(graph, plan)
@@ -125,7 +127,8 @@ def print_network(graph: Graph, board: Board | None, *, check: bool) -> None:
                 f"{plan.mac_factor:.3f}",
                 f"{plan.arena_bytes:,}",
                 f"{plan.lower_bound_bytes:,}",
-                "" if note == "again" else f"{row_bound(graph, fed=fed):,}",
+                "" if note == "again" else f"{least:,}",
+                "" if note == "again" else f"{100 * (plan.arena_bytes / least - 1):.1f}",
                 f"{bar:,} {fits}" if bar else "",
                 note,
             )

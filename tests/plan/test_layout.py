@@ -105,3 +105,19 @@ def test_no_order_is_leaner_than_the_planned_one() -> None:
         assert plan.arena_bytes == min(extents), f"seed {seed}"
         improved += plan.arena_bytes < extents[0]
     assert improved
+
+
+def star(rng: np.random.Generator) -> Problem:
+    """Return blocks alive together, one of which may run over every other."""
+    blocks = tuple(Block(int(size), 0, 1) for size in rng.integers(1, 5, 4))
+    overlaps = {}
+    for other in range(1, 4):
+        distance = int(rng.integers(1 - blocks[0].size, blocks[other].size))
+        overlaps[0, other] = distance
+    return Problem(blocks, overlaps)
+
+
+def test_the_bound_knows_that_a_block_runs_over_few_others_at_once() -> None:
+    for seed in range(200):
+        problem = star(np.random.default_rng(seed))
+        assert problem.lower_bound() == best_extent(problem), f"seed {seed}"

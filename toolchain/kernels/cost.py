@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from toolchain.kernels.base import Isa
 from toolchain.kernels.output_stage import Mode
 from toolchain.ops.base import RowTaps
 
+# A multiply-accumulate where no loop has been counted.
+_PRODUCT = {Isa.PORTABLE: 10, Isa.DSP: 2, Isa.MVE: 1}
 ERROR = 0.1  # greatest relative error, for layers of more than about a thousand instructions
 
 # A block of pixels with a pair of filters: beside the products (`_STEP`), by formula.
@@ -54,6 +57,22 @@ class Blocks:
             count * self.pairs * (_PAIR[self.mode][pixels] + _STEP[pixels] * self.steps)
             for pixels, count in self.runs
         )
+
+
+def products(macs: int, isa: Isa) -> int:
+    """Estimate kernels of which only the multiply-accumulates are known."""
+    return macs * _PRODUCT[isa]
+
+
+def streamed(calls: int, moves: int, moved_bytes: int) -> int:
+    """Estimate what a stream takes beside its kernels.
+
+    Args:
+        calls: rows that are made.
+        moves: rows that are moved to a ring.
+        moved_bytes: of all these together.
+    """
+    return round(60.0 * calls + 45.0 * moves + moved_bytes * 0.5)
 
 
 def pointwise(blocks: Blocks) -> int:

@@ -11,7 +11,6 @@ from toolchain.plan.effort import NORMAL, Effort
 from toolchain.plan.flow import Flow
 from toolchain.plan.layout import Block, Problem, solve
 from toolchain.plan.lifetimes import Buffer, Work, buffers, roots
-from toolchain.plan.lowering import lower, specialise
 from toolchain.plan.overlap import BYTES
 from toolchain.plan.plan import (
     ARENA,
@@ -101,6 +100,7 @@ class _Assembly:
         layout = solve(_problem(needed, overlaps), effort)
         slots = self._quicken(list(map(_slot, needed, layout.offsets)), faster, layout.extent)
         macs = sum(self._macs(segment) for segment in self.segments)
+        instructions = sum(self._instructions(segment) for segment in self.segments)
         return Plan(
             graph_hash(self.model),
             self.isa.name.lower(),
@@ -110,13 +110,13 @@ class _Assembly:
             layout.bound * WORD,
             macs,
             recomputed_macs=max(0, macs - self.model.macs),
-            instructions=sum(self._instructions(segment) for segment in self.segments),
+            instructions=instructions - sum(faster[step].saves for step in self.quick),
             repeats=self.repeats,
         )
 
     def _quicken(self, slots: list[Slot], faster: Mapping[int, Faster], words: int) -> list[Slot]:
         """Choose faster kernels where their scratch memory fits; return the slots with it."""
-        for step, (kernel, size) in faster.items():
+        for step, (kernel, size, _) in faster.items():
             name = f"{self.order[step].name}.scratch"
             others = [slot for slot in slots if slot.name != name]
             alive = [slot for slot in others if slot.first <= step <= slot.last]
@@ -146,12 +146,8 @@ class _Assembly:
 
     def _instructions(self, segment: Segment) -> int:
         if segment.stream is not None:
-            return sum(tile.instructions for tile in segment.stream.tiles)
-        node = self.order[segment.first]
-        quick = self.quick.get(segment.first)
-        if quick is None:
-            return self.work[node.name].instructions
-        return specialise(lower(node.op, self.graph.operands(node)), quick)[1].instructions
+            return segment.stream.instructions
+        return self.work[self.order[segment.first].name].instructions
 
     def _maps(self) -> list[Buffer]:
         """Return the buffers of tensors that are whole at some time."""

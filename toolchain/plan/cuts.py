@@ -12,12 +12,13 @@ from functools import cached_property
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.kernels import Isa
+from toolchain.kernels.cost import products
 from toolchain.plan.assemble import Segment
 from toolchain.plan.edges import Edge
 from toolchain.plan.lifetimes import Work, roots, share_places
 from toolchain.plan.rows import RowWork, named_row_work, row_work
 from toolchain.plan.schedule import Feed, Worker
-from toolchain.plan.starts import MAC_COST, Starts
+from toolchain.plan.starts import Starts
 from toolchain.plan.streaming import Faster, stream
 from toolchain.plan.strips import Strips, StripTracer
 from toolchain.plan.tiles import Grid, Tiling, half_of, narrowed
@@ -113,7 +114,7 @@ class Cuts:
         if not nodes:
             return edge
         macs = sum(node.op.macs(self.graph.operands(node)) for node in nodes)
-        work = edge.work + macs * MAC_COST[self.isa]
+        work = edge.work + products(macs, self.isa)
         return replace(edge, work=work, macs=edge.macs + macs, repeats=True)
 
     def _edges(self) -> list[Edge]:
@@ -188,7 +189,8 @@ class Cuts:
             old, new = (way[self.order[segment.first].name] for way in (work, best))
             alike = (old.overlaps, old.homes) == (new.overlaps, new.homes)
             if alike and old.in_place == new.in_place and old.kernel != new.kernel:
-                found[segment.first] = Faster(new.kernel, new.scratch_bytes)
+                saves = old.instructions - new.instructions
+                found[segment.first] = Faster(new.kernel, new.scratch_bytes, saves)
         return found
 
     def _layers(self, step: int) -> Iterator[Edge]:
@@ -210,7 +212,13 @@ class Cuts:
         if placed is not work:
             shared = every + placed.scratch_bytes - placed.operands.output.nbytes
             if shared < need:
-                yield Edge(step, step + 1, stream=False, need=shared, work=0, in_place=True)
+                dearer = self.dearer(step, placed.instructions)
+                yield Edge(step, step + 1, stream=False, need=shared, work=dearer, in_place=True)
+
+    def dearer(self, step: int, instructions: int) -> int:
+        """Return how many more instructions these are than those of a node as a layer, if known."""
+        plain = self.work[self.order[step].name].instructions
+        return instructions - plain if instructions and plain else 0
 
     @cached_property
     def placed(self) -> Mapping[str, Work]:

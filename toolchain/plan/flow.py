@@ -157,6 +157,7 @@ class _Run:
         self.workers, self.paces = tuple(workers), paces
         count = len(self.workers)
         self.stream = Stream(workers, frozenset(range(count)), paces=paces)
+        self.last = tuple(self.stream.last_reader(i) for i in range(count))
         self.total, self.kept = [1] * count, [0] * count
         self.separable = [True] * count
         self.fresh: set[int] = set()
@@ -187,15 +188,13 @@ class _Run:
                 self._keep(event)
         hosts = (self._proven_host(i) for i in range(len(self.workers)))
         storage = tuple(map(Storage, self.total, self.kept, self.separable, hosts))
-        last = tuple(self.stream.last_reader(i) for i in range(len(self.workers)))
-        turns = tuple(map(tuple, self.turns))
-        used = tuple(self.used)
-        return Flow(self.workers, storage, last, tuple(self.lows), turns, used, self.paces)
+        turns, used = tuple(map(tuple, self.turns)), tuple(self.used)
+        return Flow(self.workers, storage, self.last, tuple(self.lows), turns, used, self.paces)
 
     def _make(self, event: Make) -> None:
         p = event.position
         for other in self.fresh:
-            if not other <= p <= self.stream.last_reader(other):
+            if not other <= p <= self.last[other]:
                 self.separable[other] = False
         alive = event.row + 1 - self._low(self.inner[p], event.row)
         self.total[p] = max(self.total[p], alive)
@@ -244,4 +243,8 @@ class _Run:
     def _low(self, readers: list[tuple[int, tuple[int, ...]]], limit: int) -> int:
         """Return the first row that any reader still needs, at most ``limit``."""
         made = self.stream.made
-        return min((low[made[r]] for r, low in readers if made[r] < len(low)), default=limit)
+        for reader, low in readers:
+            row = made[reader]
+            if row < len(low) and low[row] < limit:
+                limit = low[row]
+        return limit

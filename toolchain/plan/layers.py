@@ -32,7 +32,7 @@ def plan_layers(graph: Graph, isa: Isa = Isa.PORTABLE, effort: Effort = NORMAL) 
     shared = share_places(graph, isa, work)
     ways = [work, shared] if shared != work else [work]
     plans = (plan_order(graph, isa, way, order, effort) for way in ways for order in orders)
-    return min(plans, key=lambda p: p.arena_bytes)
+    return min(plans, key=lambda p: (p.arena_bytes, p.instructions))
 
 
 def plan_order(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.kernels import Isa, Kernel, Specialised
+from toolchain.kernels.cost import products
 from toolchain.ops.base import Lowered
 from toolchain.plan.lowering import kernels, lower, specialise
 from toolchain.plan.overlap import distances
@@ -24,7 +25,7 @@ class Work:
         overlaps: for inputs that the output may run over, the least distance in bytes.
         in_place: whether the output may lie exactly on the only input.
         homes: outputs that live in the buffer of an input, by number: a view's in its source's.
-        instructions: estimate of the kernel's, 0 if there is none.
+        instructions: estimate, by the multiply-accumulates if the kernel has none of its own.
     """
 
     node: Node
@@ -98,7 +99,7 @@ def _work(
         overlaps,
         in_place=special.in_place,
         homes=lowered.homes,
-        instructions=special.instructions,
+        instructions=special.instructions or products(node.op.macs(operands), kernel.isa),
     )
 
 

@@ -38,8 +38,8 @@ class _Goal:
     def rank(self, plan: Plan) -> tuple[int, int]:
         """Return a key that is least for the best plan."""
         if self.max_ram is None:
-            return plan.arena_bytes, plan.macs
-        return plan.macs, -plan.arena_bytes
+            return plan.arena_bytes, plan.instructions
+        return plan.instructions, plan.arena_bytes
 
 
 def plan_model(
@@ -121,7 +121,7 @@ def _front(plans: Iterable[Plan], plain: int) -> list[Plan]:
     A stream that leaves out what nobody reads is not counted as less work than ``plain`` layers.
     """
     front: list[Plan] = []
-    for plan in sorted(plans, key=lambda p: (max(p.macs, plain), -p.arena_bytes)):
+    for plan in sorted(plans, key=lambda p: (max(p.macs, plain), -p.arena_bytes, p.instructions)):
         if not front or plan.arena_bytes < front[-1].arena_bytes:
             front.append(plan)
     return front[::-1]
@@ -221,7 +221,7 @@ def _least(search: Search, most_macs: int | None) -> Iterator[Plan]:
 def _lightest(search: Search, most_bytes: int) -> Iterator[Plan]:
     """Yield plans within so many bytes, those of least work first."""
     fitting = [plan for plan in search.once() if plan.arena_bytes <= most_bytes]
-    yield from fitting
+    yield from sorted(fitting, key=lambda plan: (plan.instructions, plan.arena_bytes))
     if not fitting and (plan := search.lightest(most_bytes)) is not None:
         yield plan
 

@@ -169,8 +169,8 @@ class Plan:
         macs: multiply-accumulates that one inference executes.
         recomputed_macs: those among them that repeat work (halos computed more than once, nodes
             executed again).
-        instructions: estimate of what the kernels take that have one (`toolchain.kernels.cost`),
-            on a core with the DSP extension; what moves rows about is not in it.
+        instructions: estimate (`toolchain.kernels.cost`): kernels, calls and moves of rows; a
+            kernel without an estimate of its own counts by its multiply-accumulates.
         repeats: nodes that are executed again.
     """
 

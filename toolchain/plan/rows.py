@@ -14,6 +14,7 @@ from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.ir.tensor import Tensor
 from toolchain.kernels import Isa, Kernel, Specialised
 from toolchain.kernels.base import integer
+from toolchain.kernels.cost import products
 from toolchain.ops.base import Lowered
 from toolchain.ops.window import IDENTITY, AxisMap
 from toolchain.plan.lowering import fold, kernels, lower, specialise
@@ -91,7 +92,9 @@ class RowWork:
 
     @property
     def instructions(self) -> int:
-        """Return the estimate for all rows, 0 if there is none."""
+        """Return the estimate, by the multiply-accumulates if the kernel has none of its own."""
+        if not self.special.instructions:
+            return products(self.node.op.macs(self.operands), self.isa)
         return self.special.instructions * (self.rows if self.single or self.folds else 1)
 
     @property

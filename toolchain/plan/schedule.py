@@ -85,10 +85,11 @@ class Stream:
             tuple((position[n.tensor], n) for n in worker.needs if n.tensor in position)
             for worker in workers
         )
-        self.readers = tuple(
-            tuple(j for j, sources in enumerate(self.sources) if any(s == i for s, _ in sources))
-            for i in range(len(workers))
-        )
+        readers: list[dict[int, None]] = [{} for _ in workers]
+        for reader, sources in enumerate(self.sources):
+            for source, _ in sources:
+                readers[source][reader] = None
+        self.readers = tuple(map(tuple, readers))
         self.gates = [[(i, need.high) for i, need in sources] for sources in self.sources]
         for follower, leader in (paces or {}).items():
             (source, need), *_ = self.sources[follower]
@@ -99,6 +100,9 @@ class Stream:
         self.paces = dict(paces or {})
         self.made = [0] * len(workers)
         self.kept = [0] * len(workers)
+        self._rows = [worker.rows for worker in workers]
+        self._folded = [_folded(worker) for worker in workers]
+        self._released = [self.released(i) for i in range(len(workers))]
 
     def awaited(self, position: int) -> list[tuple[int, tuple[int, ...]]]:
         """Return what a position waits for to run in pace, as in ``gates``."""
@@ -125,40 +129,43 @@ class Stream:
         position = len(self.workers) - 1
         while position >= 0:
             if self._pending(position):
-                yield from self._keep(position)
+                yield Keep(position, self.kept[position])
+                self.kept[position] += 1
             elif self._ready(position):
-                yield from self._make(position)
+                yield Make(position, self.made[position])
+                self.made[position] += 1
+                for source in self._released[position]:
+                    if self._pending(source):
+                        yield Keep(source, self.kept[source])
+                        self.kept[source] += 1
                 waits = self.paces.get(position, position)
                 position = max(self.last_reader(position), waits)
             else:
                 position -= 1
-
-    def _make(self, position: int) -> Iterator[Make | Keep]:
-        yield Make(position, self.made[position])
-        self.made[position] += 1
-        for source in self.released(position):
-            if self._pending(source):
-                yield from self._keep(source)
-
-    def _keep(self, position: int) -> Iterator[Keep]:
-        yield Keep(position, self.kept[position])
-        self.kept[position] += 1
 
     def _pending(self, position: int) -> bool:
         return position in self.stored and self.kept[position] < self.made[position]
 
     def _ready(self, position: int) -> bool:
         row = self.made[position]
-        return row < self.workers[position].rows and all(
-            self.available(source) >= high[row] for source, high in self.gates[position]
-        )
+        if row >= self._rows[position]:
+            return False
+        for source, high in self.gates[position]:
+            if self._available(source) < high[row]:
+                break
+        else:
+            return True
+        return False
 
-    def available(self, position: int) -> int:
+    def _available(self, position: int) -> int:
         """Return the rows of a worker's output that are there; a fold's come with its last call."""
-        worker = self.workers[position]
-        if isinstance(worker, RowWork) and worker.folds:
-            return self.made[position] // worker.rows * row_count(worker.output)
-        return self.made[position]
+        made, folded = self.made[position], self._folded[position]
+        return made // self._rows[position] * folded if folded else made
+
+
+def _folded(worker: Worker) -> int:
+    """Return the rows that the last call of a fold makes at once, 0 for other workers."""
+    return row_count(worker.output) if isinstance(worker, RowWork) and worker.folds else 0
 
 
 def paced(need: RowNeed, leader: RowNeed) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -87,7 +87,7 @@ class Search:
             self._tightest(passes, calm) for passes in (*self.ways, *self.lean) for calm in _CALM
         ]
         found = [] if any(plan.feed for plan in plans) else [self.layers]
-        for plan in sorted(plans, key=lambda p: -p.arena_bytes):
+        for plan in sorted(plans, key=lambda p: (-p.arena_bytes, p.instructions)):
             if not found or plan.arena_bytes < found[-1].arena_bytes:
                 found.append(plan)
         return tuple(found)
@@ -123,7 +123,7 @@ class Search:
             for limit in _thinned([limit for limit, _ in _descent(cuts)], self.effort.points)
         ]
         found: list[Plan] = []
-        for plan in sorted(plans, key=lambda p: (p.macs, p.arena_bytes)):
+        for plan in sorted(plans, key=lambda p: (p.macs, p.arena_bytes, p.instructions)):
             if plan.arena_bytes < least:
                 found.append(plan)
                 least = plan.arena_bytes
@@ -132,12 +132,12 @@ class Search:
     def leanest(self, most_macs: int) -> Plan | None:
         """Return the plan of least memory that executes at most so many multiply-accumulates."""
         plans = [plan for cuts in self.ways for plan in self._leanest(cuts, most_macs)]
-        return min(plans, key=lambda p: (p.arena_bytes, p.macs), default=None)
+        return min(plans, key=lambda p: (p.arena_bytes, p.instructions), default=None)
 
     def lightest(self, most_bytes: int) -> Plan | None:
         """Return the plan of least work that computes things twice within so many bytes."""
         plans = [plan for cuts in self.ways for plan in self._lightest(cuts, most_bytes)]
-        return min(plans, key=lambda p: (p.macs, p.arena_bytes), default=None)
+        return min(plans, key=lambda p: (p.instructions, p.arena_bytes), default=None)
 
     def _tightest(self, passes: Passes, calm: float) -> Plan:
         """Return a plan of least need that spends no byte to save work.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from toolchain.kernels import Isa
+from toolchain.kernels.cost import products, streamed
 from toolchain.plan.edges import Edge
 from toolchain.plan.flow import best_flow
 from toolchain.plan.rows import RowWork, row_bytes
@@ -15,9 +15,6 @@ from toolchain.plan.strips import Strips
 
 if TYPE_CHECKING:
     from toolchain.plan.cuts import Cuts
-
-_ROW_COST = 60  # instructions of calling a row kernel and deciding whose turn it is
-MAC_COST = {Isa.PORTABLE: 10, Isa.DSP: 2, Isa.MVE: 1}  # instructions of computing one again
 
 
 class Starts:
@@ -38,6 +35,7 @@ class Starts:
         storages = zip(self.workers, self.flow.storage, strict=True)
         self.passing = {worker.output.name for worker, s in storages if not s.kept}
         self.enclosed: list[int] = []
+        self.calls = self.dearer = 0
 
     def edges(self, ends: set[int]) -> Iterator[Edge]:
         """Yield the longest edges and those to ``ends``: a stream of whole rows, and strips."""
@@ -48,22 +46,23 @@ class Starts:
             inner = not (isinstance(worker, RowWork) and worker.folds)
             if value is not None and inner and value.last < self.first + count:
                 closing.setdefault(value.last, []).append(position)
-        rows = 0
         for end in range(self.first + 1, self.first + count + 1):
             work = self.cuts.rows[end - 1]
             assert work is not None
-            rows += work.rows
+            self.calls += work.rows
+            self.dearer += self.cuts.dearer(end - 1, work.instructions)
             self.enclosed += closing.get(end - 1, ())
             if end in ends or end == self.first + count:
-                yield self._whole(end, rows)
-                yield from self._strips(end, rows)
+                yield self._whole(end)
+                yield from self._strips(end)
 
-    def _whole(self, end: int, rows: int) -> Edge:
+    def _whole(self, end: int) -> Edge:
         need, moving = self._rows(end, self.sizes, None)
         need += self._maps(end, overlapping=True)
-        return Edge(self.first, end, stream=True, need=need, work=rows * _ROW_COST + moving)
+        work = self.dearer + streamed(self.calls, 0, 0) + moving
+        return Edge(self.first, end, stream=True, need=need, work=work)
 
-    def _strips(self, end: int, rows: int) -> Iterator[Edge]:
+    def _strips(self, end: int) -> Iterator[Edge]:
         if self.shift and 0 not in self.enclosed:
             return  # the caller's rows would have to be kept whole
         maps = self._maps(end, overlapping=False)
@@ -73,7 +72,8 @@ class Starts:
             sizes = [self._width(p, strips, size) for p, size in enumerate(self.sizes)]
             need, moving = self._rows(end, sizes, strips)
             macs = sum(strips.macs[step] for step in range(self.first, end))
-            work = (rows * _ROW_COST + moving) * strips.count + macs * MAC_COST[self.cuts.isa]
+            work = (streamed(self.calls, 0, 0) + moving) * strips.count
+            work += self.dearer + products(macs, self.cuts.isa)
             yield Edge(
                 self.first, end, stream=True, need=maps + need, work=work,
                 columns=strips.count, macs=macs,
@@ -106,7 +106,8 @@ class Starts:
                 start, size = self.flow.last_reader[host] + 1, sizes[host]
             else:
                 rings += storage.kept * size
-                moving += self.workers[position].rows * size // 4 if storage.kept else 0
+                rows = self.workers[position].rows if storage.kept else 0
+                moving += streamed(0, rows, rows * size)
                 start += self._in_place(self.workers[position])
             for p in range(start, self.flow.last_reader[position] + 1):
                 fresh[p] += size

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from toolchain.kernels import Isa
+from toolchain.kernels.cost import streamed
 from toolchain.plan.flow import Flow, best_flow, can_pace, merged, run_flow
 from toolchain.plan.plan import RowStore
 from toolchain.plan.rows import RowWork, row_bytes
@@ -15,10 +16,11 @@ from toolchain.plan.tiles import Grid, Tile, Tiling
 
 
 class Faster(NamedTuple):
-    """A kernel and the scratch memory that it needs."""
+    """A kernel, the scratch memory that it needs, and the instructions that it saves."""
 
     kernel: str
     scratch: int
+    saves: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,22 @@ class Streaming:
     def scratch(self, index: int) -> int:
         """Return the scratch memory of a node."""
         return max(tile.works[index].special.scratch_bytes for tile in self.tiles)
+
+    def work(self, index: int) -> int:
+        """Return the estimated instructions of a node's kernel."""
+        return sum(tile.works[index].instructions for tile in self.tiles)
+
+    @property
+    def instructions(self) -> int:
+        """Return the estimated instructions of kernels, calls and moves of rows."""
+        moved = {store.tensor for store in self.stores if store.ring and store.fresh}
+        found = 0
+        for tile in self.tiles:
+            moving = [worker for worker in tile.workers if worker.output.name in moved]
+            calls, moves = sum(w.rows for w in tile.workers), sum(w.rows for w in moving)
+            size = sum(worker.rows * row_bytes(worker.output) for worker in moving)
+            found += tile.instructions + streamed(calls, moves, size)
+        return found
 
     @property
     def passing_scratch(self) -> list[int]:
@@ -109,7 +127,7 @@ def _faster(found: Streaming, tiling: Tiling, isa: Isa) -> tuple[Faster | None, 
     quick = replace(found, tiles=tiles)
     pairs = enumerate(zip(found.works, quick.works, strict=True))
     return tuple(
-        Faster(new.kernel, quick.scratch(i))
+        Faster(new.kernel, quick.scratch(i), found.work(i) - quick.work(i))
         if new.kernel != old.kernel and not new.folds and _alike(old, new)
         else None
         for i, (old, new) in pairs

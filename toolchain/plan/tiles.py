@@ -120,7 +120,7 @@ class Tile:
 
     @property
     def instructions(self) -> int:
-        """Return the estimated instructions of the kernels that have an estimate."""
+        """Return the estimated instructions of the kernels."""
         return sum(work.instructions for work in self.works)
 
 

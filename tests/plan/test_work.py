@@ -1,0 +1,56 @@
+"""Work: among plans of equal memory the one that takes the fewest instructions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from boards import load_board
+from nas.layer_list import Block, LayerList, build_graph
+from tests.plan.networks import random_bottlenecks, random_map_network, random_mobile_network
+from toolchain.ir import Graph
+from toolchain.kernels import Isa
+from toolchain.passes import simplify
+from toolchain.plan import LayerStage, plan_layers, plan_model
+from toolchain.plan.effort import Watch
+
+KINDS = (random_map_network, random_bottlenecks, random_mobile_network)
+BOARD = load_board("nucleo_l4r5zi")
+
+
+def test_at_equal_memory_the_least_work_is_chosen() -> None:
+    ties = 0
+    for seed in range(12):
+        graph, watch = KINDS[seed % 3](np.random.default_rng(seed)), Watch()
+        plan = plan_model(graph, BOARD, watch=watch)
+        rivals = [p.instructions for p in watch.plans if p.arena_bytes == plan.arena_bytes]
+        assert plan.instructions == min(rivals), f"seed {seed}"
+        ties += len(set(rivals)) > 1
+    assert ties
+
+
+def test_within_a_limit_of_memory_the_least_work_is_chosen() -> None:
+    for seed in range(6):
+        graph, watch = KINDS[seed % 3](np.random.default_rng(seed)), Watch()
+        limit = plan_layers(graph, Isa.DSP).arena_bytes
+        plan = plan_model(graph, BOARD, max_ram=limit, watch=watch)
+        once = [p for p in watch.plans if p.arena_bytes <= limit and not p.recomputed_macs]
+        assert plan.instructions == min(p.instructions for p in once), f"seed {seed}"
+
+
+def wide_then_narrow() -> Graph:
+    """Return a network whose first maps are far larger than its last ones."""
+    blocks = (
+        Block(0, 8, 3, 1, residual=False),
+        Block(0, 16, 3, 2, residual=False),
+        Block(0, 16, 3, 2, residual=False),
+        Block(0, 16, 3, 1, residual=False),
+    )
+    return simplify(build_graph(LayerList("n", (48, 48), 3, (3, 2, 8), blocks, 0, 4)))
+
+
+def test_a_slower_kernel_in_place_is_taken_only_where_it_saves_memory() -> None:
+    graph = wide_then_narrow()
+    quick = {s.node: s.kernel for s in plan_layers(graph, Isa.DSP).stages}
+    layers = [s for s in plan_model(graph, BOARD).stages if isinstance(s, LayerStage)]
+    assert len(layers) > 4
+    assert all(stage.kernel == quick[stage.node] for stage in layers[-6:])
