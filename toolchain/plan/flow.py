@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from toolchain.ir.tensor import Tensor
-from toolchain.plan.rows import RowWork, row_bytes
+from toolchain.plan.rows import RowWork, row_bytes, row_count
 from toolchain.plan.schedule import Keep, Make, Stream, Worker, straight
 
 
@@ -94,7 +95,31 @@ class Flow:
 
 def run_flow(workers: Sequence[Worker], paces: Mapping[int, int]) -> Flow:
     """Run the schedule of ``workers`` with a ring and a fresh row for each output."""
-    return _Run(workers, paces).flow()
+    script = _Script(tuple(map(_line, workers)), tuple(workers))
+    return replace(_played(script, tuple(paces.items())), workers=script.workers)
+
+
+@dataclass(frozen=True)
+class _Script:
+    """Workers, equal to others that run the same schedule."""
+
+    lines: tuple[Hashable, ...]
+    workers: tuple[Worker, ...] = field(compare=False)
+
+
+def _line(worker: Worker) -> Hashable:
+    """Return what a schedule, and where its rows may lie, depend on."""
+    plain = worker.output.name, worker.rows, tuple(worker.needs)
+    if not isinstance(worker, RowWork):
+        return plain
+    over = worker.special.over_row and (worker.first_row(0), worker.first_row(1))
+    return *plain, over, worker.folds and row_count(worker.output)
+
+
+@lru_cache(256)
+def _played(script: _Script, paces: tuple[tuple[int, int], ...]) -> Flow:
+    """Run a schedule once: kernels with less scratch memory, or other limits, do not change it."""
+    return _Run(script.workers, dict(paces)).flow()
 
 
 def best_flow(workers: Sequence[Worker]) -> Flow:
