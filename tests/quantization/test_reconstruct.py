@@ -8,7 +8,7 @@ from toolchain.ir import Array
 from toolchain.quantization import compare_layers, prepare, quantize
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.grids import choose_grids
-from toolchain.quantization.least_squares import fitted, moments, rounded
+from toolchain.quantization.least_squares import fitted, moments, rounded, rounded_at_best
 from toolchain.quantization.ranges import minmax
 from toolchain.quantization.reconstruct import reconstruct
 
@@ -57,6 +57,27 @@ def test_rounding_with_feedback_loses_less_than_rounding_alone(seed: int) -> Non
         return float(np.square(x @ (made - weights).swapaxes(1, 2)).sum())
 
     assert error(rounded(moments(x), weights, scales)) < 0.7 * error(alone)
+
+
+@pytest.mark.parametrize("k", [9, 64])
+def test_the_best_of_several_scales_loses_less_than_the_first(k: int) -> None:
+    rng = np.random.default_rng(k)
+    x = correlated(rng, 2, 500, k)
+    weights = rng.normal(0, 1, (2, 8, k)).astype(np.float32)
+    scales = np.abs(weights).max(axis=2) / 127
+    least = scales * rng.choice([0.5, 1.02], scales.shape)
+    second = moments(x)
+    made, found = rounded_at_best(second, weights, scales, least)
+
+    def error(values: Array) -> Array:
+        return np.square(x @ (values - weights).swapaxes(1, 2)).sum(axis=1)
+
+    assert (found >= least * (1 - 1e-6)).all()
+    codes = made / found[..., None]
+    np.testing.assert_allclose(codes, np.rint(codes), atol=1e-4)
+    first = error(rounded(second, weights, np.maximum(scales, least)))
+    assert (error(made) <= first * 1.001).all()
+    assert error(made).sum() < 0.9 * first.sum()
 
 
 def test_fitted_weights_make_up_for_inputs_that_are_off() -> None:

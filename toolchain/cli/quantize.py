@@ -99,7 +99,7 @@ class _Chosen:
 @click.option(
     "--method",
     type=click.Choice(_METHODS),
-    help="How ranges are chosen; int16 takes all that was seen.  [default: minmax]",
+    help="How ranges of int8 are chosen; int16 takes twice what was seen.  [default: minmax]",
 )
 @click.option(
     "--rounding",

@@ -67,8 +67,8 @@ def choose_grids(
 ) -> Grids:
     """Return the grids of a float graph.
 
-    Ranges of int16 hold everything that was seen: there clipping loses more than fine steps gain.
-    An activation whose maker and readers all compute in int16 gets that type too.
+    Ranges of int16 hold twice what was seen: there clipping loses more than fine steps gain. An
+    activation whose maker and readers all compute in int16 gets that type too.
 
     Args:
         graph: a float graph.

@@ -42,7 +42,7 @@ def quantize(
         graph: a float graph; tensors that carry a quantisation keep it.
         cases: sample inputs, one float32 array per graph input each; needed unless every
             activation carries a quantisation.
-        method: how ranges of int8 are chosen, a key of `METHODS`; int16 holds all that was seen.
+        method: how ranges of int8 are chosen, a key of `METHODS`; int16 holds twice what was seen.
         activations: ``"int8"`` or ``"int16"``, the type of all activations.
         int16: names of activations, or of layers for what they make, that get int16 beside int8
             elsewhere; ``*`` and ``?`` stand for any text. QUANTIZE nodes convert where both meet.

@@ -21,7 +21,7 @@ from toolchain.ir import Array, Graph, Node, Operands, Quant, Tensor, constant
 from toolchain.ops import Conv2D, DepthwiseConv2D, FullyConnected
 from toolchain.quantization.calibrate import Cases
 from toolchain.quantization.grids import Grids
-from toolchain.quantization.least_squares import Values, fitted, moments, rounded
+from toolchain.quantization.least_squares import Values, fitted, moments, rounded_at_best
 from toolchain.quantization.weights import weight_quant
 from toolchain.reference.operators import evaluate
 
@@ -106,9 +106,13 @@ class _Pass:
         second = moments(sample.x)
         matrix = _matrix(node, weights.values, len(sample.x))
         wanted = fitted(second, sample.x, sample.y, matrix)
-        shaped = _shaped(node, wanted, weights.shape)
-        quant = weight_quant(shaped, axis, self.grids.least_scales(node, bias))
-        values = rounded(second, wanted, np.array(quant.scales).reshape(wanted.shape[:2]))
+        least = self.grids.least_scales(node, bias)
+        start = weight_quant(_shaped(node, wanted, weights.shape), axis, least)
+        shape = wanted.shape[:2]
+        values, scales = rounded_at_best(
+            second, wanted, np.array(start.scales).reshape(shape), least.reshape(shape)
+        )
+        quant = replace(start, scales=tuple(map(float, scales.reshape(-1))))
         error = sample.y - sample.x @ values.swapaxes(1, 2)
         corrected = bias + error.mean(axis=1, dtype=np.float64).reshape(-1)
         final = _shaped(node, values, weights.shape)
