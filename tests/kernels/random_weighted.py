@@ -39,21 +39,28 @@ def random_depthwise(rng: np.random.Generator) -> Graph:
 
 
 def random_fully_connected(rng: np.random.Generator) -> Graph:
-    rows, depth, units = int(rng.integers(1, 4)), int(rng.integers(1, 90)), int(rng.integers(1, 14))
-    return layer(rng, FullyConnected(activation(rng)), (rows, depth), (units, depth))
+    rows, units = int(rng.integers(1, 4)), int(rng.integers(1, 14))
+    depth = int(rng.integers(1, 90) if rng.random() < 0.6 else rng.integers(300, 500))
+    graph = layer(rng, FullyConnected(activation(rng)), (rows, depth), (units, depth))
+    return graph if rng.random() < 0.5 else with_one_scale(graph)
 
 
 def random_pixel(rng: np.random.Generator) -> Graph:
-    in_c, out_c = int(rng.integers(1, 50)), int(rng.integers(1, 14))
-    return layer(rng, Conv2D(activation=activation(rng)), (1, 1, 1, in_c), (out_c, 1, 1, in_c))
+    out_c = int(rng.integers(1, 14))
+    in_c = int(rng.integers(1, 50) if rng.random() < 0.8 else rng.integers(300, 500))
+    op = Conv2D(activation=activation(rng))
+    graph = layer(rng, op, (1, 1, 1, in_c), (out_c, 1, 1, in_c))
+    return graph if rng.random() < 0.5 else with_one_scale(graph)
 
 
 def random_column(rng: np.random.Generator) -> Graph:
     """Return a depthwise layer over time, rarely with channels that do not come in fours."""
-    in_c, kernel = int(rng.choice([4, 8, 12, 12, 16, 5])), int(rng.integers(1, 12))
+    in_c = int(rng.choice([4, 8, 12, 12, 16, 5]))
+    kernel = int(rng.integers(1, 12) if rng.random() < 0.7 else rng.integers(40, 60))
     op = DepthwiseConv2D(stride(rng), activation=activation(rng))
     rows = kernel + int(rng.choice([0, 0, 1, 2, 5]))
-    return layer(rng, op, (int(rng.integers(1, 3)), rows, 1, in_c), (1, kernel, 1, in_c), 3)
+    x_shape, shape = (int(rng.integers(1, 3)), rows, 1, in_c), (1, kernel, 1, in_c)
+    return layer(rng, op, x_shape, shape, 3, steps=(0.1, 0.1, 1, 1, 8))
 
 
 def layer(
@@ -62,15 +69,21 @@ def layer(
     x_shape: tuple[int, ...],
     shape: tuple[int, ...],
     axis: int = 0,
+    steps: tuple[float, ...] = (0.1, 1, 1, 1, 8),
 ) -> Graph:
-    """Return the layer with random weights; one filter in eight is dead or nearly so."""
+    """Return the layer with random weights; one filter in eight is dead or nearly so.
+
+    Scales are one of ``steps`` times those that fill the output; biases of small ones are large.
+    """
     filters, fan_in = shape[axis], int(np.prod(shape)) // shape[axis]
     if isinstance(op, DepthwiseConv2D):
         fan_in = shape[1] * shape[2]
     x = Tensor("x", x_shape, DType.INT8, Quant.per_tensor(0.05, int(rng.integers(-128, 128))))
-    spread = rng.uniform(0.2, 1.5, filters) * float(rng.choice([0.1, 1, 1, 1, 8]))
+    step = float(rng.choice(steps))
+    spread = rng.uniform(0.2, 1.5, filters) * step
     scales = 0.15 / np.sqrt(fan_in) * spread
-    bias = rng.integers(-20000, 20000, filters)
+    far = 2**21 if step < 1 and rng.random() < 0.8 else 20000
+    bias = rng.integers(-far, far, filters)
     faint = rng.random(filters) < 0.125
     scales = np.where(faint, scales * 2.0 ** -rng.integers(8, 40, filters), scales)
     bias = np.where(faint, rng.integers(-(2**30), 2**30, filters), bias)
@@ -114,7 +127,14 @@ def random_channels(rng: np.random.Generator) -> Graph:
 
 def with_weight_zero_point(graph: Graph, rng: np.random.Generator) -> Graph:
     """Return the layer with one scale and a zero point for all weights, as legacy files have."""
+    return with_one_scale(graph, int(rng.integers(-128, 128)))
+
+
+def with_one_scale(graph: Graph, zero_point: int = 0) -> Graph:
+    """Return the layer with one scale for all weights, the median of the filters' own."""
     weights = graph.tensors["w"]
     assert weights.quant is not None
-    quant = Quant.per_tensor(weights.quant.scales[0], int(rng.integers(-128, 128)))
+    quant = Quant.per_tensor(
+        sorted(weights.quant.scales)[len(weights.quant.scales) // 2], zero_point
+    )
     return replace(graph, tensors={**graph.tensors, "w": replace(weights, quant=quant)})

@@ -46,17 +46,20 @@ def test_the_portable_text_is_exact_and_defined(
 
 def test_the_random_layers_reach_every_formula_and_block() -> None:
     kernels: Counter[str] = Counter()
-    seen = set()
+    seen, formulas = set(), set()
     for make, seed in product(MAKERS, range(CASES)):
         graph = make(np.random.default_rng(seed))
         lowered = graph.nodes[0].op.lower(graph.operands(graph.nodes[0]))
         kernel = candidates(lowered, Isa.DSP)[0]
         kernels[kernel.name] += 1
         for helper in kernel.specialise(lowered).helpers:
-            keys = ("mode", "pixels", "pairs")
+            keys = ("pixels", "pairs")
             seen |= {(key, helper.numbers[key]) for key in keys if key in helper.numbers}
-    # The formula "linear" serves larger biases than sums with 4-bit weights may have.
-    assert {value for key, value in seen if key == "mode"} == {"lean", "signed", "general"}
+            formulas.add((helper.numbers["mode"], helper.numbers["common"]))
+    # Of one scale, lines have a common C of any size; else the formula "linear" serves larger
+    # biases than sums with 4-bit weights may have.
+    assert {mode for mode, common in formulas if not common} == {"lean", "signed", "general"}
+    assert {mode for mode, common in formulas if common} == {"linear", "signed", "general"}
     assert {value for key, value in seen if key == "pixels"} == {1, 2, 3}
     assert {value for key, value in seen if key == "pairs"} == {1, 2}
     fast = ("conv1x1_w4_dsp", "conv2d_w4_dsp", "fully_connected_w4_dsp")

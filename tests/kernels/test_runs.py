@@ -44,7 +44,7 @@ MAKERS: list[Callable[[np.random.Generator], Graph]] = [
 
 def any_layer(rng: np.random.Generator) -> Graph:
     graph = MAKERS[int(rng.integers(len(MAKERS)))](rng)
-    return random_weighted.with_weight_zero_point(graph, rng) if rng.random() < 0.25 else graph
+    return random_weighted.with_weight_zero_point(graph, rng) if rng.random() < 0.5 else graph
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from tests.kernels.sanitized import assert_portable_text_is_exact
 from tests.ops.harness import CASES, assert_c_equals_reference
 from toolchain.ir import Graph
 from toolchain.kernels import Isa, candidates
+from toolchain.kernels.base import integer
 from toolchain.kernels.depthwise_dsp import DepthwiseDsp
 from toolchain.ops import DepthwiseConv2D
 from toolchain.ops.spatial import Pads
@@ -41,9 +42,13 @@ def variants(make: Make) -> Counter[tuple[object, ...]]:
         graph = make(np.random.default_rng(seed))
         lowered = graph.nodes[0].op.lower(graph.operands(graph.nodes[0]))
         kernel = candidates(lowered, Isa.DSP)[0]
-        for helper in kernel.specialise(lowered).helpers:
-            keys = ("mode", "pixels", "odd", "pairs", "tail", "rest")
-            seen[(kernel.name, *(helper.numbers.get(key) for key in keys))] += 1
+        special = kernel.specialise(lowered)
+        for helper in special.helpers:
+            numbers = dict(helper.numbers)
+            if helper.template == "plane_dsp":
+                numbers["rest"] = integer(special.numbers, "out_w") % 4
+            keys = ("mode", "pixels", "odd", "pairs", "tail", "rest", "common")
+            seen[(kernel.name, *(numbers.get(key) for key in keys))] += 1
     return seen
 
 
@@ -107,6 +112,13 @@ def test_the_random_layers_reach_every_block() -> None:
     vectors = {(v[4], v[3], v[5]) for v in seen if v[4] is not None}
     assert vectors == {(p, o, t) for p, o in ((1, 0), (1, 1), (2, 0)) for t in (False, True)}
     assert {v[6] for v in seen if v[6] is not None} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("make", [random_fully_connected, random_pixel])
+def test_vectors_reach_every_formula_with_one_scale_and_with_many(make: Make) -> None:
+    modes = {(variant[1], variant[7]) for variant in variants(make) if variant[7] is not None}
+    every = {("lean", False), ("linear", False), ("linear", True)}
+    assert modes == every | {(mode, c) for mode in ("signed", "general") for c in (False, True)}
 
 
 def test_the_narrow_layers_reach_their_kernels() -> None:

@@ -14,7 +14,7 @@ from toolchain.ir.tensor import Array
 from toolchain.kernels import cost
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry
-from toolchain.kernels.depthwise_dsp import in_order, in_place, over_row, packed_filters
+from toolchain.kernels.depthwise_dsp import extra_type, in_order, in_place, over_row, packed_filters
 from toolchain.ops.base import Lowered, Number
 
 _LANES = 4
@@ -47,7 +47,7 @@ class DepthwiseColumnDsp:
         assert taps is not None
         tables, output = packed
         steps = Geometry.of(lowered.numbers).kernel[0]
-        extra = "extra" in tables
+        extra = extra_type(tables)
         numbers: dict[str, Number] = {
             "steps": steps,
             "in_c": integer(lowered.numbers, "in_c"),

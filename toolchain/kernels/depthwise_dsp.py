@@ -7,6 +7,7 @@ at once, and the words of a kernel row serve four outputs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,7 +72,7 @@ class DepthwiseDsp:
             "pairs": paired // 2,
             "last": paired % 2,
             "taps": tables["weights"].shape[1],
-            "extra": "extra" in tables,
+            "extra": extra_type(tables),
         }
         helper: dict[str, Number] = {
             "kernel": geometry.kernel,
@@ -135,6 +136,11 @@ def _filters(lowered: Lowered) -> Int64:
     return weights.reshape(-1, weights.shape[-1]).T
 
 
+def extra_type(tables: Mapping[str, Array]) -> str:
+    """Return the C type of a table of extras, empty if there is none."""
+    return f"{tables['extra'].dtype}_t" if "extra" in tables else ""
+
+
 def packed_filters(lowered: Lowered) -> tuple[dict[str, Array], OutputStage] | None:
     """Return tables, weights as (channels, KH * KW), and output stage; ``None`` on overflow."""
     tables, n, filters = lowered.tables, lowered.numbers, _filters(lowered)
@@ -153,5 +159,5 @@ def packed_filters(lowered: Lowered) -> tuple[dict[str, Array], OutputStage] | N
         start = output.shared(start)
     packed["stage"] = np.stack([start, output.multiplier], 1).astype(np.int32)
     if not output.lean:
-        packed["extra"] = output.extra.astype(np.int16)
+        packed["extra"] = output.extras
     return packed, output

@@ -14,7 +14,7 @@ from toolchain.ir.tensor import Array
 from toolchain.kernels import cost
 from toolchain.kernels.base import Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry
-from toolchain.kernels.depthwise_dsp import in_order, over_row, packed_filters
+from toolchain.kernels.depthwise_dsp import extra_type, in_order, over_row, packed_filters
 from toolchain.numerics import Int64
 from toolchain.ops.base import Lowered, Number
 
@@ -49,7 +49,7 @@ class DepthwiseRollingDsp:
         keys = "in_w", "in_c", "out_w", "kernel", "stride_w", "pad_left", "pad_rows", "x_zero"
         numbers: dict[str, Number] = {
             **{key: lowered.numbers[key] for key in keys},
-            "extra": "extra" in tables,
+            "extra": extra_type(tables),
             **output.numbers,
         }
         geometry = Geometry.of(lowered.numbers)

@@ -49,7 +49,7 @@ class FullyConnectedDsp:
             return _packed(lowered)
         depth = integer(lowered.numbers, "depth")
         padded = np.pad(unpacked(lowered.tables, depth), ((0, 0), (0, -depth % 4)))
-        return pack_pairs(padded, lowered.tables, lowered.numbers)
+        return pack_pairs(padded, lowered.tables, lowered.numbers, common=True)
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,7 @@ def _vectors(packed: Packed, sizes: dict[str, int], taps: RowTaps | None) -> Spe
         "steps": -(-depth // 4),
         "step_bytes": word // 2,
         "groups": groups,
+        "common": packed.common,
         "stage_words": packed.stage.shape[1],
         "odd_zero": packed.output.odd_zero,
     }
@@ -160,7 +161,7 @@ def _packed(lowered: Lowered) -> Packed | None:
     filters = plain_filters(lowered)
     weights = lowered.tables["weights"].astype(np.int64) if filters is None else filters
     padded = np.pad(weights, ((0, 0), (0, -weights.shape[1] % 4)))
-    return pack(padded, lowered.tables, lowered.numbers)
+    return pack(padded, lowered.tables, lowered.numbers, common=True)
 
 
 def interleave(weights: Array, quads: int, size: int) -> Array:

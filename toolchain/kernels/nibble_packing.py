@@ -15,7 +15,7 @@ import numpy as np
 from toolchain.ir.tensor import Array
 from toolchain.kernels.base import integer
 from toolchain.kernels.output_stage import choose, filters_of
-from toolchain.kernels.packing import Packed, folded, reachable
+from toolchain.kernels.packing import Packed, folded, one_scale, reachable
 from toolchain.numerics import Int64
 from toolchain.ops.base import Number
 from toolchain.ops.nibbles import unpack_nibbles
@@ -30,7 +30,11 @@ def unpacked(tables: Mapping[str, Array], depth: int) -> Int64:
 
 
 def pack_pairs(
-    filters: Int64, tables: Mapping[str, Array], numbers: Mapping[str, Number]
+    filters: Int64,
+    tables: Mapping[str, Array],
+    numbers: Mapping[str, Number],
+    *,
+    common: bool = False,
 ) -> Packed | None:
     """Pack filters of shape (N, K), K a multiple of 4; ``None`` if sums could overflow.
 
@@ -39,15 +43,21 @@ def pack_pairs(
             padding.
         tables: ``bias``, ``multiplier`` and ``shift`` of the node.
         numbers: the node's zero points and output range.
+        common: whether the kernel takes one scale for all filters where they have but one.
     """
     bias, low, high = reach = reachable(
         filters, tables["bias"].astype(np.int64), integer(numbers, "x_zero")
     )
-    output = choose(filters_of(numbers, tables["multiplier"], tables["shift"], reach))
+    node = filters_of(numbers, tables["multiplier"], tables["shift"], reach)
+    output = choose(node, common=common)
     start, far = folded(bias, low, high, output)
     if far.max() >= _REACH:
         return None
     live = _even(filters * ~output.constant[:, None])
+    if common and output.common:
+        sums = _even(start << _BITS)
+        stage = one_scale(sums[0::2], sums[1::2], output)
+        return Packed(_words(live), stage, output, nibbles=True, common=True)
     words = output.shared(start) if output.lean else start << _BITS
     biases, multiplier, extra = (_even(v) for v in (words, output.multiplier, output.extra))
     columns = [biases[0::2], biases[1::2], multiplier[0::2], multiplier[1::2]]

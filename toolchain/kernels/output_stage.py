@@ -15,7 +15,7 @@ Four formulas, the cheapest that is exact for all filters of a node is taken:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -23,19 +23,19 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from toolchain.ir.tensor import Array
 from toolchain.kernels.base import integer
+from toolchain.kernels.lines import Fields, Line, Staircase
 from toolchain.numerics import Int64, requantize
 from toolchain.ops.base import Number
 
 Mask = npt.NDArray[np.bool_]
 
 _MAX_SHIFT = 22
-_TUNING = np.arange(-8192, 8192)
+_USUAL = 4  # of the shifts of lines
 _LEAN_BITS = 12
-_LEAN_TUNING = np.arange(-(1 << _LEAN_BITS >> 1), 1 << _LEAN_BITS >> 1)
+_LEAN_TUNING = -(1 << _LEAN_BITS >> 1), 1 << _LEAN_BITS >> 1
 _LEAN_START = 1 << 31 - _LEAN_BITS
-_FAR = 2**15 - 8192
-_NEAR = (0, *(sign * (3 << i) // 2 for i in range(9) for sign in (1, -1)))
 
 
 class Mode(Enum):
@@ -70,6 +70,9 @@ class Filters:
     bounds: tuple[int, int]
 
 
+Fit = Callable[[Filters, Mask, Int64, int, Mode], list[Line] | None]
+
+
 @dataclass(frozen=True, eq=False)
 class OutputStage:
     """A formula and its constants.
@@ -79,7 +82,7 @@ class OutputStage:
         shift: the common shift ``S`` of ``lean`` and ``linear``, else 0.
         bias: shape (N,), to be added to the filters' biases.
         multiplier: shape (N,), int32.
-        extra: shape (N,), int16: ``C`` of ``linear`` (of ``lean``: 12 bits), the right shift of
+        extra: shape (N,): ``C`` of ``linear``, 16 bits (of ``lean``: 12), the right shift of
             ``signed``, the shift of ``general``.
         constant: shape (N,), filters that reach one output only: their products and own bias must
             be left out.
@@ -95,6 +98,16 @@ class OutputStage:
     constant: npt.NDArray[np.bool_]
     zero: int
     bounds: tuple[int, int]
+
+    @property
+    def common(self) -> bool:
+        """Tell whether all filters have one multiplier and one extra."""
+        return all(len(np.unique(values)) == 1 for values in (self.multiplier, self.extra))
+
+    @property
+    def extras(self) -> Array:
+        """Return the extras as the smallest integers that hold them all: int8 or int16."""
+        return self.extra.astype(np.int8 if self.mode in (Mode.SIGNED, Mode.GENERAL) else np.int16)
 
     @property
     def lean(self) -> bool:
@@ -149,25 +162,36 @@ def filters_of(
     return Filters(q, s, start, low, high, zero, (least, greatest))
 
 
-def choose(filters: Filters) -> OutputStage:
+def choose(filters: Filters, *, common: bool = False) -> OutputStage:
     """Return the cheapest formula that is exact for all ``filters``.
 
     Equal filters have equal answers, which are remembered: the kernels of a node all ask.
+
+    Args:
+        filters: the requantisation of a node.
+        common: prefer constants that all filters share, apart from the bias, where they have one
+            scale.
     """
     f = filters
     arrays = (f.multiplier, f.shift, f.start, f.low, f.high)
-    return _choose(tuple(array.astype(np.int64).tobytes() for array in arrays), f.zero, f.bounds)
+    return _choose(
+        tuple(array.astype(np.int64).tobytes() for array in arrays), f.zero, f.bounds, common
+    )
 
 
 @lru_cache(1024)
-def _choose(arrays: tuple[bytes, ...], zero: int, bounds: tuple[int, int]) -> OutputStage:
+def _choose(
+    arrays: tuple[bytes, ...], zero: int, bounds: tuple[int, int], common: bool
+) -> OutputStage:
     q, right, start, low, high = (np.frombuffer(array, np.int64) for array in arrays)
     filters = Filters(q, right, start, low, high, zero, bounds)
     least, most = _output(filters, filters.low), _output(filters, filters.high)
     varies = least < most
+    one = _linear(filters, varies, least, Mode.LINEAR, _one_line) if common else None
     return (
-        _linear(filters, varies, least, Mode.LEAN)
-        or _linear(filters, varies, least, Mode.LINEAR)
+        one
+        or _linear(filters, varies, least, Mode.LEAN, _lines)
+        or _linear(filters, varies, least, Mode.LINEAR, _lines)
         or _signed(filters, varies, least)
         or _general(filters, varies, least)
     )
@@ -178,50 +202,108 @@ def _output(f: Filters, acc: Int64) -> Int64:
 
 
 def _general(f: Filters, varies: Mask, value: Int64) -> OutputStage:
-    bias, multiplier = _rounded(f, varies, value)
-    extra = np.where(varies, f.shift, -1)
-    return OutputStage(Mode.GENERAL, 0, bias, multiplier, extra, ~varies, f.zero, f.bounds)
+    bias, multiplier, shift = _rounded(f, varies, value)
+    return OutputStage(Mode.GENERAL, 0, bias, multiplier, shift, ~varies, f.zero, f.bounds)
 
 
-def _rounded(f: Filters, varies: Mask, value: Int64) -> tuple[Int64, Int64]:
-    """Return bias and multiplier; with a right shift of 1 a constant output is a bias alone."""
-    return np.where(varies, 0, 4 * (value - f.zero)), np.where(varies, f.multiplier, 2**30)
+def _rounded(f: Filters, varies: Mask, value: Int64) -> tuple[Int64, Int64, Int64]:
+    """Return bias, multiplier and shift; a constant output is a bias alone.
+
+    It is taken times the scale of all filters where they have but one, else times 1/4.
+    """
+    above = value - f.zero
+    multiplier, shift = (int(v) for v in _common(f, varies) or (2**30, -1))
+    bias = np.round(above * 2.0 ** (31 - shift) / multiplier).astype(np.int64)
+    exact = (np.abs(bias) < 2**30) & (requantize(bias, multiplier, shift) == above)
+    if np.any(~varies & ~exact):
+        bias, multiplier, shift = 4 * above, 2**30, -1
+    return (
+        np.where(varies, 0, bias),
+        np.where(varies, f.multiplier, multiplier),
+        np.where(varies, f.shift, shift),
+    )
+
+
+def _common(f: Filters, varies: Mask) -> tuple[int, int] | None:
+    """Return multiplier and shift if all filters that are not constant have the same."""
+    scales = np.unique(np.stack([f.multiplier, f.shift], 1)[varies], axis=0)
+    return (int(scales[0, 0]), int(scales[0, 1])) if len(scales) == 1 else None
 
 
 def _signed(f: Filters, varies: Mask, value: Int64) -> OutputStage | None:
-    shift = np.where(varies, -f.shift, 1)
+    right = np.where(varies, -f.shift, 1)
     reach = np.where(varies, np.maximum(-f.low, f.high), 0)
-    if f.bounds != (-128, 127) or shift.min() < 1 or shift.max() > _MAX_SHIFT:
+    if f.bounds != (-128, 127) or right.min() < 1 or right.max() > _MAX_SHIFT:
         return None
     if reach.max() >= 2**30:
         return None
-    bias, multiplier = _rounded(f, varies, value)
-    return OutputStage(Mode.SIGNED, 0, bias, multiplier, shift, ~varies, f.zero, f.bounds)
+    bias, multiplier, shift = _rounded(f, varies, value)
+    return OutputStage(Mode.SIGNED, 0, bias, multiplier, -shift, ~varies, f.zero, f.bounds)
 
 
-def _linear(f: Filters, varies: Mask, value: Int64, mode: Mode) -> OutputStage | None:
+def _linear(f: Filters, varies: Mask, value: Int64, mode: Mode, fit: Fit) -> OutputStage | None:
     right = np.where(varies, -f.shift, _MAX_SHIFT)
     if f.bounds[0] < f.zero or f.bounds != (-128, 127) or right.min() < 1:
         return None
     if right.max() > _MAX_SHIFT:
         return None
-    # An even shift lets layers share their code more often and costs at most a bit of M.
-    common = int(right.min() - 1) & ~1
-    drop = right - 1 - common
-    multiplier = np.where(varies, (f.multiplier + (1 << drop >> 1)) >> drop, 2**30)
-    bias, tuning = value << common << 2, np.zeros_like(f.low)
-    steps = _steps(f)
-    for channel in np.flatnonzero(varies):
-        around = (int(multiplier[channel]) + change for change in _NEAR)
-        near = (m for m in around if 0 < m < 2**31)
-        tries = ((m, _tune(f, int(channel), steps[channel], m, common, mode)) for m in near)
-        tuned = next(((m, constants) for m, constants in tries if constants), None)
-        if tuned is None:
-            return None
-        multiplier[channel], (bias[channel], tuning[channel]) = tuned
+    # Layers of one shift share their code, so the usual one comes first. A large shift gives M all
+    # its bits; a small one more places for a line, where 2**32 / M is nearly an integer.
+    most = int(right.min() - 1) & ~1
+    shifts = dict.fromkeys((min(_USUAL, most), *range(most, max(most - 5, -1), -2)))
+    tries = (_lined(f, varies, value, shift, mode, fit) for shift in shifts)
+    return next((found for found in tries if found is not None), None)
+
+
+def _lined(
+    f: Filters, varies: Mask, value: Int64, shift: int, mode: Mode, fit: Fit
+) -> OutputStage | None:
+    drop: Int64 = np.where(varies, -f.shift - 1 - shift, 0)
+    slopes = (f.multiplier + (1 << drop >> 1)) >> drop
+    lines = fit(f, varies, slopes, shift, mode)
+    if lines is None:
+        return None
+    reached = (line.reach(int(v)) for line, v in zip(lines, value, strict=True))
+    bias = np.where(varies, [line.bias for line in lines], np.fromiter(reached, np.int64))
     if mode is Mode.LEAN and np.abs(bias + np.where(varies, f.start, 0)).max() >= _LEAN_START:
         return None
-    return OutputStage(mode, common, bias, multiplier, tuning, ~varies, f.zero, f.bounds)
+    multiplier = np.array([line.multiplier for line in lines])
+    tuning = np.array([line.tuning for line in lines])
+    return OutputStage(mode, shift, bias, multiplier, tuning, ~varies, f.zero, f.bounds)
+
+
+def _one_line(f: Filters, varies: Mask, slopes: Int64, shift: int, mode: Mode) -> list[Line] | None:
+    """Return a line for all filters, if they have one scale: they differ in their reach only."""
+    if _common(f, varies) is None:
+        return None
+    first = int(np.argmax(varies))
+    low, high = int(f.low[varies].min()), int(f.high[varies].max())
+    stairs = Staircase(_levels(f) + f.zero, _steps(f)[first], low, high)
+    line = stairs.fit(int(slopes[first]), shift, _fields(f.start[varies], low, high, mode))
+    return [line] * len(varies) if line is not None else None
+
+
+def _lines(f: Filters, varies: Mask, slopes: Int64, shift: int, mode: Mode) -> list[Line] | None:
+    """Return a line for each filter."""
+    lines, outputs, steps = [], _levels(f) + f.zero, _steps(f)
+    for i, slope in enumerate(slopes):
+        line: Line | None = Line(0, 0, 2**30, shift)
+        if varies[i]:
+            low, high = int(f.low[i]), int(f.high[i])
+            stairs = Staircase(outputs, steps[i], low, high)
+            line = stairs.fit(int(slope), shift, _fields(f.start[i], low, high, mode))
+        if line is None:
+            return None
+        lines.append(line)
+    return lines
+
+
+def _fields(start: Int64, low: int, high: int, mode: Mode) -> Fields:
+    """Return what a bias, added to those that filters ``start`` from, and a ``C`` may be."""
+    if mode is Mode.LINEAR:
+        return Fields((1 - 2**31 - low, 2**31 - 1 - high), None)
+    biases = 1 - _LEAN_START - int(start.min()), _LEAN_START - 1 - int(start.max())
+    return Fields(biases, _LEAN_TUNING)
 
 
 def _levels(f: Filters) -> Int64:
@@ -239,49 +321,3 @@ def _steps(f: Filters) -> Int64:
     right = np.clip(-f.shift, 1, _MAX_SHIFT)[:, None]
     bound = (((level << right) - (1 << right >> 1)) << 31) - 2**30
     return -(-bound // np.maximum(f.multiplier, 1)[:, None])
-
-
-def _tune(
-    f: Filters, channel: int, steps: Int64, multiplier: int, shift: int, mode: Mode
-) -> tuple[int, int] | None:
-    """Return a bias and a ``C`` that put the steps of a line where they belong."""
-    low, high = reach = int(f.low[channel]), int(f.high[channel])
-    ratio = 2.0**32 / multiplier
-    place = (_levels(f) + f.zero) * 2.0**shift * ratio - steps
-    above = place[steps <= high]
-    below = place[steps > low] + 1
-    least = above.max() if above.size else below.min() - 1
-    most = below.min() if below.size else least + 1
-    if least >= most:
-        return None
-    middle = (least + most) / 2
-    tunings = _LEAN_TUNING
-    if mode is Mode.LINEAR:
-        # Of all C, those near this one centre the accumulators around 0, however large the bias.
-        centre = np.clip(round((middle + (low + high) / 2) / ratio), -_FAR, _FAR)
-        tunings = centre + _TUNING
-    offset = np.round(middle - tunings * ratio)
-    miss = np.abs(middle - tunings * ratio - offset)
-    if mode is Mode.LEAN:
-        miss[np.abs(f.start[channel] + offset) >= _LEAN_START] = np.inf
-    best = int(np.argmin(miss))
-    bias, tuning = int(offset[best]), int(tunings[best])
-    return (bias, tuning) if _proved(steps, reach, (bias, tuning, multiplier, shift), f) else None
-
-
-def _proved(
-    steps: Int64, reach: tuple[int, int], constants: tuple[int, int, int, int], f: Filters
-) -> bool:
-    """Tell whether a line has exactly these steps for all accumulators within ``reach``."""
-    low, high = reach
-    bias, tuning, multiplier, shift = constants
-    if max(abs(low + bias), abs(high + bias)) >= 2**31:
-        return False
-    level = _levels(f) + f.zero
-
-    def linear(acc: Int64) -> Int64:
-        return ((((acc + bias) * multiplier) >> 32) + tuning) >> shift
-
-    reached = (steps > high) | (linear(np.maximum(steps, low)) >= level)
-    not_before = (steps <= low) | (linear(np.minimum(steps - 1, high)) < level)
-    return bool(np.all(reached & not_before))

@@ -15,7 +15,7 @@ import numpy as np
 
 from toolchain.ir.tensor import Array
 from toolchain.kernels.base import integer
-from toolchain.kernels.output_stage import OutputStage, choose, filters_of
+from toolchain.kernels.output_stage import Mode, OutputStage, choose, filters_of
 from toolchain.numerics import Int64
 from toolchain.ops.base import Number
 
@@ -32,20 +32,25 @@ class Packed:
 
     Attributes:
         weights: int8, shape (pairs, K, 2), in words.
-        stage: int32, shape (pairs, 5), of ``lean`` (pairs, 4).
+        stage: int32, shape (pairs, 5), of ``lean`` (pairs, 4), of a common scale (1 + pairs, 2).
         output: the formula of the output stage.
         nibbles: whether weights have 4 bits.
+        common: whether multiplier and extra are those of all filters: the first row of ``stage``.
     """
 
     weights: Array
     stage: Array
     output: OutputStage
     nibbles: bool = False
+    common: bool = False
 
     @property
     def numbers(self) -> dict[str, Number]:
         """Return the literals of the templates that multiply with these filters."""
-        return {"nibbles": self.nibbles, **self.output.shared_numbers}
+        literals = {"nibbles": self.nibbles, "common": self.common, **self.output.shared_numbers}
+        if self.common and self.output.lean:
+            literals["mode"] = Mode.LINEAR.value  # the extra stands apart from the biases
+        return literals
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +82,11 @@ def reachable(filters: Int64, bias: Int64, x_zero: int) -> tuple[Int64, Int64, I
 
 
 def pack(
-    filters: Int64, tables: Mapping[str, Array], numbers: Mapping[str, Number]
+    filters: Int64,
+    tables: Mapping[str, Array],
+    numbers: Mapping[str, Number],
+    *,
+    common: bool = False,
 ) -> Packed | None:
     """Pack filters of shape (N, K), K a multiple of 4; ``None`` if their values do not allow it.
 
@@ -85,11 +94,13 @@ def pack(
         filters: in the order in which the kernel reads its inputs, zeros where it reads padding.
         tables: ``bias``, ``multiplier`` and ``shift`` of the node.
         numbers: the node's zero points and output range.
+        common: whether the kernel takes one scale for all filters where they have but one.
     """
     bias, low, high = reach = reachable(
         filters, tables["bias"].astype(np.int64), integer(numbers, "x_zero")
     )
-    output = choose(filters_of(numbers, tables["multiplier"], tables["shift"], reach))
+    node = filters_of(numbers, tables["multiplier"], tables["shift"], reach)
+    output = choose(node, common=common)
     live = filters * ~output.constant[:, None]
     start, far = folded(bias, low, high, output)
     if far[0::2].max() >= _HIGH_REACH or far.max() >= 2**31:
@@ -97,6 +108,10 @@ def pack(
     weights = lanes(_even(live))
     if weights is None:
         return None
+    if common and output.common:
+        sums = _even(start)
+        both = 256 * sums[0::2] + sums[1::2]
+        return Packed(weights, one_scale(both, sums[1::2], output), output, common=True)
     return Packed(weights, _stage(start, output), output)
 
 
@@ -165,6 +180,18 @@ def _stage(start: Int64, output: OutputStage) -> Array:
         return _words(words[0::2], words[1::2], *multipliers)
     both = (extra[0::2] & 0xFFFF) | (extra[1::2] << 16)
     return _words(256 * bias[0::2] + bias[1::2], bias[1::2], *multipliers, both)
+
+
+def one_scale(first: Int64, second: Int64, output: OutputStage) -> Array:
+    """Return the stage of filters of one scale, int32 of shape (1 + pairs, 2).
+
+    Args:
+        first: shape (pairs,), what the first sum of a pair starts from.
+        second: the same of the second sum.
+        output: the formula.
+    """
+    scale = output.multiplier[:1], output.extra[:1]
+    return np.concatenate([_words(*scale), _words(first, second)])
 
 
 def _words(*columns: Int64) -> Array:

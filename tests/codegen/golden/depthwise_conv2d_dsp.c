@@ -90,7 +90,7 @@ void net_run(void)
 #include "tsr_math.h"
 
 static TSR_NOINLINE void depthwise_rolling_dsp_0(const int8_t *const *rows, const int8_t *weights,
-                         const int32_t *stage, const int16_t *extras, int8_t *y)
+                         const int32_t *stage, const int8_t *extras, int8_t *y)
 {
     tsr_window window;
     tsr_find_window(rows, 3, 0xFFFDFFFDU, &window);
