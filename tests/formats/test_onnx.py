@@ -234,6 +234,12 @@ def test_all_unsupported_operators_are_listed() -> None:
     assert caught.value.code == "E210"
 
 
+def test_numbers_of_places_are_no_real_numbers() -> None:
+    nodes = [node("ArgMax", ["x"], ["i"]), node("Cast", ["i"], ["y"], to=1)]
+    with pytest.raises(ModelError, match="of integers that are computed"):
+        import_onnx(model(nodes, {"x": [3, 4]}), "net")
+
+
 def test_a_dynamic_dimension_is_named() -> None:
     with pytest.raises(ModelError, match="width") as caught:
         import_onnx(model([node("Relu", ["x"], ["y"])], {"x": [1, "width"]}), "net")

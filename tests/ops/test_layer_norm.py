@@ -79,7 +79,7 @@ def test_is_within_a_step_of_the_real_function(dtype: DType, depth: int) -> None
     normal = centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + 1e-5)
     exact = (normal * gain + offset) / y.scale + y.zero_point
     (got,) = run(layer_norm(x, y, gain, offset), [values])
-    assert np.abs(got - np.clip(exact, *dtype.limits)).max() <= (0.56 if wide else 0.501)
+    assert np.abs(got - np.clip(exact, *dtype.limits)).max() <= (0.53 if wide else 0.501)
 
 
 def test_rows_of_equal_elements_are_the_offset() -> None:
@@ -107,5 +107,7 @@ def test_what_cannot_be_computed_is_refused() -> None:
     with pytest.raises(ModelError, match="rows of 1 to 16384"):
         layer_norm(x, Quant.per_tensor(0.1), None, None)
     short = Tensor("x", (1, 4), DType.INT8, Quant.per_tensor(0.1))
+    with pytest.raises(ModelError, match="epsilon is too large"):
+        layer_norm(short, Quant.per_tensor(0.1), None, None, 1e18)
     with pytest.raises(ModelError, match="constants of 4"):
         layer_norm(short, Quant.per_tensor(0.1), np.ones(3), None)

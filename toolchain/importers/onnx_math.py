@@ -282,6 +282,8 @@ def identity(node: OnnxNode) -> list[str]:
     """Identity, Dropout in inference, and casts that change nothing."""
     if node.kind == "Cast" and node.attributes.get("to") != 1:
         raise UnsupportedError("to another type than float32")
+    if node.build.tensors[node.tensor(0)].dtype is not DType.FLOAT32:
+        raise UnsupportedError("of integers that are computed")
     return [node.tensor(0)]
 
 

@@ -18,9 +18,10 @@ from toolchain.ops.base import Lowered, Op, TensorType, require, require_integer
 from toolchain.ops.softmax import last_axis
 from toolchain.ops.window import Window
 
-Z_BITS = 20  # fractional bits of a normalised value
+Z_BITS = 22  # fractional bits of a normalised value
+_SPREAD_BITS = 60
+_MOST_FRACTION = 16  # of the spread's bits
 _MAX_DEPTH = 2**14
-_MAX_EPSILON = 2**60
 
 
 class Stage(NamedTuple):
@@ -47,8 +48,9 @@ class LayerNorm(Op):
         d = N * c - sum(c)
         v = N * sum(c**2) - sum(c)**2 + round(N**2 * epsilon / s_x**2)
 
-    are exact, as zero points cancel, and ``z = d / sqrt(v)`` is the normalised value: 20 fractional
-    bits, rounded half up, with the root of `toolchain.fixed_point.inverse_root`. The output is
+    are exact but for the rounding of epsilon, as zero points cancel; v has up to 16 fractional
+    bits. ``z = d / sqrt(v)`` is the normalised value: 22 fractional bits, rounded half up, with the
+    root of `toolchain.fixed_point.inverse_root`. The output is
     ``(z * gain + offset) >> shift`` in 64 bits, saturated; both factors per channel are rounded to
     integers once, half of the last step is part of the offset.
 
@@ -68,6 +70,8 @@ class LayerNorm(Op):
         for tensor in (operands.optional(1), operands.optional(2)):
             fits = tensor is None or (tensor.is_constant and tensor.shape == x.shape[-1:])
             require(fits, self, f"gain and offset must be constants of {x.shape[-1]} elements")
+        if x.quant is not None:
+            self._spread(operands)
         return (TensorType(x.shape, dtype),)
 
     def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -76,8 +80,9 @@ class LayerNorm(Op):
         stage, depth = self._stage(operands), x.shape[-1]
         total = x.sum(axis=-1, keepdims=True)
         spread = depth * np.square(x).sum(axis=-1, keepdims=True) - np.square(total)
-        mantissa, exponent = inverse_root(spread + self._epsilon(operands))
-        bits = exponent + 30 - Z_BITS
+        fraction, epsilon = self._spread(operands)
+        mantissa, exponent = inverse_root((spread << fraction) + epsilon)
+        bits = exponent + (30 - Z_BITS - fraction // 2)
         z = ((depth * x - total) * mantissa + (np.int64(1) << (bits - 1))) >> bits
         made = (z * stage.gain + stage.offset) >> stage.shift
         return (saturate(made, y.dtype.limits, y.dtype),)
@@ -89,13 +94,14 @@ class LayerNorm(Op):
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""
         x, stage = operands.input(0), self._stage(operands)
-        depth = x.shape[-1]
+        depth, (fraction, epsilon) = x.shape[-1], self._spread(operands)
         return Lowered(
             "layer_norm",
             {
                 "rows": x.size // depth,
                 "depth": depth,
-                "epsilon": self._epsilon(operands),
+                "fraction": fraction,
+                "epsilon": epsilon,
                 "shift": stage.shift,
                 "bits": 8 * x.dtype.itemsize,
             },
@@ -103,11 +109,18 @@ class LayerNorm(Op):
             in_order=True,
         )
 
-    def _epsilon(self, operands: Operands) -> int:
-        """Return epsilon on the scale of v; at least 1, so that v has an inverse root."""
+    def _spread(self, operands: Operands) -> tuple[int, int]:
+        """Return the fractional bits of v, which has 61 bits in all, and epsilon on its scale.
+
+        Epsilon is at least 1, so that v has an inverse root.
+        """
         x = operands.input(0)
-        ratio = x.shape[-1] ** 2 * self.epsilon / x.scale**2
-        return max(1, round(min(ratio, float(_MAX_EPSILON))))
+        whole = 2 * (x.shape[-1] - 1).bit_length() + 16 * x.dtype.itemsize - 2
+        epsilon = x.shape[-1] ** 2 * self.epsilon / x.scale**2
+        require(epsilon < 2.0**_SPREAD_BITS, self, "epsilon is too large for the scale of x")
+        spare = _SPREAD_BITS - max(whole, math.frexp(epsilon)[1])
+        fraction = min(_MOST_FRACTION, spare - spare % 2)
+        return fraction, max(1, round(epsilon * 2**fraction))
 
     def _stage(self, operands: Operands) -> Stage:
         """Return factors with as many bits as 32-bit gains and 62-bit offsets have room for."""
