@@ -17,7 +17,7 @@
 
 /* All steps stand in a row and the loop enters so many before their end, so that no register
  * counts them. On the stack: inputs, entry, end of the sums, skip. */
-#define TSR_PART(name, sums, times, step, bytes)                                                   \
+#define TSR_PART(name, sums, times, step, entry)                                                   \
     TSR_NAKED void name(const uint32_t *x TSR_UNUSED, const int8_t *w TSR_UNUSED,                  \
                         int32_t *all TSR_UNUSED, int pairs TSR_UNUSED, int steps TSR_UNUSED,       \
                         int skip TSR_UNUSED)                                                       \
@@ -25,10 +25,7 @@
         __asm__("push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"                                  \
                 "ldrd r4, r7, [sp, #36]\n\t"                                                       \
                 "mov r12, r2\n\t" times                                                            \
-                "rsb r4, r4, #16\n\t"                                                              \
-                "movs r6, #" bytes "\n\t"                                                          \
-                "adr.w r5, 2f\n\t"                                                                 \
-                "mla r5, r4, r6, r5\n\t"                                                           \
+                "adr.w r5, 3f\n\t" entry                                                           \
                 "adds r5, r5, #1\n\t"                                                              \
                 "sub sp, sp, #16\n\t"                                                              \
                 "strd r0, r5, [sp]\n\t"                                                            \
@@ -37,7 +34,7 @@
                 "ldmia sp, {r0, pc}\n\t"                                                           \
                 "2:\n\t" step step step step step step step step                                   \
                 step step step step step step step step                                            \
-                "stmia r12!, " sums "\n\t"                                                         \
+                "3: stmia r12!, " sums "\n\t"                                                      \
                 "ldrd r2, r3, [sp, #8]\n\t"                                                        \
                 "add r1, r1, r3\n\t"                                                               \
                 "cmp r12, r2\n\t"                                                                  \
@@ -46,8 +43,10 @@
                 "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");                                 \
     }
 TSR_PART(tsr_part_3x2, "{r5, r6, r7, r8, r9, r10}",
-         "add r3, r3, r3, lsl #1\n\tadd r3, r2, r3, lsl #3\n\t", TSR_STEP_3X2, "64")
-TSR_PART(tsr_part_2x2, "{r6, r7, r8, r9}", "add r3, r2, r3, lsl #4\n\t", TSR_STEP_2X2, "46")
+         "add r3, r3, r3, lsl #1\n\tadd r3, r2, r3, lsl #3\n\t", TSR_STEP_3X2,
+         "sub r5, r5, r4, lsl #6\n\t")
+TSR_PART(tsr_part_2x2, "{r6, r7, r8, r9}", "add r3, r2, r3, lsl #4\n\t", TSR_STEP_2X2,
+         "movs r6, #46\n\tmls r5, r4, r6, r5\n\t")
 
 /* A word of 3 pixels, as tsr_widen_word_3. */
 #define TSR_PART_WORD_3                                       \
@@ -212,11 +211,19 @@ static TSR_NOINLINE void tsr_part_border(const tsr_parts *p, const int8_t *row, 
     }
 }
 
-/* Widens inputs near the border of the map, at most `words` words of a segment; returns how many. */
+/* Widens inputs that may lie near the border of the map, at most `words` words of a segment; returns how many. */
 TSR_INLINE int tsr_part_near(const tsr_parts *p, const int8_t *row, int from, int words, int pixels,
                              uint32_t *out)
 {
     const int8_t *x[3];
+    if (row && from >= 0 && from <= p->row - (pixels - 1) * p->stride - 4 * words) {
+        if (pixels == 3) {
+            tsr_part_widen_3(row + from, p->stride, words, out);
+        } else {
+            tsr_part_widen_2(row + from, p->stride, words, out);
+        }
+        return words;
+    }
     words = tsr_part_clip(p, row, from, words, pixels, x);
     if (words == 0) {
         tsr_part_border(p, row, from, pixels, out);
@@ -230,72 +237,64 @@ TSR_INLINE int tsr_part_near(const tsr_parts *p, const int8_t *row, int from, in
     return words;
 }
 
-/* `words` words of a block's window, from word *at of the segment **row on. */
-TSR_INLINE void tsr_part_widen(const tsr_parts *p, const int8_t *const **row, int *at, int from, int words,
-                               int pixels, uint32_t *out)
+/* Widens words of a block's windows, from word `at` of the segment *row on. */
+static TSR_NOINLINE void tsr_part_gather(const tsr_parts *p, const int8_t *const *row, int from, int at,
+                                         int words, int pixels, uint32_t *out)
 {
-    const int last = p->row - (pixels - 1) * p->stride;
-    do {
-        int count = p->words - *at < words ? p->words - *at : words;
-        const int8_t *const segment = **row;
-        const int here = from + 4 * *at;
-        if (!segment || here < 0 || here > last - 4 * count) {
-            count = tsr_part_near(p, segment, here, count, pixels, out);
-            out += 2 * pixels * count;
-        } else if (pixels == 3) {
-            out = tsr_part_widen_3(segment + here, p->stride, count, out);
-        } else {
-            out = tsr_part_widen_2(segment + here, p->stride, count, out);
-        }
+    while (words > 0) {
+        const int rest = p->words - at;
+        const int count = tsr_part_near(p, *row, from + 4 * at, rest < words ? rest : words, pixels, out);
+        out += 2 * pixels * count;
         words -= count;
-        *at += count;
-        if (*at == p->words) {
-            *at = 0;
-            *row += 1;
+        at += count;
+        if (at == p->words) {
+            at = 0;
+            row++;
         }
-    } while (words > 0);
+    }
 }
 
-/* A block of 2 or 3 pixels, the first one's window from byte `from` of the rows on. */
-TSR_INLINE void tsr_part_block(const tsr_parts *p, const tsr_part_blocks *b, const int8_t *const *rows,
-                               int from, const int8_t *weights, const int32_t *stage, uint32_t *inputs,
-                               int32_t *sums, int8_t *y, int pixels)
+/* Adds to the sums of a group of filters the products with the windows of a block. */
+TSR_INLINE void tsr_part_sum(const tsr_parts *p, const int8_t *const *row, int from, const int8_t *weights,
+                             uint32_t *inputs, int32_t *sums, int pairs, int part, int pixels)
 {
-    const int part = b->part, group = b->group;
-    int left = p->pairs;
+    const int words = p->words, last = p->row - (pixels - 1) * p->stride;
+    int at = 0, more = p->steps;
     do {
-        const int pairs = left < group ? left : group;
-        p->start[pixels - 2](stage, pairs, sums);
-        const int8_t *const *row = rows;
-        int at = 0, more = p->steps;
-        do {
-            const int steps = more < part ? more : part;
-            const int skip = 8 * (p->steps - steps);
-            tsr_part_widen(p, &row, &at, from, steps, pixels, inputs);
-            (pixels == 3 ? tsr_part_3x2 : tsr_part_2x2)(inputs, weights, sums, pairs, steps, skip);
-            weights += 8 * steps;
-            more -= steps;
-        } while (more > 0);
-        p->finish[pixels - 2](sums, stage, pairs, y, p->out_c, p->odd);
-        weights += 8 * p->steps * (pairs - 1);
-        stage += p->pair_words * pairs;
-        y += 2 * pairs;
-        left -= pairs;
-    } while (left > 0);
+        const int steps = more < part ? more : part;
+        const int8_t *const segment = *row;
+        const int here = from + 4 * at;
+        const int inside = segment && here >= 0 && here <= last - 4 * steps;
+        at += steps;
+        if (!inside || at > words) {
+            tsr_part_gather(p, row, from, at - steps, steps, pixels, inputs);
+        } else if (pixels == 3) {
+            tsr_part_widen_3(segment + here, p->stride, steps, inputs);
+        } else {
+            tsr_part_widen_2(segment + here, p->stride, steps, inputs);
+        }
+        for (; at >= words; at -= words) {
+            row++;
+        }
+        (pixels == 3 ? tsr_part_3x2 : tsr_part_2x2)(inputs, weights, sums, pairs, steps,
+                                                    8 * (p->steps - steps));
+        weights += 8 * steps;
+        more -= steps;
+    } while (more > 0);
 }
 
-static TSR_NOINLINE void tsr_part_block_3(const tsr_parts *p, const tsr_part_blocks *b,
-                                          const int8_t *const *rows, int from, const int8_t *weights,
-                                          const int32_t *stage, uint32_t *inputs, int32_t *sums, int8_t *y)
+static TSR_NOINLINE void tsr_part_sum_3(const tsr_parts *p, const int8_t *const *row, int from,
+                                        const int8_t *weights, uint32_t *inputs, int32_t *sums, int pairs,
+                                        int part)
 {
-    tsr_part_block(p, b, rows, from, weights, stage, inputs, sums, y, 3);
+    tsr_part_sum(p, row, from, weights, inputs, sums, pairs, part, 3);
 }
 
-static TSR_NOINLINE void tsr_part_block_2(const tsr_parts *p, const tsr_part_blocks *b,
-                                          const int8_t *const *rows, int from, const int8_t *weights,
-                                          const int32_t *stage, uint32_t *inputs, int32_t *sums, int8_t *y)
+static TSR_NOINLINE void tsr_part_sum_2(const tsr_parts *p, const int8_t *const *row, int from,
+                                        const int8_t *weights, uint32_t *inputs, int32_t *sums, int pairs,
+                                        int part)
 {
-    tsr_part_block(p, b, rows, from, weights, stage, inputs, sums, y, 2);
+    tsr_part_sum(p, row, from, weights, inputs, sums, pairs, part, 2);
 }
 
 /* One output row. */
@@ -309,9 +308,16 @@ static TSR_NOINLINE void tsr_run_parts(const tsr_parts *p, const tsr_part_blocks
     for (; kinds > 0; kinds--, b++) {
         uint32_t *const inputs = (b->inputs < 0 ? end : words) + b->inputs;
         int32_t *const sums = (int32_t *)((b->sums < 0 ? end : words) + b->sums);
+        const int kind = b->pixels - 2;
         for (int i = 0; i < b->count; i++) {
-            (b->pixels == 3 ? tsr_part_block_3 : tsr_part_block_2)(p, b, rows, from, weights, stage,
-                                                                   inputs, sums, y);
+            for (int done = 0; done < p->pairs; done += b->group) {
+                const int left = p->pairs - done, pairs = left < b->group ? left : b->group;
+                const int32_t *const first = stage + p->pair_words * done;
+                p->start[kind](first, pairs, sums);
+                (kind ? tsr_part_sum_3 : tsr_part_sum_2)(p, rows, from, weights + 8 * p->steps * done,
+                                                         inputs, sums, pairs, b->part);
+                p->finish[kind](sums, first, pairs, y + 2 * done, p->out_c, p->odd);
+            }
             from += b->pixels * p->stride;
             y += b->pixels * p->out_c;
         }

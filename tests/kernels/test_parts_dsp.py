@@ -113,7 +113,7 @@ def test_the_random_layers_reach_every_kind_of_block(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("scratch", [kernel.scratch for kernel in SMALL])
 def test_sums_and_inputs_have_room_and_do_not_meet(scratch: int, free: int) -> None:
     for pixels, steps, pairs in ((p, s, n) for p in (2, 3) for s in STEPS for n in (2, 8, 33)):
-        found = best_shares(pixels, steps, pairs, scratch, free)
+        found = best_shares(pixels, (steps, steps), pairs, scratch, free)
         assert found is not None
         areas = sorted(
             (start, start + size)

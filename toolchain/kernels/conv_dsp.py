@@ -35,6 +35,10 @@ class Packing(Enum):
     APART = "apart"  # a word each, see `toolchain.kernels.packing_apart`
 
 
+# Instructions over those of `Packing.PAIRS`, counted; 0: not counted.
+_DEARER = {Packing.PAIRS: 1.0, Packing.APART: 1.25, Packing.NIBBLES: 0.0}
+
+
 @dataclass(frozen=True)
 class Geometry:
     """How a convolution's window lies in an input row.
@@ -176,11 +180,11 @@ class Conv2dDsp:
         )
 
     def _instructions(self, packed: Packed, taps: RowTaps | None, geometry: Geometry) -> int:
-        if self.packing is not Packing.PAIRS or taps is None:
-            return 0
+        assert taps is not None
         work = _blocks(packed, geometry.out_w, geometry.steps)
         pieces = geometry.segments, geometry.length
-        return cost.windows(work, taps, *pieces, edges=geometry.edges)
+        each = cost.windows(work, taps, *pieces, edges=geometry.edges)
+        return round(_DEARER[self.packing] * each)
 
 
 @dataclass(frozen=True)
@@ -242,8 +246,8 @@ class Conv1x1Dsp:
         )
 
     def _instructions(self, packed: Packed, pixels: int, steps: int) -> int:
-        known = self.packing is Packing.PAIRS
-        return cost.pointwise(_blocks(packed, pixels, steps)) if known else 0
+        each = cost.pointwise(_blocks(packed, pixels, steps))
+        return round(_DEARER[self.packing] * each)
 
 
 def plain_filters(lowered: Lowered) -> Int64 | None:

@@ -101,19 +101,20 @@ def windows(blocks: Blocks, taps: RowTaps, segments: int, length: int, *, edges:
 
 
 def parts(
-    pixels: int, window: tuple[int, int], filters: tuple[int, int], mode: Mode = Mode.LEAN
+    pixels: int, window: tuple[int, int, int], filters: tuple[int, int], mode: Mode = Mode.LEAN
 ) -> float:
     """Estimate a block of pixels whose windows are treated in parts.
 
     Args:
         pixels: 2 or 3.
-        window: words of a pixel, and of a part.
+        window: words of a pixel, of a segment that lies side by side, and of a part.
         filters: pairs of filters, and of a group.
         mode: formula of the output stage.
     """
-    (steps, part), (pairs, group) = window, filters
+    (steps, words, part), (pairs, group) = window, filters
     groups, count = -(-pairs // group), -(-steps // part)
-    widened = groups * (55.0 + 75.0 * count + _PART[pixels][0] * steps)
+    split = 0 if words % part == 0 else len({i * part // words for i in range(count)})
+    widened = groups * (55.0 + 65.0 * count + 60.0 * split + _PART[pixels][0] * steps)
     return 35.0 + widened + pairs * (_PAIR[mode][pixels] + 7.0 * count + _PART[pixels][1] * steps)
 
 

@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from toolchain.kernels import cost
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
@@ -43,6 +44,11 @@ class Shares:
     group: int
     sums: int
     inputs: int
+
+
+class _Blocks(NamedTuple):
+    work: float
+    blocks: tuple[tuple[int, Shares], ...]
 
 
 Run = tuple[int, int, Shares]  # blocks alike, pixels of each
@@ -110,15 +116,9 @@ class Conv2dParts:
     def blocks(self, lowered: Lowered) -> list[Run]:
         """Return the blocks of a row as (count, pixels, shares), nothing if one has no room."""
         out_c, geometry = integer(lowered.numbers, "out_c"), Geometry.of(lowered.numbers)
-        every: list[tuple[int, Shares]] = []
-        left = geometry.out_w
-        for pixels in _blocks(geometry.out_w):
-            left -= pixels
-            free = left * out_c if _has_rows(lowered) else 0
-            shares = best_shares(pixels, geometry.steps, out_c // 2, self.scratch, free)
-            if shares is None:
-                return []
-            every.append((pixels, shares))
+        window = geometry.steps, geometry.length // 4
+        sizes = window, out_c // 2, self.scratch, out_c if _has_rows(lowered) else 0
+        every = _row(geometry.out_w, *sizes)
         groups = ((key, len(list(same))) for key, same in itertools.groupby(every))
         return [
             (min(_MOST, count - start), *key)
@@ -137,38 +137,64 @@ def _instructions(lowered: Lowered, packed: Packed, runs: Sequence[Run]) -> int:
     geometry, pairs = Geometry.of(lowered.numbers), len(packed.stage)
     work = 100.0
     for count, pixels, shares in runs:
-        window, filters = (geometry.steps, shares.part), (pairs, shares.group)
+        window = geometry.steps, geometry.length // 4, shares.part
+        filters = pairs, shares.group
         work += count * cost.parts(pixels, window, filters, packed.output.mode)
     assert lowered.taps is not None
     return cost.rows(work, lowered.taps)
 
 
-def _blocks(pixels: int) -> Iterator[int]:
-    """Yield the blocks of a row, from left to right."""
-    for size, count in split(pixels):
-        yield from itertools.repeat(size, count)
+@lru_cache(1024)
+def _row(
+    width: int, window: tuple[int, int], pairs: int, scratch: int, free_bytes: int
+) -> tuple[tuple[int, Shares], ...]:
+    """Return the blocks of a row, from left to right, that take the least work together.
+
+    Args:
+        width: pixels of the row.
+        window: words of a window, and of a segment of it that lies side by side.
+        pairs: of filters.
+        scratch: bytes of scratch memory.
+        free_bytes: that each pixel adds to what is not in use yet.
+    """
+    best: list[_Blocks | None] = [_Blocks(0.0, ())]
+    for left in range(1, width + 1):
+        ways: list[_Blocks] = []
+        for pixels in range(2, min(left, BLOCK) + 1):
+            behind = best[left - pixels]
+            most = pixels * (_STEP_BYTES * _LONGEST + _PAIR_BYTES * pairs)
+            free = min((left - pixels) * free_bytes, most)
+            shares = best_shares(pixels, window, pairs, scratch, free)
+            if behind and shares:
+                work = cost.parts(pixels, (*window, shares.part), (pairs, shares.group))
+                ways.append(_Blocks(behind.work + work, ((pixels, shares), *behind.blocks)))
+        best.append(min(ways, key=lambda way: way.work, default=None))
+    row = best[-1]
+    return row.blocks if row else ()
 
 
 @lru_cache(4096)
-def best_shares(pixels: int, steps: int, pairs: int, scratch: int, free: int) -> Shares | None:
+def best_shares(
+    pixels: int, window: tuple[int, int], pairs: int, scratch: int, free: int
+) -> Shares | None:
     """Return how a block of pixels takes the least work, ``None`` if there is no room at all.
 
     Args:
         pixels: 2 or 3.
-        steps: words of a window.
+        window: words of a window, and of a segment of it that lies side by side.
         pairs: of filters.
         scratch: bytes of scratch memory.
         free: bytes at the end of the output row that are not in use yet.
     """
     best: tuple[float, Shares] | None = None
-    for count in range(-(-steps // _LONGEST), steps + 1):
-        part = -(-steps // count)
+    steps = window[0]
+    for part in range(1, min(_LONGEST, steps) + 1):
         inputs = part * pixels * _STEP_BYTES
         for group, sums_at, inputs_at in _places(pixels, inputs, scratch, free):
             if not group:
                 continue
             even = -(-pairs // -(-pairs // min(group, pairs, _MOST)))
-            work = cost.parts(pixels, (steps, part), (pairs, even))
+            work = cost.parts(pixels, (*window, part), (pairs, even))
             if best is None or work < best[0]:
                 best = work, Shares(part, even, sums_at, inputs_at)
     return None if best is None else best[1]

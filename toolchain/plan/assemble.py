@@ -9,7 +9,7 @@ from toolchain.ir.graph import Graph, Node
 from toolchain.kernels import Isa
 from toolchain.plan.effort import NORMAL, Effort
 from toolchain.plan.flow import Flow
-from toolchain.plan.layout import Block, Problem, solve
+from toolchain.plan.layout import Block, Layout, Problem, solve
 from toolchain.plan.lifetimes import Buffer, Work, buffers, roots
 from toolchain.plan.overlap import BYTES
 from toolchain.plan.plan import (
@@ -23,9 +23,10 @@ from toolchain.plan.plan import (
     StreamStage,
     graph_hash,
 )
+from toolchain.plan.quicken import Faster, most_saved, quicken
 from toolchain.plan.repeats import repeated
 from toolchain.plan.rows import RowWork, row_bytes, row_count
-from toolchain.plan.streaming import Faster, Streaming
+from toolchain.plan.streaming import Streaming
 
 WORD = 4
 
@@ -57,7 +58,6 @@ def assemble(
     order: Sequence[Node],
     segments: Sequence[Segment],
     repeats: tuple[Repeat, ...] = (),
-    faster: Mapping[int, Faster] | None = None,
     effort: Effort = NORMAL,
 ) -> Plan:
     """Return the plan that executes ``segments`` of ``order``, laid out in least memory.
@@ -69,11 +69,38 @@ def assemble(
         order: nodes in order of execution, second executions among them.
         segments: layers and streams of them.
         repeats: nodes that are executed again.
-        faster: kernels by step that take the place of those chosen where their scratch memory fits
-            between what is alive.
         effort: how far to search for a layout.
     """
-    return _Assembly(graph, isa, work, order, segments, repeats).plan(faster or {}, effort)
+    assembly = _Assembly(graph, isa, work, order, segments, repeats)
+    return next(assembly.plans({}, (None,), effort))
+
+
+def assemble_lean(
+    graph: Graph,
+    isa: Isa,
+    work: Mapping[str, Work],
+    order: Sequence[Node],
+    segments: Sequence[Segment],
+    faster: Mapping[int, Sequence[Faster]],
+    slowed: float,
+    effort: Effort = NORMAL,
+) -> list[Plan]:
+    """Return the plan of kernels with the least scratch memory, and one that is faster.
+
+    Args:
+        graph: the graph.
+        isa: instruction set the kernels are chosen for.
+        work: what each node needs as a layer.
+        order: nodes in order of execution.
+        segments: layers and streams of them.
+        faster: kernels by step that take the place of those chosen where their scratch memory fits
+            between what is alive.
+        slowed: share of the instructions by which the faster plan's kernels may miss the fastest:
+            for that its arena grows as far as it must.
+        effort: how far to search for a layout.
+    """
+    assembly = _Assembly(graph, isa, work, order, segments, ())
+    return list(assembly.plans(faster, (None, slowed), effort))
 
 
 class _Assembly:
@@ -90,53 +117,55 @@ class _Assembly:
         self.isa, self.work, self.order = isa, work, order
         self.segments, self.repeats = segments, repeats
         self.root = roots(self.graph, work)
-        self.quick: dict[int, str] = {}
+        self.quick: Mapping[int, Faster] = {}
 
-    def plan(self, faster: Mapping[int, Faster], effort: Effort) -> Plan:
+    def plans(
+        self,
+        faster: Mapping[int, Sequence[Faster]],
+        shares: Sequence[float | None],
+        effort: Effort,
+    ) -> Iterator[Plan]:
         working = [*self._working()]
         needed = [*self._maps(), *working]
         overlaps = [*self._layer_overlaps(), *self._map_overlaps(), *self._row_overlaps()]
         overlaps += self._drained({buffer.name: buffer.last for buffer in working})
         layout = solve(_problem(needed, overlaps), effort)
-        slots = self._quicken(list(map(_slot, needed, layout.offsets)), faster, layout.extent)
+        slots = list(map(_slot, needed, layout.offsets))
+        names = {step: f"{self.order[step].name}.scratch" for step in faster}
+        end, work = layout.extent * WORD, sum(map(self._instructions, self.segments))
+        for share in shares:
+            most = None if share is None else share * (work - most_saved(faster))
+            found, self.quick = quicken(slots, names, faster, end, most)
+            yield self._plan(found, work, layout)
+
+    def _plan(self, slots: Sequence[Slot], work: int, layout: Layout) -> Plan:
         macs = sum(self._macs(segment) for segment in self.segments)
-        instructions = sum(self._instructions(segment) for segment in self.segments)
         return Plan(
             graph_hash(self.model),
             self.isa.name.lower(),
             tuple(self._stage(segment) for segment in self.segments),
             tuple(slots),
-            layout.extent * WORD,
+            max([layout.extent * WORD, *(-(-slot.end // WORD) * WORD for slot in slots)]),
             layout.bound * WORD,
             macs,
             recomputed_macs=max(0, macs - self.model.macs),
-            instructions=instructions - sum(faster[step].saves for step in self.quick),
+            instructions=work - sum(kernel.saves for kernel in self.quick.values()),
             repeats=self.repeats,
         )
-
-    def _quicken(self, slots: list[Slot], faster: Mapping[int, Faster], words: int) -> list[Slot]:
-        """Choose faster kernels where their scratch memory fits; return the slots with it."""
-        for step, (kernel, size, _) in faster.items():
-            name = f"{self.order[step].name}.scratch"
-            others = [slot for slot in slots if slot.name != name]
-            alive = [slot for slot in others if slot.first <= step <= slot.last]
-            offset = _gap(alive, size, words * WORD)
-            if offset is not None:
-                self.quick[step] = kernel
-                slots = [*others, Slot(name, (), ARENA, offset, size, step, step)]
-        return [slot for slot in slots if slot.size]
 
     def _stage(self, segment: Segment) -> Stage:
         stream = segment.stream
         if stream is None:
             node = self.order[segment.first]
-            kernel = self.quick.get(segment.first, self.work[node.name].kernel)
-            return LayerStage(node.name, kernel)
+            return LayerStage(node.name, self._kernel(segment.first, self.work[node.name].kernel))
         works = stream.works
         names = tuple(work.node.name for work in works)
         steps = enumerate(works, segment.first)
-        kernels = tuple(self.quick.get(step, work.kernel) for step, work in steps)
+        kernels = tuple(self._kernel(step, work.kernel) for step, work in steps)
         return StreamStage(stream.feed, names, kernels, stream.stores, *stream.grid)
+
+    def _kernel(self, step: int, chosen: str) -> str:
+        return self.quick[step].kernel if step in self.quick else chosen
 
     def _macs(self, segment: Segment) -> int:
         if segment.stream is not None:
@@ -286,16 +315,6 @@ def _problem(needed: Sequence[Buffer], overlaps: Sequence[_Overlap]) -> Problem:
         if needed[upper].last == overlap.last and needed[lower].first == overlap.first:
             pairs[upper, lower] = -(-overlap.distance // WORD)
     return Problem(tuple(Block(-(-b.size // WORD), b.first, b.last) for b in needed), pairs)
-
-
-def _gap(alive: Sequence[Slot], size: int, end: int) -> int | None:
-    """Return an offset below ``end`` for ``size`` bytes beside the slots alive, if there is one."""
-    offset = 0
-    for slot in sorted(alive, key=lambda slot: slot.offset):
-        if slot.offset >= offset + size:
-            break
-        offset = max(offset, -(-slot.end // WORD) * WORD)
-    return offset if offset + size <= end else None
 
 
 def _slot(buffer: Buffer, offset: int) -> Slot:

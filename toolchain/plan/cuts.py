@@ -15,11 +15,12 @@ from toolchain.kernels import Isa
 from toolchain.kernels.cost import products
 from toolchain.plan.assemble import Segment
 from toolchain.plan.edges import Edge
-from toolchain.plan.lifetimes import Work, roots, share_places
+from toolchain.plan.lifetimes import Work, kernel_works, roots, share_places
+from toolchain.plan.quicken import Faster, ladder
 from toolchain.plan.rows import RowWork, named_row_work, row_work
 from toolchain.plan.schedule import Feed, Worker
 from toolchain.plan.starts import Starts
-from toolchain.plan.streaming import Faster, stream
+from toolchain.plan.streaming import stream
 from toolchain.plan.strips import Strips, StripTracer
 from toolchain.plan.tiles import Grid, Tiling, half_of, narrowed
 
@@ -171,27 +172,30 @@ class Cuts:
         return inner | {0, count}
 
     def faster(
-        self, segments: Sequence[Segment], work: Mapping[str, Work], best: Mapping[str, Work]
-    ) -> dict[int, Faster]:
+        self, segments: Sequence[Segment], work: Mapping[str, Work]
+    ) -> dict[int, tuple[Faster, ...]]:
         """Return the kernels by step that are faster than the lean ones.
 
         Args:
             segments: the stages.
             work: what nodes need as layers.
-            best: the same with their fastest kernels.
         """
-        found: dict[int, Faster] = {}
+        found: dict[int, tuple[Faster, ...]] = {}
         for segment in segments:
             if segment.stream is not None:
-                every = enumerate(segment.stream.faster, segment.first)
-                found |= {step: faster for step, faster in every if faster is not None}
+                found |= dict(enumerate(segment.stream.faster, segment.first))
                 continue
-            old, new = (way[self.order[segment.first].name] for way in (work, best))
-            alike = (old.overlaps, old.homes) == (new.overlaps, new.homes)
-            if alike and old.in_place == new.in_place and old.kernel != new.kernel:
-                saves = old.instructions - new.instructions
-                found[segment.first] = Faster(new.kernel, new.scratch_bytes, saves)
-        return found
+            node = self.order[segment.first]
+            old, ways = work[node.name], [*kernel_works(self.graph, node, self.isa)]
+            found[segment.first] = ladder(
+                [
+                    Faster(new.kernel, new.scratch_bytes, old.instructions - new.instructions)
+                    for new in ways[:-1]
+                    if (old.overlaps, old.homes) == (new.overlaps, new.homes)
+                    and old.in_place == new.in_place
+                ]
+            )
+        return {step: kernels for step, kernels in found.items() if kernels}
 
     def _layers(self, step: int) -> Iterator[Edge]:
         """Yield a node at once, and with its output on its input if that saves memory."""

@@ -70,13 +70,13 @@ def prepare(graph: Graph, isa: Isa, *, lean: bool = False) -> dict[str, Work]:
             the operator's own portable kernel is taken only if there is no other.
     """
     if not lean:
-        return {node.name: next(_works(graph, node, isa)) for node in graph.nodes}
-    ways = {node.name: [*_works(graph, node, isa)] for node in graph.nodes}
+        return {node.name: next(kernel_works(graph, node, isa)) for node in graph.nodes}
+    ways = {node.name: [*kernel_works(graph, node, isa)] for node in graph.nodes}
     able = {name: works[:-1] or works for name, works in ways.items()}
     return {name: min(works, key=lambda w: w.scratch_bytes) for name, works in able.items()}
 
 
-def _works(graph: Graph, node: Node, isa: Isa) -> Iterator[Work]:
+def kernel_works(graph: Graph, node: Node, isa: Isa) -> Iterator[Work]:
     """Yield the node with each of its kernels, best first."""
     operands = graph.operands(node)
     lowered = lower(node.op, operands)
@@ -111,7 +111,7 @@ def share_places(graph: Graph, isa: Isa, work: Mapping[str, Work]) -> dict[str, 
     found = dict(work)
     for name, done in work.items():
         if len(done.operands.activations) == 1 and _dies(graph, work, done):
-            ways = (way for way in _works(graph, done.node, isa) if way.in_place)
+            ways = (way for way in kernel_works(graph, done.node, isa) if way.in_place)
             found[name] = next((replace(way, homes=_VIEW) for way in ways), done)
     return found
 

@@ -57,7 +57,7 @@ def plan_model(
         graph: a verified graph.
         board: whose kernels and banks to use; ``None`` for portable ones in one arena.
         max_ram: with it, the plan of least work whose arena has at most so many bytes; without
-            it, the plan of least memory that gives next to no node a slower kernel.
+            it, the plan of least memory whose kernels miss the fastest by few instructions.
         max_macs: greatest factor of multiply-accumulates over the plain network. Without it, and
             without ``max_ram``, nothing is computed twice; with 1, slower kernels are allowed.
         fed: let the caller hand over the input row by row, if the network can take it so
@@ -210,7 +210,7 @@ def _placed(
 
 
 def _least(search: Search, most_macs: int | None) -> Iterator[Plan]:
-    """Yield plans of least memory first, those that give much work to slower kernels last."""
+    """Yield plans of least memory first, those of much slower kernels last."""
     if most_macs is not None:
         yield _leanest(search, most_macs)
     quick = search.quick()

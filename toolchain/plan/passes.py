@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.kernels import Isa
-from toolchain.plan.assemble import assemble
+from toolchain.plan.assemble import Segment, assemble, assemble_lean
 from toolchain.plan.cuts import Cuts
 from toolchain.plan.edges import Edge
 from toolchain.plan.effort import NORMAL, Effort
 from toolchain.plan.gates import gate_repeats
-from toolchain.plan.lifetimes import prepare
+from toolchain.plan.lifetimes import Work, prepare
 from toolchain.plan.plan import Plan, Repeat
 from toolchain.plan.repeats import inserted, repeated
 
@@ -161,6 +161,22 @@ class Passes:
         """Return the plan of ``path``; rows move to rings only where ``limit`` asks for it."""
         chosen = tuple(repeat for repeat in self.repeats if _executes(path, repeat))
         cuts = self.cuts(chosen)
+        work, segments = self._stages(cuts, path, limit)
+        return assemble(self.graph, self.isa, work, cuts.order, segments, chosen, effort)
+
+    def lean_plans(self, path: Sequence[Link], slowed: float, effort: Effort) -> list[Plan]:
+        """Return two plans of ``path`` in little memory: see `assemble_lean`."""
+        cuts = self.cuts(())
+        work, segments = self._stages(cuts, path, 0)
+        faster = cuts.faster(segments, work)
+        return assemble_lean(
+            self.graph, self.isa, work, cuts.order, segments, faster, slowed, effort
+        )
+
+    def _stages(
+        self, cuts: Cuts, path: Sequence[Link], limit: int
+    ) -> tuple[dict[str, Work], list[Segment]]:
+        """Return what nodes need on ``path`` and its stages."""
         step = {node.name: i for i, node in enumerate(cuts.order)}
         edges = []
         for link in path:
@@ -168,11 +184,7 @@ class Passes:
             edges.append(replace(link.edge, first=first, end=first + len(link.nodes)))
         placed = {cuts.order[e.first].name for e in edges if e.in_place}
         work = {n: cuts.placed[n] if n in placed else one for n, one in cuts.work.items()}
-        segments = cuts.segments(edges, limit)
-        faster = {}
-        if self.lean:
-            faster = cuts.faster(segments, work, prepare(cuts.graph, self.isa))
-        return assemble(self.graph, self.isa, work, cuts.order, segments, chosen, faster, effort)
+        return work, cuts.segments(edges, limit)
 
 
 class _States:

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import cached_property
 
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Node
 from toolchain.kernels import Isa
 from toolchain.plan.effort import NORMAL, Effort, Watch
 from toolchain.plan.layers import plan_layers
-from toolchain.plan.lifetimes import prepare, share_places
+from toolchain.plan.lifetimes import kernel_works, prepare, share_places
 from toolchain.plan.order import branches_first, update_early
 from toolchain.plan.passes import Link, Passes
 from toolchain.plan.plan import LayerStage, Plan, stage_nodes
-from toolchain.plan.rows import row_kernels
+from toolchain.plan.rows import named_row_work, row_kernels
 
-_SLOWED = 0.05  # share of multiply-accumulates that slower kernels may get without a wish
+_SLOWED = 0.05  # share of instructions by which kernels may miss the fastest without a wish
 _CALM = (1.0, 0.8)  # shares of the least need that stages of the leanest plans should keep to
 
 
@@ -83,33 +83,48 @@ class Search:
     def _once(self) -> tuple[Plan, ...]:
         points = self.effort.points
         plans = [self._plan(cuts, limit) for cuts in self.ways for limit in _limits(cuts, points)]
-        plans += [
-            self._tightest(passes, calm) for passes in (*self.ways, *self.lean) for calm in _CALM
-        ]
-        found = [] if any(plan.feed for plan in plans) else [self.layers]
+        for passes in (*self.ways, *self.lean):
+            for calm in _CALM:
+                plans += self._tightest(passes, calm)
+        if not any(plan.feed for plan in plans):
+            most = self.layers.arena_bytes
+            plans = [self.layers, *(plan for plan in plans if plan.arena_bytes <= most)]
+        found: list[Plan] = []
         for plan in sorted(plans, key=lambda p: (-p.arena_bytes, p.instructions)):
             if not found or plan.arena_bytes < found[-1].arena_bytes:
                 found.append(plan)
         return tuple(found)
 
     def quick(self) -> list[Plan]:
-        """Return those of `once` that give next to no work to slower kernels."""
+        """Return those of `once` whose kernels miss the fastest by few instructions."""
         first, *others = self.once()
         return [first, *(plan for plan in others if self._slowed(plan) <= _SLOWED)]
 
     def _slowed(self, plan: Plan) -> float:
-        """Return the share of multiply-accumulates for which there is a faster kernel."""
+        """Return the share of instructions that faster kernels would save."""
         nodes = {node.name: node for node in self.graph.nodes}
         placed = share_places(self.graph, self.isa, self.work)
-        slow = 0
+        missed = 0
         for stage in plan.stages:
             kernels = (stage.kernel,) if isinstance(stage, LayerStage) else stage.kernels
             for name, kernel in zip(stage_nodes(stage), kernels, strict=True):
-                operands = self.graph.operands(nodes[name])
-                rows = row_kernels(nodes[name], operands, self.isa)[:1]
-                if kernel not in (self.work[name].kernel, placed[name].kernel, *rows):
-                    slow += nodes[name].op.macs(operands)
-        return slow / max(1, self.graph.macs)
+                node = nodes[name]
+                rows = row_kernels(node, self.graph.operands(node), self.isa)[:1]
+                if kernel in (self.work[name].kernel, placed[name].kernel, *rows):
+                    continue
+                if isinstance(stage, LayerStage):
+                    missed += self._layer_work(node, kernel) - self.work[name].instructions
+                else:
+                    missed += self._row_work(node, kernel) - self._row_work(node, rows[0])
+        return missed / max(1, plan.instructions - missed)
+
+    def _layer_work(self, node: Node, kernel: str) -> int:
+        works = kernel_works(self.graph, node, self.isa)
+        return next(work.instructions for work in works if work.kernel == kernel)
+
+    def _row_work(self, node: Node, kernel: str) -> int:
+        work = named_row_work(node, self.graph.operands(node), kernel)
+        return work.instructions if work else 0
 
     def again(self, least: int) -> list[Plan]:
         """Return plans that compute things twice and need less than ``least`` bytes.
@@ -139,8 +154,8 @@ class Search:
         plans = [plan for cuts in self.ways for plan in self._lightest(cuts, most_bytes)]
         return min(plans, key=lambda p: (p.instructions, p.arena_bytes), default=None)
 
-    def _tightest(self, passes: Passes, calm: float) -> Plan:
-        """Return a plan of least need that spends no byte to save work.
+    def _tightest(self, passes: Passes, calm: float) -> list[Plan]:
+        """Return a plan of least need that spends no byte to save work, a lean one also quicker.
 
         Args:
             passes: a way.
@@ -148,7 +163,11 @@ class Search:
         """
         least = passes.narrowest()
         path = passes.path(least, calm=int(calm * least))
-        return self.watch.found(passes.plan(path, 0, self.effort))
+        if passes.lean:
+            plans = passes.lean_plans(path, _SLOWED, self.effort)
+        else:
+            plans = [passes.plan(path, 0, self.effort)]
+        return [self.watch.found(plan) for plan in plans]
 
     def _plan(
         self, cuts: Passes, limit: int, *, recompute: bool = False, path: Sequence[Link] = ()

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from toolchain.kernels import Isa
 from toolchain.kernels.cost import streamed
 from toolchain.plan.flow import Flow, best_flow, can_pace, merged, run_flow
 from toolchain.plan.plan import RowStore
+from toolchain.plan.quicken import Faster, ladder
 from toolchain.plan.rows import RowWork, row_bytes
 from toolchain.plan.schedule import Feed, Worker
 from toolchain.plan.tiles import Grid, Tile, Tiling
-
-
-class Faster(NamedTuple):
-    """A kernel, the scratch memory that it needs, and the instructions that it saves."""
-
-    kernel: str
-    scratch: int
-    saves: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +24,14 @@ class Streaming:
         tiles: one or more.
         flow: what the tiles need, the most of each.
         stores: where rows of tensors that are never whole are kept.
-        faster: per node another kernel, which it may get where there is room, or ``None``.
+        faster: per node other kernels, one of which it may get where there is room.
     """
 
     grid: Grid
     tiles: tuple[Tile, ...]
     flow: Flow
     stores: tuple[RowStore, ...]
-    faster: tuple[Faster | None, ...] = ()
+    faster: tuple[tuple[Faster, ...], ...] = ()
 
     @property
     def works(self) -> tuple[RowWork, ...]:
@@ -118,19 +110,22 @@ def stream(tiling: Tiling, isa: Isa, spare: int, *, lean: bool = False) -> Strea
     return replace(bare, stores=_stores(bare, tiling.inside, spare), faster=faster)
 
 
-def _faster(found: Streaming, tiling: Tiling, isa: Isa) -> tuple[Faster | None, ...]:
-    """Return the fastest kernel of each node, if it treats rows as the chosen one does."""
-    kernels = tiling.kernels(isa)
-    tiles = tiling.tiles(kernels) if kernels else None
-    if tiles is None:
-        return ()
-    quick = replace(found, tiles=tiles)
-    pairs = enumerate(zip(found.works, quick.works, strict=True))
+def _faster(found: Streaming, tiling: Tiling, isa: Isa) -> tuple[tuple[Faster, ...], ...]:
+    """Return the faster kernels of each node that treat rows as the chosen one does."""
+    every = enumerate(zip(found.works, tiling.rivals(isa), strict=True))
     return tuple(
-        Faster(new.kernel, quick.scratch(i), found.work(i) - quick.work(i))
-        if new.kernel != old.kernel and not new.folds and _alike(old, new)
-        else None
-        for i, (old, new) in pairs
+        ladder(
+            [
+                Faster(
+                    new[0].kernel,
+                    max(work.special.scratch_bytes for work in new),
+                    found.work(i) - sum(work.instructions for work in new),
+                )
+                for new in rivals
+                if not new[0].folds and _alike(old, new[0])
+            ]
+        )
+        for i, (old, rivals) in every
     )
 
 

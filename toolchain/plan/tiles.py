@@ -12,7 +12,7 @@ tile; so it has the same kernels, and equal tiles share their C functions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -168,6 +168,21 @@ class Tiling:
             for row, work in zip(rows, works, strict=True):
                 row.append(work)
         return tuple(Tile(tuple(row), boxes) for row, boxes in zip(rows, every, strict=True))
+
+    def rivals(self, isa: Isa) -> Iterator[list[list[RowWork]]]:
+        """Yield for each node its work in each tile, with each of its kernels; none if it folds.
+
+        The operator's own portable kernel is left out: it is slower by far.
+        """
+        every = self._boxes()
+        assert every is not None, "tiles that have been made"
+        for node in self.nodes:
+            operands = self.graph.operands(node)
+            folds = fold(node.op, operands) is not None
+            part = None if folds else self._part(node, operands, every[0])
+            names = row_kernels(*part, isa) if part else []
+            works = (self._works(node, every, name) for name in names[:-1])
+            yield [found for found in works if found]
 
     def _legal_feed(self, every: Sequence[Mapping[str, Box]]) -> bool:
         """Tell whether the stage reads the input, whole only if it comes whole."""
