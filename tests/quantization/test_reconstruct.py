@@ -67,7 +67,7 @@ def test_the_best_of_several_scales_loses_less_than_the_first(k: int) -> None:
     scales = np.abs(weights).max(axis=2) / 127
     least = scales * rng.choice([0.5, 1.02], scales.shape)
     second = moments(x)
-    made, found = rounded_at_best(second, weights, scales, least)
+    made, found = rounded_at_best(second, weights, scales, least, 17)
 
     def error(values: Array) -> Array:
         return np.square(x @ (values - weights).swapaxes(1, 2)).sum(axis=1)

@@ -6,14 +6,15 @@ with samples of inputs as rows.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 _LEVELS = 127
 _DAMPING = 0.01  # of the mean square of the inputs
 _SPREAD = 0.1  # by which scales that are tried lie off the first
-_TRIES = 17  # of them; fewer for long sums, where each gives nearly the same error
-_WORK = 2**14  # inputs per output times tries
+_WORK = 2**14  # inputs per output times tries: for long sums each scale loses nearly the same
 _TRUST = 0.1  # as much again for weights that are to stay where training left them
 
 Floats = npt.NDArray[np.float64]
@@ -54,15 +55,36 @@ def rounded(second: Floats, weights: Values, scales: Floats) -> Values:
         weights: (groups, n, k).
         scales: (groups, n).
     """
+    return _nearest_plane(_factored(second), weights, scales)
+
+
+class _Factored(NamedTuple):
+    """Second moments as ``R' R``, least energy first.
+
+    Attributes:
+        order: of the inputs (groups, k).
+        lower: ``R'``, shape (groups, k, k).
+    """
+
+    order: npt.NDArray[np.int64]
+    lower: Floats
+
+
+def _factored(second: Floats) -> _Factored:
     order = np.argsort(np.diagonal(second, axis1=1, axis2=2), axis=1)
     second = _damped(second, _DAMPING)
     second = np.take_along_axis(second, order[:, :, None], 1)
     second = np.take_along_axis(second, order[:, None, :], 2)
-    factor = np.linalg.cholesky(second)  # lower: R[j, i] is factor[i, j]
+    return _Factored(order, np.asarray(np.linalg.cholesky(second), np.float64))
+
+
+def _nearest_plane(factored: _Factored, weights: Values, scales: Floats) -> Values:
+    """Return rounded weights; see `rounded`."""
+    order, lower = factored
     wanted = np.take_along_axis(weights, order[:, None, :], 2).astype(np.float64)
     made, error = np.empty_like(wanted), np.zeros_like(wanted)
-    for place in reversed(range(wanted.shape[2])):
-        share = factor[:, place + 1 :, place, None] / factor[:, place, place, None, None]
+    for place in reversed(range(wanted.shape[2])):  # R[place, i] is lower[i, place]
+        share = lower[:, place + 1 :, place, None] / lower[:, place, place, None, None]
         target = wanted[:, :, place] + (error[:, :, place + 1 :] @ share)[:, :, 0]
         made[:, :, place] = np.clip(np.rint(target / scales), -_LEVELS, _LEVELS) * scales
         error[:, :, place] = wanted[:, :, place] - made[:, :, place]
@@ -71,7 +93,7 @@ def rounded(second: Floats, weights: Values, scales: Floats) -> Values:
 
 
 def rounded_at_best(
-    second: Floats, weights: Values, scales: Floats, least: Floats
+    second: Floats, weights: Values, scales: Floats, least: Floats, tries: int
 ) -> tuple[Values, Floats]:
     """Return `rounded` weights and their scales, of those near ``scales`` the ones that lose least.
 
@@ -83,13 +105,14 @@ def rounded_at_best(
         weights: (groups, n, k).
         scales: (groups, n).
         least: scales that must not be undercut, of that shape.
+        tries: how many scales are tried at most, an odd number.
     """
-    tries = 2 * (min(_TRIES, _WORK // weights.shape[2]) // 2) + 1
-    cost = np.full(scales.shape, np.inf)
+    tries = 2 * (min(tries, _WORK // weights.shape[2]) // 2) + 1
+    factored, cost = _factored(second), np.full(scales.shape, np.inf)
     made, found = np.empty_like(weights), scales
     for factor in 1 + _SPREAD * np.linspace(-1, 1, tries) if tries > 1 else (1.0,):
         tried = np.maximum(scales * factor, least).astype(np.float32).astype(np.float64)
-        values = rounded(second, weights, tried)
+        values = _nearest_plane(factored, weights, tried)
         error = (values - weights).astype(np.float64)
         lost = ((error @ second) * error).sum(axis=2)
         better = lost < cost

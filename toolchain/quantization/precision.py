@@ -22,6 +22,8 @@ class Precision:
             bits, for which kernels are faster than for 64.
         migration: how much of the unevenness of channels moves from activations to the weights that
             read them, from 0 (weights are made even) to 1 (activations are).
+        scale_tries: scales tried for the weights of an output. Beside int8 activations, which lose
+            more than weights do, it is not worth the time.
         least_ratio: least output steps per step of a product. Weights of nearly dead filters get
             steps so large that this holds, which adds an eighth of an output step per product.
         quant_of: makes the quantisation of a range.
@@ -33,6 +35,7 @@ class Precision:
     bias: DType
     largest_bias: int
     migration: float
+    scale_tries: int
     least_ratio: float
     quant_of: Callable[[Range], Quant]
     fixed: Mapping[type, Quant]
@@ -44,6 +47,7 @@ INT8 = Precision(
     DType.INT32,
     2**30,
     0.5,
+    1,
     0.0,
     quant_of,
     {
@@ -59,6 +63,7 @@ INT16 = Precision(
     DType.INT64,
     2**30,
     0.0,
+    17,
     2.0**-17,
     centred_quant_of,
     dict.fromkeys((Logistic, Softmax, Tanh), Quant.per_tensor(2.0**-15, 0)),

@@ -110,7 +110,11 @@ class _Pass:
         start = weight_quant(_shaped(node, wanted, weights.shape), axis, least)
         shape = wanted.shape[:2]
         values, scales = rounded_at_best(
-            second, wanted, np.array(start.scales).reshape(shape), least.reshape(shape)
+            second,
+            wanted,
+            np.array(start.scales).reshape(shape),
+            least.reshape(shape),
+            self.grids.computing(node).scale_tries,
         )
         quant = replace(start, scales=tuple(map(float, scales.reshape(-1))))
         error = sample.y - sample.x @ values.swapaxes(1, 2)
