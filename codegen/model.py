@@ -58,11 +58,12 @@ class Function:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A constant array in flash."""
+    """A constant array in flash; a hot one is copied to RAM at start."""
 
     name: str
     ctype: str
     data: Array
+    hot: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,9 @@ class _Builder:
         self, index: int, node: Node, operands: Operands, kernel: str, special: Specialised
     ) -> Call:
         label = f"{index:02d}_{identifier(node.op.name)}"
-        extras = [self._table(label, name, data) for name, data in special.tables.items()]
+        hot = node.name in self.plan.hot
+        tables = special.tables.items()
+        extras = [self._table(label, name, data, hot=hot) for name, data in tables]
         if special.scratch_bytes:
             extras.append(_place(self.named[f"{node.name}.scratch"]))
         return Call(
@@ -269,11 +272,13 @@ class _Builder:
             self.functions[key] = Function(name, template, numbers, inputs, outputs, helpers)
         return self.functions[key]
 
-    def _table(self, label: str, name: str, data: Array) -> str:
+    def _table(self, label: str, name: str, data: Array, *, hot: bool = False) -> str:
         key = (data.dtype.str, data.shape, data.tobytes())
         if key not in self.tables:
             ctype = C_TYPES[DType(data.dtype.name)]
             self.tables[key] = Table(f"{self.prefix}_{name}_{label}", ctype, data.reshape(-1))
+        if hot:
+            self.tables[key] = replace(self.tables[key], hot=True)
         return self.tables[key].name
 
     def _address(self, tensor: Tensor, *, const: bool) -> str:

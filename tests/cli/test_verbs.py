@@ -218,6 +218,18 @@ def test_two_plans_are_compared_on_the_terminal_and_on_a_page(
     assert f"{arena:,}" in said
 
 
+def test_hot_weights_count_as_ram(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = "compile", DIGITS, "--hot-weights", "1K", "-o", tmp_path / "build"
+    code, envelope = call(capsys, *words, "--board", BOARD)
+    result = envelope["result"]
+    assert code == 0
+    assert 0 < result["hot_weight_bytes"] <= 1024
+    without = result["arena_bytes"] + result["stack_bytes"]
+    assert result["ram_total_bytes"] >= without + result["hot_weight_bytes"]
+    code, envelope = call(capsys, *words, "--board", "host")
+    assert envelope["error"]["code"] == "E149"
+
+
 def test_a_network_that_does_not_fit_is_answered_with_options_that_make_it_fit(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from toolchain.cli.planning import (
 )
 from toolchain.cli.reading import AS_IT_IS, Reading, reading_options
 from toolchain.cli.report import Reporter, common_options
+from toolchain.cli.sizes import Size
 from toolchain.cli.table import kib, millions, print_table
 from toolchain.errors import UsageError
 
@@ -69,6 +70,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Add C that turns sound or pictures into the input: a TOML file, [audio] or [image].",
 )
+@click.option(
+    "--hot-weights",
+    type=Size(),
+    metavar="SIZE",
+    help="Copy the weights that are read most to RAM at start, at most so many bytes of them.",
+)
 @reading_options
 @common_options
 def command(
@@ -85,6 +92,7 @@ def command(
     left: tuple[str, ...],
     data: Path | None,
     frontend: Path | None,
+    hot_weights: int | None,
     int8_ports: bool,
     channels_last: bool,
     stream: bool,
@@ -104,7 +112,14 @@ def command(
     choice = plan_file or wish(max_ram, max_macs, fed=fed, effort=effort)
     reading = Reading(int8_ports, stream, channels_last)
     _, facts = compile_model(
-        reporter, model, board, output, choice=choice, reading=reading, frontend=frontend
+        reporter,
+        model,
+        board,
+        output,
+        choice=choice,
+        reading=reading,
+        frontend=frontend,
+        hot_weights=hot_weights,
     )
     reporter.note(f"next: tessera test {output} --inputs images.npy")
     return reporter.result(facts)
@@ -148,6 +163,7 @@ def compile_model(
     choice: Wish | Path = NO_WISH,
     reading: Reading = AS_IT_IS,
     frontend: Path | None = None,
+    hot_weights: int | None = None,
 ) -> tuple[Project, dict[str, Any]]:
     """Compile ``model`` for ``board`` into ``output`` and print the table of memory.
 
@@ -159,12 +175,14 @@ def compile_model(
         choice: what to ask of the planner, or the file of a plan.
         reading: how the file becomes a graph.
         frontend: the file of a front end that fills the network's input.
+        hot_weights: most bytes of weights in RAM; those that a plan's file names by default.
 
     Returns:
         The project, and the ``result`` object of ``compile``.
 
     Raises:
         FitError: E301 if it does not fit; nothing is written then.
+        UsageError: E149 if the board's start-up code is not ours, so that nobody copies weights.
     """
     from boards import load_board
     from toolchain.cli.pipeline import c_name, footprint, load_graph, write_model_project
@@ -175,6 +193,8 @@ def compile_model(
         plan = read_plan_file(choice, graph, target)
     else:
         plan = choice.plan(graph, target, reporter)
+    if hot_weights is not None:
+        plan = heated(graph, plan, target, hot_weights)
     fit = footprint(graph, plan, target)
     extra: dict[str, str] = {}
     if frontend:
@@ -188,6 +208,17 @@ def compile_model(
     project = write_model_project(model, graph, plan, target, output, reading, extra)
     reporter.say(f"wrote {output}/ ({project.name}, plan {plan.hash[:8]})")
     return project, compile_facts(graph, plan, fit) | inputs.facts()
+
+
+def heated(graph: Graph, plan: Plan, board: Board, most_bytes: int) -> Plan:
+    """Return ``plan`` with the weights that are read most in RAM."""
+    from toolchain.errors import UsageError
+    from toolchain.plan.hot import with_hot_weights
+
+    if not board.core.startswith("cortex-m"):
+        what = f"{board.name} is no Cortex-M board: its own start-up code decides where weights lie"
+        raise UsageError("E149", what, hints=["leave out --hot-weights"])
+    return with_hot_weights(graph, plan, most_bytes)
 
 
 def frontend_files(
@@ -221,6 +252,7 @@ def compile_facts(graph: Graph, plan: Plan, fit: Fit) -> dict[str, Any]:
         "stack_bytes": fit.stack_bytes,
         "input_bytes": sum(tensor.nbytes for tensor in graph.input_tensors),
         "output_bytes": sum(tensor.nbytes for tensor in graph.output_tensors),
+        "hot_weight_bytes": fit.hot_bytes,
         "ram_total_bytes": fit.ram_total_bytes,
         "flash_weights_bytes": graph.weight_bytes,
         "flash_total_bytes": fit.flash_total_bytes,
@@ -240,6 +272,7 @@ def say_fit(reporter: Reporter, graph: Graph, fit: Fit, board: Board) -> None:
         _row("RAM", ram),
         ("  arena", kib(fit.arena_bytes - sum(bank.needed for bank in banks)), "", ""),
         ("  stack", kib(fit.stack_bytes), "", ""),
+        *([("  hot weights", kib(fit.hot_bytes), "", "")] if fit.hot_bytes else []),
         *(_row(f"RAM {bank.region.name}", bank) for bank in banks),
         _row("flash", flash),
         ("  weights", kib(graph.weight_bytes), "", ""),

@@ -16,6 +16,7 @@ from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.kernels import Isa, Specialised
 from toolchain.ops.base import Lowered
 from toolchain.plan.check_stream import StreamCheck
+from toolchain.plan.hot import hot_bytes
 from toolchain.plan.lowering import lower, specialise
 from toolchain.plan.moments import Moment, Span, moments
 from toolchain.plan.plan import ARENA, LayerStage, Plan, StreamStage, graph_hash, stage_nodes
@@ -34,8 +35,8 @@ def check_plan(graph: Graph, plan: Plan, board: Board | None = None) -> Plan:
 
     Raises:
         FitError: E303 with the byte range and the two values concerned where live bytes would be
-            overwritten, or with the node or slot that is missing, misplaced or unknown; E305 if
-            the plan was made for another graph.
+            overwritten, or with the node, slot or hot weights that are missing, misplaced or
+            unknown; E305 if the plan was made for another graph.
     """
     if plan.graph_hash != graph_hash(graph):
         raise FitError("E305", "this plan was made for another model", hints=["tessera plan MODEL"])
@@ -44,6 +45,7 @@ def check_plan(graph: Graph, plan: Plan, board: Board | None = None) -> Plan:
     if board is not None:
         _check_regions(plan, board)
     _Check(repeated(graph, plan.repeats), plan, graph.macs).run()
+    hot_bytes(graph, plan)
     return plan
 
 

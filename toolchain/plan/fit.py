@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from boards import Board, Region, all_boards
 from toolchain.errors import FitError
 from toolchain.ir.graph import Graph
+from toolchain.plan.hot import hot_bytes
 from toolchain.plan.plan import ARENA, Plan, stage_nodes
 
 STACK_BYTES = 2048
@@ -41,10 +42,11 @@ class Fit:
         network: the graph's name.
         arena_bytes: activations, scratch, inputs and outputs.
         stack_bytes: reserved for the stack.
-        data_bytes: static data of the runtime.
+        data_bytes: static data of the runtime, hot weights among them.
         flash_total_bytes: code and constants.
         peak: the node at which most memory is alive, and what is alive there, for messages.
         banks: bytes of the arena that lie in other RAM than the largest piece, by its name.
+        hot_bytes: weights that are copied to RAM at start.
     """
 
     board: Board
@@ -55,6 +57,7 @@ class Fit:
     flash_total_bytes: int
     peak: str
     banks: Mapping[str, int]
+    hot_bytes: int = 0
 
     @property
     def ram_total_bytes(self) -> int:
@@ -117,9 +120,10 @@ def fit(
         flash_bytes: code and constants of the firmware.
         stack_bytes: what the linker script reserves.
     """
-    sizes = plan.arena_bytes, stack_bytes, DATA_BYTES, flash_bytes
+    hot = hot_bytes(graph, plan)
+    sizes = plan.arena_bytes, stack_bytes, DATA_BYTES + hot, flash_bytes
     banks = {name: size for name, size in plan.regions.items() if name != ARENA}
-    return Fit(board, graph.name, *sizes, _peak(plan), banks)
+    return Fit(board, graph.name, *sizes, _peak(plan), banks, hot)
 
 
 def _peak(plan: Plan) -> str:

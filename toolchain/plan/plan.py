@@ -172,6 +172,7 @@ class Plan:
         instructions: estimate (`toolchain.kernels.cost`): kernels, calls and moves of rows; a
             kernel without an estimate of its own counts by its multiply-accumulates.
         repeats: nodes that are executed again.
+        hot: nodes whose constants are copied to RAM at start (`toolchain.plan.hot`).
     """
 
     graph_hash: str
@@ -184,6 +185,7 @@ class Plan:
     recomputed_macs: int
     instructions: int = 0
     repeats: tuple[Repeat, ...] = ()
+    hot: tuple[str, ...] = ()
 
     def slot_of(self, tensor: str) -> Slot:
         """Return the slot that holds ``tensor``."""

@@ -1,0 +1,108 @@
+"""Hot weights: constants that are copied to RAM at start, where a core reads them without waiting.
+
+Weights lie in flash, which most cores read with wait states. A convolution reads each of its
+weights for every few outputs, a fully connected layer once; so the nodes with the most work per
+byte of constants are worth the RAM first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from toolchain.errors import FitError
+from toolchain.ir.graph import Graph, Node
+from toolchain.kernels import Specialised
+from toolchain.plan.lowering import lower, specialise
+from toolchain.plan.plan import LayerStage, Plan, stage_nodes
+from toolchain.plan.repeats import repeated
+from toolchain.plan.rows import named_row_work
+
+_ALIGNMENT = 4
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What a node reads from flash.
+
+    Attributes:
+        node: the node's name.
+        sizes: bytes of each table, by a digest of its content: nodes may share tables.
+        work: multiply-accumulates, outputs of nodes without any.
+    """
+
+    node: str
+    sizes: dict[str, int]
+    work: int
+
+    @property
+    def heat(self) -> float:
+        """Return the work per byte."""
+        return self.work / sum(self.sizes.values())
+
+
+def with_hot_weights(graph: Graph, plan: Plan, most_bytes: int) -> Plan:
+    """Return ``plan`` with the hottest constants in RAM.
+
+    Args:
+        graph: the planned graph.
+        plan: a checked plan.
+        most_bytes: of RAM that they may take.
+    """
+    constants = {one.node: one for one in _constants(graph, plan)}
+    taken, sizes = set[str](), dict[str, int]()
+    for one in sorted(constants.values(), key=lambda one: -one.heat):
+        together = sizes | one.sizes
+        if sum(together.values()) <= most_bytes:
+            sizes = together
+            taken.add(one.node)
+    return replace(plan, hot=tuple(name for name in constants if name in taken))
+
+
+def hot_bytes(graph: Graph, plan: Plan) -> int:
+    """Return the bytes of RAM that a plan's hot weights take.
+
+    Raises:
+        FitError: E303 if the plan names a node that has no constants, or one twice.
+    """
+    if not plan.hot:
+        return 0
+    constants, sizes = {one.node: one for one in _constants(graph, plan)}, dict[str, int]()
+    for name in plan.hot:
+        if name not in constants or plan.hot.count(name) > 1:
+            raise FitError("E303", "has no weights, or is named twice", where=f'hot "{name}"')
+        sizes |= constants[name].sizes
+    return sum(sizes.values())
+
+
+def _constants(graph: Graph, plan: Plan) -> Iterator[Constants]:
+    """Yield the nodes that read constants, in order of execution."""
+    whole = repeated(graph, plan.repeats)
+    nodes = {node.name: node for node in whole.nodes}
+    for stage in plan.stages:
+        layer = isinstance(stage, LayerStage)
+        kernels = (stage.kernel,) if isinstance(stage, LayerStage) else stage.kernels
+        for name, kernel in zip(stage_nodes(stage), kernels, strict=True):
+            if not kernel:
+                continue
+            node, operands = nodes[name], whole.operands(nodes[name])
+            special = _special(whole, node, kernel, layer=layer)
+            sizes = {
+                hashlib.sha256(repr((t.dtype, t.shape)).encode() + t.tobytes()).hexdigest(): (
+                    -(-t.nbytes // _ALIGNMENT) * _ALIGNMENT
+                )
+                for t in special.tables.values()
+            }
+            if sizes:
+                outputs = sum(tensor.nbytes for tensor in operands.outputs)
+                yield Constants(name, sizes, max(node.op.macs(operands), outputs))
+
+
+def _special(graph: Graph, node: Node, kernel: str, *, layer: bool) -> Specialised:
+    operands = graph.operands(node)
+    if layer:
+        return specialise(lower(node.op, operands), kernel)[1]
+    work = named_row_work(node, operands, kernel)
+    assert work is not None, "a checked plan"
+    return work.special
