@@ -54,6 +54,27 @@ class Region:
 
 
 @dataclass(frozen=True)
+class FlashAccess:
+    """How long the core waits for its flash, at the greatest clock.
+
+    Attributes:
+        wait_states: cycles that a read adds which no buffer answers.
+        word: bytes that one read brings.
+        code_words: that the instruction cache keeps; 0 without one.
+        data_words: that the data cache keeps; 0 without one.
+        prefetch: whether the word that follows is read while one is executed.
+        source: where the figures come from.
+    """
+
+    wait_states: int
+    word: int
+    code_words: int
+    data_words: int
+    prefetch: bool
+    source: str
+
+
+@dataclass(frozen=True)
 class PlatformIO:
     """Names in PlatformIO's registry: platform and board."""
 
@@ -130,6 +151,8 @@ class Board:
         flashing: how to upload, ``None`` for a machine that is only emulated.
         emulation: where its firmware runs without it.
         linux: how programs are made for it, ``None`` for a microcontroller.
+        flash_access: what reading the flash costs, ``None`` where it is not known.
+        definition: the TOML text of a user's own board, empty for those that are known.
     """
 
     id: str
@@ -143,6 +166,8 @@ class Board:
     flashing: Flashing | None
     emulation: Emulation
     linux: Linux | None = None
+    flash_access: FlashAccess | None = None
+    definition: str = ""
 
     @property
     def isa(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import tomllib
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from boards.board import (
     SPEEDS,
     Board,
     Emulation,
+    FlashAccess,
     Flashing,
     Linux,
     PlatformIO,
@@ -23,6 +25,9 @@ from boards.board import (
 )
 from boards.table import Table
 from toolchain.errors import UsageError
+
+_FLASH_WORDS = (4, 8, 16, 32)
+_MOST_CACHED = 1 << 12
 
 
 def board_ids() -> tuple[str, ...]:
@@ -50,7 +55,8 @@ def load_board(name: str) -> Board:
     if name.endswith(".toml"):
         path = Path(name)
         try:
-            return parse_board(path.stem, path.read_text(encoding="utf-8"), name)
+            text = path.read_text(encoding="utf-8")
+            return replace(parse_board(path.stem, text, name), definition=text)
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError("E104", f"cannot read the board file: {error}", where=name) from None
     if name not in board_ids():
@@ -67,7 +73,9 @@ def parse_board(name: str, text: str, where: str) -> Board:
         table = Table(tomllib.loads(text), where, "")
     except tomllib.TOMLDecodeError as error:
         raise UsageError("E103", f"not legal TOML: {error}", where=where) from None
-    table.allow("name mcu core features mhz regions platformio flashing emulation linux")
+    table.allow(
+        "name mcu core features mhz regions flash_access platformio flashing emulation linux"
+    )
     board = Board(
         id=name,
         name=table.text("name"),
@@ -80,6 +88,7 @@ def parse_board(name: str, text: str, where: str) -> Board:
         flashing=_flashing(table),
         emulation=_emulation(table),
         linux=_linux(table),
+        flash_access=_flash_access(table),
     )
     return _checked(board, where)
 
@@ -94,6 +103,26 @@ def _region(table: Table) -> Region:
         table.choice("speed", SPEEDS),
         table.text("source"),
         table.pairs("enable"),
+    )
+
+
+def _flash_access(parent: Table) -> FlashAccess | None:
+    keys = "wait_states word code_words data_words prefetch source"
+    table = parent.optional("flash_access", keys)
+    if table is None:
+        return None
+    if table.integer("word") not in _FLASH_WORDS:
+        raise table.fail("word", f"one of {_FLASH_WORDS} bytes")
+    for key in ("code_words", "data_words"):
+        if table.integer(key) > _MOST_CACHED:
+            raise table.fail(key, f"at most {_MOST_CACHED}")
+    return FlashAccess(
+        table.integer("wait_states"),
+        table.integer("word"),
+        table.integer("code_words"),
+        table.integer("data_words"),
+        table.flag("prefetch"),
+        table.text("source"),
     )
 
 

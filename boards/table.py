@@ -49,6 +49,13 @@ class Table:
             raise self.fail(key, "a number of 32 bits")
         return value
 
+    def flag(self, key: str) -> bool:
+        """Return a truth value."""
+        value = self.values.get(key)
+        if not isinstance(value, bool):
+            raise self.fail(key, "true or false")
+        return value
+
     def pairs(self, key: str) -> tuple[tuple[int, int], ...] | None:
         """Return a list of pairs of numbers of 32 bits, ``None`` when it is absent."""
         values = self.values.get(key)

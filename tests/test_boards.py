@@ -40,6 +40,13 @@ start = 0x2002_0000
 size = "8M"
 speed = "external"
 source = "here"
+[flash_access]
+wait_states = 3
+word = 16
+code_words = 64
+data_words = 8
+prefetch = true
+source = "here"
 """
 
 
@@ -92,6 +99,9 @@ def test_contiguous_regions_join_but_off_chip_memory_stays_apart():
         ("0x2001_0000", "0x1001_0000", "E103", "in order of address"),
         ('kind = "flash"', 'kind = "ram"', "E103", "flash and RAM"),
         ("name", "[", "E103", "not legal TOML"),
+        ("word = 16", "word = 12", "E103", "flash_access.word must be"),
+        ("code_words = 64", "code_words = 9999", "E103", "flash_access.code_words must be"),
+        ("prefetch = true", 'prefetch = "yes"', "E103", "flash_access.prefetch must be"),
     ],
 )
 def test_a_wrong_file_is_refused(old, new, code, said):

@@ -2,7 +2,9 @@
 
 The model multiplies how often each instruction was executed by what the core's manual says it
 takes: Cortex-M4 Technical Reference Manual (DDI 0439B), section 3.3.1, and Cortex-M0+ (DDI 0484C),
-section 3.3. Memory without wait states is assumed, as are no bus conflicts. Rules, for the M4:
+section 3.3. To that come the waits for the flash (`runtimes.emulator.flash`), where the board says
+how many states there are and what buffers hide them. RAM without wait states is assumed, as are no
+bus conflicts. Rules, for the M4:
 
 - a single load or store takes 2 cycles, 1 behind another single load or store;
 - N words at once take 1 + N; loading pc adds a branch;
@@ -10,7 +12,7 @@ section 3.3. Memory without wait states is assumed, as are no bus conflicts. Rul
 - a division takes 7 (2 to 12 in silicon), a floating-point MAC 3, division or root 14, others 1.
 
 How far to trust it: the few published latencies of complete networks on M4 boards lie 1.2 to 1.4
-times above such a model, mostly for flash wait states. Cortex-M7 issues two instructions at a time
+times above such a model without wait states. Cortex-M7 issues two instructions at a time
 and has caches, Cortex-M33 has another pipeline: there the M4's figure is only a yardstick that
 compares kernels, and is marked so.
 """
@@ -23,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtimes.emulator.emulator import Emulator
+from runtimes.emulator.machine import Machine
 from runtimes.emulator.thumb import Instruction, Kind, decode
 
 
@@ -45,9 +48,8 @@ class Timing:
     trust: str
 
 
-_M4 = Timing(
-    2, 1, 2, 7, "model of the core's manual, no wait states; boards are 1.2 to 1.4x slower"
-)
+_M4 = Timing(2, 1, 2, 7, "model of the core's manual")
+_NO_WAITS = "no wait states; boards are 1.2 to 1.4x slower"
 _YARDSTICK = "timing of a Cortex-M4: compares kernels, does not predict this core"
 TIMINGS = {
     "cortex-m0": Timing(2, 2, 2, 7, _M4.trust),
@@ -67,11 +69,13 @@ class Estimate:
     Attributes:
         total: the whole inference.
         layers: of each layer, in order.
+        waits: of the total, those in which the core waits for its flash; 0 if not known.
         trust: how far to trust the figures, in words.
     """
 
     total: int
     layers: tuple[int, ...]
+    waits: int
     trust: str
 
 
@@ -89,8 +93,19 @@ def estimate(emulator: Emulator) -> Estimate:
         _cycles(*machine.executed(place), costs, branches, timing)
         for place in range(-1, emulator.info.layers)
     )
-    trust = timing.trust if core in TIMINGS else _YARDSTICK
-    return Estimate(run + sum(layers), tuple(layers), trust)
+    outside, waits = machine.flash_waits or (0, (0,) * len(layers))
+    layers = [spent + waited for spent, waited in zip(layers, waits, strict=True)]
+    waited = outside + sum(waits)
+    return Estimate(run + outside + sum(layers), tuple(layers), waited, _trust(machine))
+
+
+def _trust(machine: Machine) -> str:
+    core, access = machine.board.core, machine.board.flash_access
+    if core not in TIMINGS:
+        return _YARDSTICK
+    if machine.flash_waits is None or access is None:
+        return f"{TIMINGS[core].trust}, {_NO_WAITS}"
+    return f"{TIMINGS[core].trust} and of flash with {access.wait_states} wait states"
 
 
 def costs_of(

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from boards import Board
 from runtimes.device.client import Client, DeviceRun
+from runtimes.emulator.canaries import paint_unused, strays
 from runtimes.emulator.machine import Machine
 from runtimes.emulator.symbols import Image
 from runtimes.toolchains import Firmware
@@ -78,7 +79,7 @@ class Emulator:
     ) -> None:
         self.firmware = firmware
         self.machine = Machine(firmware, board)
-        self.machine.paint_unused()
+        paint_unused(self.machine)
         self.machine.start()
         where = f"emulated {board.id}"
         link = MachineLink(self.machine)
@@ -99,9 +100,9 @@ class Emulator:
         """
         self.machine.clear_counts()
         done = self.device_run(inputs)
-        if (strays := self.machine.strays()) is not None:
-            what = f"the firmware wrote outside its own RAM, from 0x{strays[0]:08x}"
-            numbers = {"first": strays[0], "last": strays[1]}
+        if (found := strays(self.machine)) is not None:
+            what = f"the firmware wrote outside its own RAM, from 0x{found[0]:08x}"
+            numbers = {"first": found[0], "last": found[1]}
             raise ToolError("E603", what, where=self.machine.board.id, numbers=numbers)
         total, layers = self.machine.layer_counts
         counts = tuple(LayerCount(n, c) for n, c in zip(self._names, layers, strict=True))

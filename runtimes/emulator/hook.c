@@ -48,6 +48,13 @@ typedef struct {
     /* Lowest stack pointer at each place, or null; where it stood when the run was entered. */
     uint32_t *deepest;
     uint32_t run_stack;
+    /* Cycles that each place waits for the flash, or null; words of flash in both caches, the last
+     * used first; the word that was executed last. */
+    uint64_t *waits;
+    uint32_t *code_words, *data_words;
+    uint32_t code_cached, data_cached;
+    uint32_t wait_states, hidden; /* of which so many pass while the word before is executed */
+    uint32_t word_shift, word_last;
 } emulation;
 
 /* A page of peripheral registers: plain memory but for the registers above. */
@@ -134,6 +141,43 @@ static void change_place(void *uc, emulation *e, uint16_t mark, uint32_t pc)
     }
 }
 
+/* Whether a cache holds a word of flash, which it does from now on; the oldest one makes room. */
+static int in_cache(uint32_t *words, uint32_t count, uint32_t word)
+{
+    uint32_t at = 0;
+    while (at < count && words[at] != word) {
+        at++;
+    }
+    const int found = at < count;
+    if (count) {
+        memmove(words + 1, words, (found ? at : count - 1) * sizeof *words);
+        words[0] = word;
+    }
+    return found;
+}
+
+static void fetch(emulation *e, uint32_t address, uint32_t bytes)
+{
+    const uint32_t last = (address + bytes - 1) >> e->word_shift;
+    for (uint32_t word = address >> e->word_shift; word <= last; word++) {
+        const int next = word == e->word_last + 1;
+        if (word != e->word_last && !in_cache(e->code_words, e->code_cached, word)) {
+            const uint32_t hidden = next ? e->hidden : 0;
+            e->waits[e->current] += e->wait_states > hidden ? e->wait_states - hidden : 0;
+        }
+        e->word_last = word;
+    }
+}
+
+void on_flash_read(void *uc, int kind, uint64_t address, int bytes, int64_t value, void *context)
+{
+    emulation *e = context;
+    (void)uc, (void)kind, (void)bytes, (void)value;
+    if (!in_cache(e->data_words, e->data_cached, (uint32_t)address >> e->word_shift)) {
+        e->waits[e->current] += e->wait_states;
+    }
+}
+
 void on_block(void *uc, uint64_t address, uint32_t bytes, void *context)
 {
     emulation *e = context;
@@ -150,6 +194,9 @@ void on_block(void *uc, uint64_t address, uint32_t bytes, void *context)
     }
     if (e->lengths[at] >> 12 != bytes) {
         e->lengths[at] = bytes << 12 | instructions_in(e->code + at, bytes);
+    }
+    if (e->waits) {
+        fetch(e, pc, bytes);
     }
     if (e->deepest) {
         const uint32_t low = read_register(uc, e, STACK_POINTER) - depth_in(e->code + at, bytes);

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from boards import Board, Region
 from boards.console import Console, console_of
+from runtimes.emulator.flash import FlashBuffers
 from runtimes.emulator.native import PAGE, Page, State, address_of, hook_library
 from runtimes.emulator.symbols import Image, read_image
 from runtimes.toolchains import Firmware
@@ -25,7 +26,6 @@ from toolchain.errors import ToolError
 _ENTER_RUN, _IN_RUN, _ENTER_MARK = 1, 2, 3  # as in hook.c
 _AT_RUN, _FIRST_LAYER = 2, 3
 _NOWHERE = 0xFFFF_FFFF
-_CANARY = b"\xa5"
 _UART_BUFFER = 1 << 16
 _SYSTEM_CONTROL = 0xE000_E000  # the page of CPACR, CCR and SysTick (Armv7-M ARM, B3.2)
 _BREAKPOINT, _SEMIHOSTING = 7, 0xBEAB
@@ -130,13 +130,37 @@ class Machine:
 
     def clear_counts(self) -> None:
         """Set the counts of layers and of program addresses to zero."""
-        for counters in (self._counts, self._runs, self._taken):
+        for counters in (self._counts, self._runs, self._taken, self._waits):
             counters[:] = 0
 
     def watch_stack(self) -> None:
         """From now on, keep the lowest stack pointer of each layer: takes about twice the time."""
         self._deepest[:] = _NOWHERE
         self._state.deepest = self._deepest.ctypes.data
+
+    def watch_flash(self) -> None:
+        """From now on, count the cycles for which the core waits for its flash.
+
+        Does nothing on boards whose `FlashAccess` is not known.
+        """
+        from unicorn import UC_HOOK_MEM_READ
+
+        if self.board.flash_access is None:
+            return
+        self._buffers = FlashBuffers(self.board.flash_access)
+        self._buffers.attach(self._state)
+        self._state.waits = self._waits.ctypes.data
+        flash = self.board.flash
+        self._hook(UC_HOOK_MEM_READ, "on_flash_read", flash.start, flash.end - 1)
+        self._uc.ctl_flush_tb()  # what was translated before calls no hook
+
+    @property
+    def flash_waits(self) -> tuple[int, tuple[int, ...]] | None:
+        """Return the waits of ``<prefix>_run`` itself and of each layer, in cycles."""
+        if not self._state.waits:
+            return None
+        layers = self._waits[_FIRST_LAYER : _FIRST_LAYER + len(self._layer_names)]
+        return int(self._waits[_AT_RUN]), tuple(int(n) for n in layers)
 
     @property
     def layer_stacks(self) -> tuple[int, ...]:
@@ -179,32 +203,6 @@ class Machine:
         words = np.frombuffer(self.read(low, high - low), "<u4")
         touched = np.flatnonzero(words != 0xDEADBEEF)
         return high - low - 4 * int(touched[0]) if touched.size else 0
-
-    def paint_unused(self) -> None:
-        """Fill the RAM that the linker gave to nobody with canaries."""
-        for low, high in self._unused():
-            self.write(low, _CANARY * (high - low))
-
-    def strays(self) -> tuple[int, int] | None:
-        """Return the first and last address whose canary is dead, ``None`` if all are alive."""
-        dead = [
-            low + int(at)
-            for low, high in self._unused()
-            for at in np.flatnonzero(np.frombuffer(self.read(low, high - low), "u1") != _CANARY[0])
-        ]
-        return (dead[0], dead[-1]) if dead else None
-
-    def _unused(self) -> list[tuple[int, int]]:
-        """Return the pieces of RAM between the linked sections, ``(low, high)``."""
-        found = []
-        for region in (r for r in self.board.regions if r.kind == "ram"):
-            low = region.start
-            for address, size in sorted(self.image.allocated):
-                if region.start <= address < region.end:
-                    found.append((low, address))
-                    low = max(low, address + size)
-            found.append((low, region.end))
-        return [(low, high) for low, high in found if low < high]
 
     def _map(self, board: Board) -> None:
         from unicorn import UC_PROT_EXEC, UC_PROT_READ, UC_PROT_WRITE
@@ -256,6 +254,7 @@ class Machine:
         self._counts = np.zeros(count, np.uint64)
         self._runs, self._taken = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         self._deepest = np.full(count, _NOWHERE, np.uint32)
+        self._waits = np.zeros(count, np.uint64)
         for name in ("counts", "runs", "taken"):
             setattr(self._state, name, getattr(self, f"_{name}").ctypes.data)
 
@@ -281,12 +280,14 @@ class Machine:
 
         self._state.stop = address_of(self._lib, "uc_emu_stop")
         self._state.read_register = address_of(self._lib, "uc_reg_read")
-        for kind, name in ((UC_HOOK_BLOCK, "on_block"), (UC_HOOK_MEM_INVALID, "on_fault")):
-            handle = ctypes.pointer(ctypes.c_size_t())
-            function = address_of(hook_library(), name)
-            arguments = (function, self._state, 1, 0)
-            self._native("uc_hook_add", handle, ctypes.c_int(kind), *arguments)
+        self._hook(UC_HOOK_BLOCK, "on_block")
+        self._hook(UC_HOOK_MEM_INVALID, "on_fault")
         self._uc.hook_add(UC_HOOK_INTR, self._interrupt)
+
+    def _hook(self, kind: int, name: str, begin: int = 1, end: int = 0) -> None:
+        """Call a function of the compiled hook from now on, at all addresses by default."""
+        handle, function = ctypes.pointer(ctypes.c_size_t()), address_of(hook_library(), name)
+        self._native("uc_hook_add", handle, ctypes.c_int(kind), function, self._state, begin, end)
 
     def _native(self, name: str, *arguments: Any) -> None:
         """Call Unicorn's C API directly: the binding only takes Python callbacks."""

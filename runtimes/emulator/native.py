@@ -65,6 +65,15 @@ class State(ctypes.Structure):
         ("read_register", ctypes.c_void_p),
         ("deepest", ctypes.c_void_p),
         ("run_stack", u32),
+        ("waits", ctypes.c_void_p),
+        ("code_words", ctypes.c_void_p),
+        ("data_words", ctypes.c_void_p),
+        ("code_cached", u32),
+        ("data_cached", u32),
+        ("wait_states", u32),
+        ("hidden", u32),
+        ("word_shift", u32),
+        ("word_last", u32),
     ]
 
 

@@ -93,6 +93,7 @@ def test_profile_adds_up(capsys: pytest.CaptureFixture[str], project: Path) -> N
     assert 0 < spent <= result["instructions"] <= spent * 1.05 + 500
     assert result["core"] == "cortex-m4"
     assert all(layer["cycles_estimate"] > 0 for layer in result["layers"])
+    assert 0 < result["flash_waits"] < result["cycles_estimate"] - result["instructions"]
     assert all(0 < layer["stack_bytes"] < result["stack_bytes"] for layer in result["layers"])
     hottest = result["hot"][0]
     assert 0 < sum(block["instructions"] for block in hottest["blocks"]) <= hottest["instructions"]
@@ -228,6 +229,18 @@ def test_hot_weights_count_as_ram(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert result["ram_total_bytes"] >= without + result["hot_weight_bytes"]
     code, envelope = call(capsys, *words, "--board", "host")
     assert envelope["error"]["code"] == "E149"
+
+
+def test_a_board_of_the_users_own_travels_with_the_project(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    own, project = tmp_path / "mine.toml", tmp_path / "build"
+    text = (ROOT / "boards/nucleo_f446re.toml").read_text()
+    own.write_text(text.replace("wait_states = 5", "wait_states = 0"))
+    assert call(capsys, "compile", DIGITS, "--board", own, "-o", project)[0] == 0
+    own.unlink()
+    code, envelope = call(capsys, "profile", project)
+    assert (code, envelope["result"]["flash_waits"]) == (0, 0)
 
 
 def test_a_network_that_does_not_fit_is_answered_with_options_that_make_it_fit(

@@ -106,6 +106,59 @@ def test_a_loop_takes_the_cycles_of_the_manual(tmp_path: Path) -> None:
     assert found.total > sum(found.layers) > run.instructions
 
 
+def flash_waits(folder: Path, body: str) -> int:
+    """Cycles for which the first layer waits, its code replaced by ``body``."""
+    network = small_network("nucleo_f446re")
+    path = "lib/model/src/model.c"
+    start, rest = network.files[path].split("LAYER layer_00_conv2d(void)\n{\n", 1)
+    loop = f'__asm volatile("{body}\\n\\tbx lr" ::: "r0", "r1", "r2", "r3", "cc");'
+    made = f"LAYER __attribute__((naked, aligned(16))) layer_00_conv2d(void)\n{{\n    {loop}\n}}\n"
+    unused = "void unused(void);\nLAYER __attribute__((unused)) dropped(void)\n{\n"
+    files = {**network.files, path: start + made + unused + rest}
+    emulator = replace(network, files=files).emulator(folder, gcc())
+    emulator.machine.watch_flash()
+    emulator.run(network.inputs(0))
+    found = estimate(emulator)
+    waits = emulator.machine.flash_waits
+    assert waits is not None
+    assert found.waits == waits[0] + sum(waits[1])
+    return waits[1][0]
+
+
+def test_loads_wait_for_flash_that_is_not_cached(tmp_path: Path) -> None:
+    """Words of 16 bytes, 5 wait states; the data cache keeps the 8 words used last."""
+    body = (
+        "movs r0, #100\\n\\tmov.w r1, #0x8000000\\n\\tmovs r3, #0\\n"
+        "1: and r2, r3, #{mask}\\n\\tldr r2, [r1, r2]\\n\\tadds r3, #{step}\\n\\t"
+        "subs r0, #1\\n\\tbne 1b"
+    )
+    waits = {
+        (mask, step): flash_waits(tmp_path / f"{mask}-{step}", body.format(mask=mask, step=step))
+        for mask, step in ((127, 16), (255, 16), (255, 4))
+    }
+    assert waits[255, 16] - waits[127, 16] == 5 * (100 - 8)
+    assert waits[255, 4] - waits[127, 16] == 5 * (25 - 8)
+    assert 5 * 8 < waits[127, 16] <= 5 * (8 + 3)
+
+
+def test_code_waits_for_flash_that_is_not_cached(tmp_path: Path) -> None:
+    """64 words are cached; of a word that follows, one of five wait states is not hidden."""
+    body = (
+        "movs r0, #{rounds}\\n1: .rept {count}\\n\\tnop\\n\\t.endr\\n\\tsubs r0, #1\\n\\tbne.w 1b"
+    )
+    small = [
+        flash_waits(tmp_path / f"small-{rounds}", body.format(rounds=rounds, count=200))
+        for rounds in (1, 9)
+    ]
+    assert small[0] == small[1] > 0
+    large = [
+        flash_waits(tmp_path / f"large-{rounds}", body.format(rounds=rounds, count=1024))
+        for rounds in (1, 9)
+    ]
+    words = (large[1] - large[0] - 8 * 5) / 8
+    assert 127 <= words <= 128
+
+
 def test_a_hot_loop_is_found_and_the_stack_below_a_layer_measured(tmp_path: Path) -> None:
     network = small_network("nucleo_f446re")
     path = "lib/model/src/model.c"

@@ -100,8 +100,10 @@ def write_model_project(
     files |= {f"lib/{name}/{path}": text for path, text in extra.items()}
     files[MODEL_COPY] = data
     files[PLAN_FILE] = plan_to_json(plan)
+    if board.definition:
+        files[f"{board.id}.toml"] = board.definition
     facts = {
-        "board": board.id,
+        "board": f"{board.id}.toml" if board.definition else board.id,
         "name": name,
         **asdict(reading),
         "model_sha256": hashlib.sha256(data).hexdigest(),
@@ -131,18 +133,20 @@ def open_project(folder: Path, reporter: Reporter) -> Project:
     try:
         digest = hashlib.sha256((folder / MODEL_COPY).read_bytes()).hexdigest()
         text = (folder / PLAN_FILE).read_text(encoding="utf-8")
-        board, name = load_board(str(manifest["board"])), str(manifest["name"])
+        board, name = str(manifest["board"]), str(manifest["name"])
     except (OSError, KeyError) as error:
         raise UsageError("E108", f"the project is not complete: {error}", hints=[hint]) from None
     if digest != manifest.get("model_sha256"):
         raise UsageError("E108", f"{MODEL_COPY} is not the compiled model", hints=[hint])
+    # A user's own board lies in the project.
+    target = load_board(str(folder / Path(board).name) if board.endswith(".toml") else board)
     reading = Reading(**{f.name: manifest.get(f.name) is True for f in fields(Reading)})
     graph = load_graph(folder / MODEL_COPY, reporter, reading)
     plan = plan_from_json(text)
-    check_plan(graph, plan, board)
+    check_plan(graph, plan, target)
     if plan.hash != manifest.get("plan_hash"):
         raise UsageError("E108", f"{PLAN_FILE} is not the compiled plan", hints=[hint])
-    return Project(folder, graph, plan, board, name)
+    return Project(folder, graph, plan, target, name)
 
 
 def c_name(model: Path) -> str:

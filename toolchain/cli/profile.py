@@ -53,6 +53,7 @@ def profile_project(
         exact = emulator if isinstance(emulator, Emulator) else None
         if exact:
             exact.machine.watch_stack()
+            exact.machine.watch_flash()
         run = emulator.run(case)
         cycles = estimate(exact) if exact else None
         hot = _hot(exact, run.instructions, disassemble=disassemble) if exact else []
@@ -60,6 +61,8 @@ def profile_project(
     say_layers(reporter, layers, run.instructions)
     say_hot(reporter, hot, run.instructions)
     about = f", about {cycles.total:,} cycles ({cycles.trust})" if cycles else ""
+    if cycles and cycles.waits:
+        about += f", {cycles.waits:,} of them waiting for the flash"
     reporter.say(
         f"{run.instructions:,} instructions{about} on {project.board.core}, "
         f"stack {run.stack_bytes:,} bytes"
@@ -68,6 +71,7 @@ def profile_project(
         "core": project.board.core,
         "instructions": run.instructions,
         "cycles_estimate": cycles.total if cycles else None,
+        "flash_waits": cycles.waits if cycles else None,
         "cycles_trust": cycles.trust if cycles else None,
         "stack_bytes": run.stack_bytes,
         "layers": layers,
