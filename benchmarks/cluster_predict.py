@@ -58,9 +58,7 @@ CASES = [
 
 
 def predicted(case: Case, shards: ShardFolder) -> Times:
-    devices = profile_emulated(
-        case.devices, case.link, shards.path, bits=shards.bits, options=OPTIONS
-    )
+    devices = profile_emulated(shards, case.link, OPTIONS)
     forecast = predict_emulated(shards, devices, OPTIONS, prompt=PROMPT)
     return Times(forecast.token_s, forecast.first_token_s)
 

@@ -103,8 +103,7 @@ def _predict(folder: ShardFolder, options: HeadOptions, request: _Request) -> Pr
     """Measure a cluster of this form with models of its own, then predict these shards."""
     from runtimes.cluster.emulate.profile import predict_emulated, profile_emulated
 
-    count = len(folder.shares)
-    measured = profile_emulated(count, request.link, folder.path, bits=folder.bits, options=options)
+    measured = profile_emulated(folder, request.link, options)
     return predict_emulated(folder, measured, options, prompt=request.prompt)
 
 

@@ -7,7 +7,8 @@ from toolchain.cluster.plan import PlanOptions
 from toolchain.cluster.predict import FRAME_BYTES, max_rows, payload_bytes
 from toolchain.cluster.split import Share, block_bytes, kv_bytes
 
-PROCESS_BYTES = 40 << 20  # interpreter, numpy, sockets
+PROCESS_BYTES = 40 << 20  # a head: interpreter, numpy, sockets
+_WORKER_BYTES = 28 << 20  # a worker, which has no numpy
 _SCRATCH_ROWS = 32  # positions that the kernels compute at a time
 
 
@@ -21,4 +22,5 @@ def fixed_bytes(config: ModelConfig, share: Share, ranks: int, options: PlanOpti
     logits = 4 * (config.vocab if share.rank == 0 else len(share.vocab))
     cache = options.slots * kv_bytes(config, share, options.context, options.kv)
     resident = 2 * block_bytes(config, share, options.bits).resident
-    return PROCESS_BYTES + resident + cache + scratch + logits + (sums + frames if ranks > 1 else 0)
+    process = PROCESS_BYTES if share.rank == 0 else _WORKER_BYTES
+    return process + resident + cache + scratch + logits + (sums + frames if ranks > 1 else 0)

@@ -1,9 +1,10 @@
 """What emulated devices can do, measured as they will run: side by side, over emulated links.
 
 Processors share a memory bus, devices beyond their number take turns, and the relay needs a
-processor too: what one device reaches alone would promise too much. So two models run on a
-cluster of the same form: a thin one, which is all exchange, and a thick one with weights beyond
-all caches. Their difference is computing, what remains is the exchange.
+processor too: what one device reaches alone would promise too much. So two models of the width of
+the one in question run on a cluster of the same form: a thin one, which is all exchange, and a
+thick one whose layers take as long as they will. Their difference is computing, what remains is the
+exchange.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -30,6 +31,7 @@ from toolchain.cluster.predict import (
     Payload,
     Prediction,
     Topology,
+    batch_seconds,
     network_seconds,
     predict,
 )
@@ -37,10 +39,11 @@ from toolchain.cluster.ram import fixed_bytes
 from toolchain.cluster.residency import plan_residency, streamable_blocks
 from toolchain.cluster.split import TILE_COLUMNS, Bits, block_bytes, matrix_bytes
 
-_HIDDEN, _LAYERS, _HEAD_DIM = 2048, 8, 64
-_THICK_BYTES = 160 << 20  # of all devices together: more than caches hold
+_HEAD_DIM = 64
+_THICK_BYTES = 160 << 20  # of all devices together: more than most caches hold
+_LAYERS = range(4, 25)  # at least for the exchange, at most for the time
 _ROWS = 32  # of a batch
-_TURNS, _ROUNDS = 3, {1: 20, _ROWS: 3}  # passes per turn by positions
+_TURNS, _ROUNDS = 3, {_ROWS: 2, 1: 20}  # passes per turn by positions
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,13 @@ class _Passes:
     batch_s: float
 
 
-def profile_emulated(
-    count: int, link: str, folder: Path, *, bits: Bits, options: HeadOptions
-) -> Devices:
+def profile_emulated(shards: ShardFolder, link: str, options: HeadOptions) -> Devices:
     """Measure an emulated cluster.
 
     Args:
-        count: of devices.
-        link: between any two, see `LinkSpec.parse`.
-        folder: on the disk of the shards.
-        bits: of a weight.
+        shards: the model in question: its devices, width and bits are those of the measurement,
+            and the disk is measured where it lies.
+        link: between any two devices, see `LinkSpec.parse`.
         options: topology and encoding of the exchange.
 
     Returns:
@@ -71,27 +71,32 @@ def profile_emulated(
         DeviceError: E520, a worker did not start.
         UsageError: E142, not a link.
     """
+    count, bits = len(shards.shares), shards.bits
     options = replace(options, capacity=2 * _ROWS, max_ram=0, slots=1)
-    with tempfile.TemporaryDirectory(prefix="tessera-", dir=folder) as scratch:
-        shards = [
-            write_sparse_shards(Path(scratch) / str(ffn), _model(count, ffn), [1.0] * count, bits)
-            for ffn in (TILE_COLUMNS * count, _thick_columns(count, bits))
+    with tempfile.TemporaryDirectory(prefix="tessera-", dir=shards.path) as scratch:
+        models = [
+            write_sparse_shards(Path(scratch) / str(model.ffn), model, [1.0] * count, bits)
+            for model in _thin_and_thick(shards.config, count, bits)
         ]
         disk = disk_bandwidth(Path(scratch)) / count
-        command = worker_command(Path(scratch) / "caches", shards)
+        command = worker_command(Path(scratch) / "caches", models)
         with EmulatedCluster(count - 1, link, command) as cluster, pinned(0):
-            thin, thick = _time(shards, cluster, options)
-    solved, block_s = _solve_link(shards[0], thin, LinkSpec.parse(link), options)
-    size, macs = (_extra(function, shards) for function in (_weight_bytes, _macs))
+            thin, thick = _time(models, cluster, options)
+    size, macs = (_extra(function, models) for function in (_weight_bytes, _macs))
     alone = thin.batch_s if count > 1 else thin.one_s  # what is not computed, or not per position
     device = Device(
         name="emulated",
         weights_per_s=size / max(thick.one_s - thin.one_s, 1e-9),
         macs_per_s=_ROWS * macs / max(thick.batch_s - alone, 1e-9),
         disk_per_s=disk,
-        block_s=block_s,
+        block_s=0.0,
     )
-    return Devices(solved, (device,) * count)
+    # The thin model computes too: nothing to speak of for a token, since its weights are in caches.
+    pairs = [(share, device) for share in models[0].shares]
+    computing = batch_seconds(models[0].config, pairs, bits, _ROWS)
+    passes = replace(thin, batch_s=thin.batch_s - computing)
+    solved, block_s = _solve_link(models[0], passes, LinkSpec.parse(link), options)
+    return Devices(solved, (replace(device, block_s=block_s),) * count)
 
 
 def predict_emulated(
@@ -136,13 +141,23 @@ def _names(options: HeadOptions) -> tuple[Topology, Payload]:
     return cast("Topology", str(options.topology)), cast("Payload", options.encoding.name.lower())
 
 
-def _model(count: int, ffn: int) -> ModelConfig:
-    """Make a model whose heads and columns are cut evenly; its prompt fits the context."""
+def _thin_and_thick(like: ModelConfig, count: int, bits: Bits) -> Iterator[ModelConfig]:
+    """Models of the width of ``like`` whose heads and columns are cut evenly."""
+    unit = TILE_COLUMNS * count
+    ffn = unit * max(2, like.ffn // unit)
+    layer = 2 * matrix_bytes(ffn, like.hidden, bits) + matrix_bytes(like.hidden, ffn, bits)
+    layers = min(max(-(-_THICK_BYTES // layer), _LAYERS.start), _LAYERS.stop - 1)
+    for columns in (unit, ffn):
+        yield _model(count, like.hidden, columns, layers)
+
+
+def _model(count: int, hidden: int, ffn: int, layers: int) -> ModelConfig:
+    """Make a model with as little attention and classifier as there can be."""
     return ModelConfig(
         family="profile",
-        hidden=_HIDDEN,
+        hidden=hidden,
         ffn=ffn,
-        layers=_LAYERS,
+        layers=layers,
         heads=count,
         kv_heads=count,
         head_dim=_HEAD_DIM,
@@ -151,22 +166,18 @@ def _model(count: int, ffn: int) -> ModelConfig:
     )
 
 
-def _thick_columns(count: int, bits: Bits) -> int:
-    """Columns that make all devices' weights exceed the caches, in equal whole tiles."""
-    unit = TILE_COLUMNS * count
-    layer = 2 * matrix_bytes(unit, _HIDDEN, bits) + matrix_bytes(_HIDDEN, unit, bits)
-    return unit * -(-_THICK_BYTES // (_LAYERS * layer))
-
-
 def _time(
     models: Sequence[ShardFolder], cluster: EmulatedCluster, options: HeadOptions
 ) -> list[_Passes]:
-    """Run passes over the models in turns: what disturbs one disturbs all."""
+    """Run passes over the models in turns: what disturbs one disturbs all.
+
+    Batches come first, as prompts do: what is slow the first time is part of them.
+    """
     times: list[dict[int, list[float]]] = [{rows: [] for rows in _ROUNDS} for _ in models]
     for _ in range(_TURNS):
         for model, found in zip(models, times, strict=True):
             with Head(deployment_of(model, cluster.addresses, options), engine_opener()) as head:
-                head.forward(0, [7] * _ROWS, 0, rows=1)
+                head.forward(0, [7] * 2, 0, rows=1)
                 for rows, rounds in _ROUNDS.items():
                     found[rows] += [_seconds(head, rows) for _ in range(rounds)]
     return [
@@ -185,7 +196,7 @@ def _solve_link(
     shards: ShardFolder, thin: _Passes, spec: LinkSpec, options: HeadOptions
 ) -> tuple[Link, float]:
     """Find bandwidth and overhead from passes that are all exchange; time per block if none."""
-    blocks = 2 * _LAYERS
+    blocks = 2 * shards.config.layers
     nominal = Link(spec.latency_s + spec.jitter_s / 2, spec.bytes_per_s, overhead_s=0.0)
     if len(shards.shares) == 1:
         return nominal, thin.one_s / blocks
@@ -211,8 +222,9 @@ def _extra(size: Callable[[ShardFolder], int], shards: list[ShardFolder]) -> int
 
 
 def _weight_bytes(shards: ShardFolder) -> int:
-    return block_bytes(shards.config, shards.shares[0], shards.bits).feed_forward * _LAYERS
+    sizes = block_bytes(shards.config, shards.shares[0], shards.bits)
+    return sizes.feed_forward * shards.config.layers
 
 
 def _macs(shards: ShardFolder) -> int:
-    return 3 * _HIDDEN * len(shards.shares[0].ffn) * _LAYERS
+    return 3 * shards.config.hidden * len(shards.shares[0].ffn) * shards.config.layers

@@ -22,7 +22,7 @@ from toolchain.cluster.split import split
 
 
 def shards_of(count, folder=None):
-    config = model(count, 32 * count)
+    config = model(count, 2048, 32 * count, 8)
     return ShardFolder(folder, config, 4, split(config, [1.0] * count), "0" * 64)
 
 
