@@ -118,6 +118,11 @@ def parts(
     return 35.0 + widened + pairs * (_PAIR[mode][pixels] + 7.0 * count + _PART[pixels][1] * steps)
 
 
+def border(words: int) -> float:
+    """Estimate what a segment of ``words`` takes more beside the map's left or right end."""
+    return 60.0 + 2.0 * words
+
+
 def vectors(depth: int, units: int, rows: int, mode: Mode) -> int:
     """Estimate vectors of ``depth`` inputs times ``units`` filters."""
     words, rest = depth // 4, depth % 4 > 0

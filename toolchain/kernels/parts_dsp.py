@@ -135,11 +135,14 @@ def _has_rows(lowered: Lowered) -> bool:
 
 def _instructions(lowered: Lowered, packed: Packed, runs: Sequence[Run]) -> int:
     geometry, pairs = Geometry.of(lowered.numbers), len(packed.stage)
+    window = geometry.steps, geometry.length // 4
     work = 100.0
     for count, pixels, shares in runs:
-        window = geometry.steps, geometry.length // 4, shares.part
         filters = pairs, shares.group
-        work += count * cost.parts(pixels, window, filters, packed.output.mode)
+        work += count * cost.parts(pixels, (*window, shares.part), filters, packed.output.mode)
+    if geometry.edges:
+        groups = sum(-(-pairs // runs[end][2].group) for end in (0, -1))
+        work += groups * geometry.segments * cost.border(window[1])
     assert lowered.taps is not None
     return cost.rows(work, lowered.taps)
 

@@ -82,7 +82,7 @@ def assemble_lean(
     order: Sequence[Node],
     segments: Sequence[Segment],
     faster: Mapping[int, Sequence[Faster]],
-    slowed: float,
+    most: float,
     effort: Effort = NORMAL,
 ) -> list[Plan]:
     """Return the plan of kernels with the least scratch memory, and one that is faster.
@@ -95,12 +95,12 @@ def assemble_lean(
         segments: layers and streams of them.
         faster: kernels by step that take the place of those chosen where their scratch memory fits
             between what is alive.
-        slowed: share of the instructions by which the faster plan's kernels may miss the fastest:
-            for that its arena grows as far as it must.
+        most: instructions that the faster plan may take: for that its arena grows as far as it
+            must.
         effort: how far to search for a layout.
     """
     assembly = _Assembly(graph, isa, work, order, segments, ())
-    return list(assembly.plans(faster, (None, slowed), effort))
+    return list(assembly.plans(faster, (None, most), effort))
 
 
 class _Assembly:
@@ -122,7 +122,7 @@ class _Assembly:
     def plans(
         self,
         faster: Mapping[int, Sequence[Faster]],
-        shares: Sequence[float | None],
+        limits: Sequence[float | None],
         effort: Effort,
     ) -> Iterator[Plan]:
         working = [*self._working()]
@@ -133,9 +133,10 @@ class _Assembly:
         slots = list(map(_slot, needed, layout.offsets))
         names = {step: f"{self.order[step].name}.scratch" for step in faster}
         end, work = layout.extent * WORD, sum(map(self._instructions, self.segments))
-        for share in shares:
-            most = None if share is None else share * (work - most_saved(faster))
-            found, self.quick = quicken(slots, names, faster, end, most)
+        fastest = work - most_saved(faster)
+        for limit in limits:
+            missed = None if limit is None else max(0.0, limit - fastest)
+            found, self.quick = quicken(slots, names, faster, end, missed)
             yield self._plan(found, work, layout)
 
     def _plan(self, slots: Sequence[Slot], work: int, layout: Layout) -> Plan:

@@ -164,14 +164,12 @@ class Passes:
         work, segments = self._stages(cuts, path, limit)
         return assemble(self.graph, self.isa, work, cuts.order, segments, chosen, effort)
 
-    def lean_plans(self, path: Sequence[Link], slowed: float, effort: Effort) -> list[Plan]:
+    def lean_plans(self, path: Sequence[Link], most: float, effort: Effort) -> list[Plan]:
         """Return two plans of ``path`` in little memory: see `assemble_lean`."""
         cuts = self.cuts(())
         work, segments = self._stages(cuts, path, 0)
         faster = cuts.faster(segments, work)
-        return assemble_lean(
-            self.graph, self.isa, work, cuts.order, segments, faster, slowed, effort
-        )
+        return assemble_lean(self.graph, self.isa, work, cuts.order, segments, faster, most, effort)
 
     def _stages(
         self, cuts: Cuts, path: Sequence[Link], limit: int

@@ -17,6 +17,7 @@ from toolchain.plan.plan import LayerStage, Plan, stage_nodes
 from toolchain.plan.rows import named_row_work, row_kernels
 
 _SLOWED = 0.05  # share of instructions by which kernels may miss the fastest without a wish
+_MOST = 1.05  # instructions over those of plain layers up to which memory is saved with slower ones
 _CALM = (1.0, 0.8)  # shares of the least need that stages of the leanest plans should keep to
 
 
@@ -164,7 +165,8 @@ class Search:
         least = passes.narrowest()
         path = passes.path(least, calm=int(calm * least))
         if passes.lean:
-            plans = passes.lean_plans(path, _SLOWED, self.effort)
+            most = _MOST * self.layers.instructions
+            plans = passes.lean_plans(path, most, self.effort)
         else:
             plans = [passes.plan(path, 0, self.effort)]
         return [self.watch.found(plan) for plan in plans]
