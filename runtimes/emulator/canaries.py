@@ -31,7 +31,7 @@ def _unused(machine: Machine) -> list[tuple[int, int]]:
     for region in (r for r in machine.board.regions if r.kind == "ram"):
         low = region.start
         for address, size in sorted(machine.image.allocated):
-            if region.start <= address < region.end:
+            if address < region.end and region.start < address + size:  # it may cross a border
                 found.append((low, address))
                 low = max(low, address + size)
         found.append((low, region.end))

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from boards import load_board
 from codegen.emit import emit
 from codegen.firmware import board_files, support_files
+from runtimes.emulator.canaries import paint_unused, strays
 from runtimes.emulator.machine import Machine
 from runtimes.host.library import build_host
 from runtimes.toolchains import Toolchain, build_firmware, gcc, zig
@@ -165,6 +167,27 @@ def test_the_end_of_an_uneven_region_is_exact(tmp_path: Path) -> None:
                 emulated.start()
         else:
             emulated.start()
+
+
+def test_arrays_may_cross_from_one_ram_into_the_next(tmp_path: Path) -> None:
+    board = load_board("nucleo_l4r5zi")
+    first, second = [region for region in board.regions if region.kind == "ram"][:2]
+    assert first.end == second.start
+    program = f"""static volatile unsigned char large[{first.size + 512}];
+int main(void);
+int main(void)
+{{
+    large[sizeof large - 1u] = 1;
+    return 0;
+}}
+"""
+    files = {**support_files(), **board_files(board), "src/main.c": program}
+    emulated = Machine(build_firmware(files, board, tmp_path), board)
+    paint_unused(emulated)
+    emulated.start()
+    assert strays(emulated) is None
+    emulated.write(second.start + 4096, b"\0")
+    assert strays(emulated) == (second.start + 4096,) * 2
 
 
 def test_answers_longer_than_the_buffer_arrive_whole(tmp_path: Path) -> None:
