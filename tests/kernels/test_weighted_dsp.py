@@ -46,7 +46,7 @@ def variants(make: Make) -> Counter[tuple[object, ...]]:
         for helper in special.helpers:
             numbers = dict(helper.numbers)
             if helper.template == "plane_dsp":
-                numbers["rest"] = integer(special.numbers, "out_w") % 4
+                numbers["rest"] = numbers["narrow"], integer(special.numbers, "out_w") % 4
             keys = ("mode", "pixels", "odd", "pairs", "tail", "rest", "common")
             seen[(kernel.name, *(numbers.get(key) for key in keys))] += 1
     return seen
@@ -111,7 +111,8 @@ def test_the_random_layers_reach_every_block() -> None:
     assert matmuls == {(pixels, odd) for pixels in (1, 2, 3) for odd in (0, 1)}
     vectors = {(v[4], v[3], v[5]) for v in seen if v[4] is not None}
     assert vectors == {(p, o, t) for p, o in ((1, 0), (1, 1), (2, 0)) for t in (False, True)}
-    assert {v[6] for v in seen if v[6] is not None} == {0, 1, 2, 3}
+    planes = {v[6] for v in seen if v[6] is not None}
+    assert planes == {*((0, rest) for rest in range(4)), (1, 1), (2, 2), (3, 3)}
 
 
 @pytest.mark.parametrize("make", [random_fully_connected, random_pixel])

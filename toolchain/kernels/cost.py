@@ -168,7 +168,7 @@ def planes(
         mode: formula of the output stage.
     """
     (height, width), (pairs, out_w) = kernel, row
-    groups = out_w // _GROUP + (out_w % _GROUP).bit_count()
+    groups = out_w // _GROUP + (out_w % _GROUP).bit_count() if out_w >= _GROUP else 1
     gather = taps.count * (14.0 + 9.0 * pairs)
     setup = 42.0 + 1.6 * height * width
     product = groups * height * (3.1 + 2.0 * width) + 1.1 * out_w * height * ((width + 1) // 2)

@@ -77,7 +77,8 @@ class DepthwiseDsp:
         helper: dict[str, Number] = {
             "kernel": geometry.kernel,
             "stride": (taps.stride, geometry.stride_w),
-            "whole": geometry.out_w % _GROUP == 0,
+            "narrow": geometry.out_w if geometry.out_w < _GROUP else 0,
+            "whole": geometry.out_w % _GROUP == 0 or geometry.out_w < _GROUP,
             "w_zero": lowered.numbers["w_zero"],
             **output.numbers,
         }
