@@ -67,7 +67,11 @@ def onnxruntime_ports(model: Path) -> EnginePorts:
     import onnxruntime
 
     try:
-        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # no warnings of what it does not optimise
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # what it raises is not one type
         raise _refused("onnxruntime", model, error) from None
     ports = []

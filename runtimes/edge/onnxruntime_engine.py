@@ -22,6 +22,7 @@ class Network:
         package = read_package(folder)
         self.inputs, self.outputs = package.inputs, package.outputs
         self._options = onnxruntime.SessionOptions()
+        self._options.log_severity_level = 3  # errors alone
         self._session = onnxruntime.InferenceSession(
             package.model, self._options, providers=["CPUExecutionProvider"]
         )

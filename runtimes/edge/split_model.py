@@ -113,7 +113,7 @@ def _float_graph(cut: CutModel, part: Part) -> Graph | dict[int, str]:
         refused = refused_operators(data)
         if refused:
             places = cut.places(part)
-            return {places[i]: f"not supported{why and f': {why}'}" for i, why in refused.items()}
+            return {places[i]: f"not supported{why and f' ({why})'}" for i, why in refused.items()}
         graph = import_onnx(data, "part")
     except ModelError as error:
         return dict.fromkeys(part.nodes, error.what)

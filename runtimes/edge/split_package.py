@@ -79,18 +79,17 @@ def part_facts(split: Split) -> list[dict[str, Any]]:
 def _facts(split: Split, place: int, part: Part) -> dict[str, Any]:
     kinds = Counter(split.cut.nodes[i].op_type for i in part.nodes)
     named = [f"{count} {kind}" if count > 1 else kind for kind, count in kinds.most_common()]
-    why = dict.fromkeys(
-        f"{split.cut.nodes[i].op_type}: {split.reasons[i]}"
-        for i in part.nodes
-        if i in split.reasons
-    )
+    why: dict[str, dict[str, None]] = {}
+    for i in part.nodes:
+        if i in split.reasons:
+            why.setdefault(split.reasons[i], {})[split.cut.nodes[i].op_type] = None
     return {
         "by": "compiled" if part.compiled else _ENGINE,
         "folder": f"part{place}",
         "operators": ", ".join(named),
         "count": len(part.nodes),
         "macs": split.graphs[place].macs if place in split.graphs else 0,
-        "why": list(why),
+        "why": [f"{reason}: {', '.join(kinds)}" for reason, kinds in why.items()],
         "reads": list(part.inputs),
         "makes": list(part.outputs),
     }
