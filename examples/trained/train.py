@@ -2,6 +2,7 @@
 
     pip install -e ".[mcu]" torch scikit-learn pillow
     python -m examples.trained.train                    # scikit-learn's digits
+    python -m examples.trained.train --transformer      # attention instead of convolutions
     python -m examples.trained.train --sprite fashion-mnist-sprite.png
 
 A third of the images of each class is kept apart: neither training nor calibration sees them. With
@@ -21,6 +22,7 @@ from torch.nn import functional
 
 import toolchain as ts
 from examples.trained.data import SEED, Split, digits, fashion
+from examples.vision.transformer import VisionTransformer
 from toolchain.ir import Array, Graph
 from toolchain.quantization.report import integer_case
 
@@ -44,6 +46,13 @@ def network(width: int = 16) -> nn.Module:
         layers.append(layer(in_c, out_c, 1))
     head = nn.Linear(4 * width, _CLASSES)
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+
+
+def transformer(split: Split) -> nn.Module:
+    """Return a vision transformer of 16 tokens or more for the images."""
+    torch.manual_seed(SEED)
+    size = split.train_x.shape[2]
+    return VisionTransformer(size, size // 4, width=32, channels=1)
 
 
 def train(module: nn.Module, split: Split, epochs: int, rate: float = 4e-3) -> nn.Module:
@@ -99,19 +108,22 @@ def main() -> None:
     """Train, quantise and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sprite", type=Path, help="Fashion-MNIST's sprite, a .png file")
+    parser.add_argument("--transformer", action="store_true", help="instead of convolutions")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--fine-tune", type=int, default=5, help="epochs with rounding in the loop")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     split = fashion(options.sprite) if options.sprite else digits()
     start = time.perf_counter()
-    module = train(network(), split, options.epochs)
+    module = train(transformer(split) if options.transformer else network(), split, options.epochs)
     print(f"{len(split.train_x)} images, trained in {time.perf_counter() - start:.0f} s")
     graph, int8, wide = quantised(module, split)
     share = float_accuracy(graph, split.test_x, split.test_y)
     print(f"float  {share:.2%} of {len(split.test_x)}")
-    tuned = fine_tuned(int8, split, options.fine_tune)
-    for name, made in (("int8", int8), ("16x8", wide), ("int8, fine-tuned", tuned)):
+    results = [("int8", int8), ("16x8", wide)]
+    if not options.transformer:  # whose tokens are no cases of a batch
+        results.append(("int8, fine-tuned", fine_tuned(int8, split, options.fine_tune)))
+    for name, made in results:
         print(f"{name:<6} {accuracy(made, split.test_x, split.test_y):.2%}")
     if options.output:
         ts.save_tflite(int8, options.output)

@@ -14,6 +14,7 @@ from tests.ops.test_gelu import random_gelu
 from tests.ops.test_log import random_log
 from tests.ops.test_rsqrt import random_rsqrt
 from tests.ops.test_sqrt import random_sqrt
+from tests.oracle.micro import assert_reference_equals_micro
 from tests.oracle.runtimes import Micro, Reference
 from toolchain.exporters.tflite import export_tflite
 from toolchain.ir import Graph, run
@@ -36,6 +37,11 @@ def test_equals_tflite_but_for_ties(make: Callable[[np.random.Generator], Graph]
         assert distance.max() <= 1, f"seed {seed}"
         different, total = different + int(np.count_nonzero(distance)), total + distance.size
     assert different <= total / 1000
+
+
+def test_elu_equals_tflite_micro() -> None:
+    """Of these functions it knows no other on integers."""
+    assert_reference_equals_micro(random_elu)
 
 
 @pytest.mark.parametrize(
