@@ -42,7 +42,7 @@ _SPECIAL: tuple[Kernel, ...] = (
     Conv2dDsp(),
     Conv1x1Dsp("conv1x1_apart_dsp", packing=Packing.APART),
     Conv2dDsp("conv2d_apart_dsp", packing=Packing.APART),
-    *(Conv2dParts(scratch) for scratch in (768, 576, 456, 384, 336, 288, 240, 192, 144, 96)),
+    *(Conv2dParts(scratch) for scratch in (840, 768, 576, 456, 384, 336, 288, 240, 192, 144, 96)),
     DepthwiseColumnDsp(),
     Conv1x1Dsp("conv1x1_w4_dsp", packing=Packing.NIBBLES),
     Conv2dDsp("conv2d_w4_dsp", packing=Packing.NIBBLES),

@@ -113,14 +113,21 @@ def parts(
     """
     (steps, words, part), (pairs, group) = window, filters
     groups, count = -(-pairs // group), -(-steps // part)
-    split = 0 if words % part == 0 else len({i * part // words for i in range(count)})
-    widened = groups * (55.0 + 65.0 * count + 60.0 * split + _PART[pixels][0] * steps)
+    segments = steps // words
+    whole = segments == 1 or words % part == 0
+    pieces = 0 if whole else segments + (count if part % words else 0)
+    widened = groups * (55.0 + 65.0 * count + 60.0 * pieces + _PART[pixels][0] * steps)
     return 35.0 + widened + pairs * (_PAIR[mode][pixels] + 7.0 * count + _PART[pixels][1] * steps)
 
 
-def border(words: int) -> float:
-    """Estimate what a segment of ``words`` takes more beside the map's left or right end."""
-    return 60.0 + 2.0 * words
+def border(words: int, *, split: bool) -> float:
+    """Estimate what a segment of ``words`` takes more beside the map's left or right end.
+
+    Args:
+        words: of the segment.
+        split: whether the end of a row may lie within a word.
+    """
+    return 60.0 + 2.0 * words + 200.0 * split
 
 
 def vectors(depth: int, units: int, rows: int, mode: Mode) -> int:

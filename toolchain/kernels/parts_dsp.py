@@ -140,9 +140,10 @@ def _instructions(lowered: Lowered, packed: Packed, runs: Sequence[Run]) -> int:
     for count, pixels, shares in runs:
         filters = pairs, shares.group
         work += count * cost.parts(pixels, (*window, shares.part), filters, packed.output.mode)
-    if geometry.edges:
-        groups = sum(-(-pairs // runs[end][2].group) for end in (0, -1))
-        work += groups * geometry.segments * cost.border(window[1])
+    first, end = geometry.inside
+    for outside, shares in ((first, runs[0][2]), (geometry.out_w - end, runs[-1][2])):
+        segments = -(-pairs // shares.group) * geometry.segments * -(-outside // BLOCK)
+        work += segments * cost.border(window[1], split=geometry.in_c % 4 > 0)
     assert lowered.taps is not None
     return cost.rows(work, lowered.taps)
 

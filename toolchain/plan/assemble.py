@@ -23,7 +23,7 @@ from toolchain.plan.plan import (
     StreamStage,
     graph_hash,
 )
-from toolchain.plan.quicken import Faster, most_saved, quicken
+from toolchain.plan.quicken import Faster, hoped, most_saved, quicken
 from toolchain.plan.repeats import repeated
 from toolchain.plan.rows import RowWork, row_bytes, row_count
 from toolchain.plan.streaming import Streaming
@@ -125,19 +125,30 @@ class _Assembly:
         limits: Sequence[float | None],
         effort: Effort,
     ) -> Iterator[Plan]:
-        working = [*self._working()]
+        bare, layout = self._laid({}, effort)
+        names = {step: self._scratch_name(step) for step in faster}
+        end, work = layout.extent * WORD, sum(map(self._instructions, self.segments))
+        for limit in limits:
+            most = None if limit is None else max(0.0, limit - work + most_saved(faster))
+            slots, self.quick = quicken(bare, names, faster, end, most)
+            if most is not None:
+                wish = hoped(bare, names, faster, end, most)
+                other = self._laid(wish, effort)
+                if other[1].extent * WORD < max(slot.end for slot in slots):
+                    (slots, layout), self.quick = other, wish
+            yield self._plan(slots, work, layout)
+
+    def _laid(self, quick: Mapping[int, Faster], effort: Effort) -> tuple[list[Slot], Layout]:
+        """Lay out all buffers, among them the scratch memory of kernels in place of the chosen."""
+        gone = {self._scratch_name(step) for step in quick}
+        working = [buffer for buffer in self._working() if buffer.name not in gone]
+        for step, kernel in quick.items():
+            working += self._scratch(step, kernel.scratch, step, step)
         needed = [*self._maps(), *working]
         overlaps = [*self._layer_overlaps(), *self._map_overlaps(), *self._row_overlaps()]
         overlaps += self._drained({buffer.name: buffer.last for buffer in working})
         layout = solve(_problem(needed, overlaps), effort)
-        slots = list(map(_slot, needed, layout.offsets))
-        names = {step: f"{self.order[step].name}.scratch" for step in faster}
-        end, work = layout.extent * WORD, sum(map(self._instructions, self.segments))
-        fastest = work - most_saved(faster)
-        for limit in limits:
-            missed = None if limit is None else max(0.0, limit - fastest)
-            found, self.quick = quicken(slots, names, faster, end, missed)
-            yield self._plan(found, work, layout)
+        return list(map(_slot, needed, layout.offsets)), layout
 
     def _plan(self, slots: Sequence[Slot], work: int, layout: Layout) -> Plan:
         macs = sum(self._macs(segment) for segment in self.segments)
@@ -203,7 +214,10 @@ class _Assembly:
 
     def _scratch(self, step: int, size: int, first: int, last: int) -> Iterator[Buffer]:
         if size:
-            yield Buffer(f"{self.order[step].name}.scratch", (), size, first, last)
+            yield Buffer(self._scratch_name(step), (), size, first, last)
+
+    def _scratch_name(self, step: int) -> str:
+        return f"{self.order[step].name}.scratch"
 
     def _rows(self, segment: Segment, stream: Streaming) -> Iterator[Buffer]:
         flow, stores = stream.flow, {store.tensor: store for store in stream.stores}

@@ -71,6 +71,40 @@ def quicken(
             grows as far as it must, ``None`` for not at all.
     """
     places = {step: _places(slots, step, names[step], faster[step]) for step in faster}
+    taken = _chosen(places, faster, end, most)
+    gone = {names[step] for step in taken}
+    kept = [slot for slot in slots if slot.name not in gone]
+    kept += [_scratch(names[step], step, place) for step, place in taken.items()]
+    return Taken(
+        [slot for slot in kept if slot.size],
+        {step: place.kernel for step, place in taken.items()},
+    )
+
+
+def hoped(
+    slots: Sequence[Slot],
+    names: Mapping[int, str],
+    faster: Mapping[int, Sequence[Faster]],
+    end: int,
+    most: float | None,
+) -> dict[int, Faster]:
+    """Choose kernels as `quicken` does, as if all that is free in a step lay side by side."""
+    places = {}
+    for step, kernels in faster.items():
+        others = (s for s in slots if s.first <= step <= s.last and s.name != names[step])
+        used = min(end, sum(-(-slot.size // _WORD) * _WORD for slot in others))
+        places[step] = [_Place(used, kernel) for kernel in kernels]
+    taken = _chosen(places, faster, end, most)
+    return {step: place.kernel for step, place in taken.items()}
+
+
+def _chosen(
+    places: Mapping[int, Sequence[_Place]],
+    faster: Mapping[int, Sequence[Faster]],
+    end: int,
+    most: float | None,
+) -> dict[int, _Place]:
+    """Return the fastest kernels that fit the smallest arena in which they are fast enough."""
     ends = {place.end for found in places.values() for place in found if place.end > end}
     taken: dict[int, _Place] = {}
     for limit in (end, *sorted(ends)):
@@ -79,13 +113,7 @@ def quicken(
         missed = most_saved(faster) - sum(place.kernel.saves for place in taken.values())
         if most is None or missed <= most:
             break
-    gone = {names[step] for step in taken}
-    kept = [slot for slot in slots if slot.name not in gone]
-    kept += [_scratch(names[step], step, place) for step, place in taken.items()]
-    return Taken(
-        [slot for slot in kept if slot.size],
-        {step: place.kernel for step, place in taken.items()},
-    )
+    return taken
 
 
 def _scratch(name: str, step: int, place: _Place) -> Slot:
