@@ -22,6 +22,7 @@ _STEPS = 512  # of a softmax table
 _SIGMOID_STEP = 1 / 24
 _WHOLE = 2**16
 Real = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
 
 
 class Scaling(NamedTuple):
@@ -106,6 +107,23 @@ def reciprocal_table() -> Int64:
     return _table(lambda x: np.float32(1) / (np.float32(1) + x), 0.0, 1.0)
 
 
+def function_table(function: Callable[[Float32], Float32], x_scale: float, y_scale: float) -> Int64:
+    """Return a function of int16 x in int16 y at 513 points from the least x to the greatest.
+
+    What is not finite, or far beyond the output's range, saturates.
+    """
+    low, high = (np.float32(x_scale) * np.float32(code) for code in (-(2**15), 2**15 - 1))
+    unit = np.float32(2**16) / (np.float32(y_scale) * np.float32(2**16 - 1))
+    most = np.float32(2**20) / unit
+
+    def bounded(x: Float32) -> Float32:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            values = np.nan_to_num(function(x), posinf=np.inf, neginf=-np.inf)
+        return np.clip(values, -most, most).astype(np.float32)
+
+    return _table(bounded, float(low), float(high), unit)
+
+
 def look_up(x: Array, table: Int64) -> Int64:
     """Interpolate ``table`` at 16-bit ``x``, which spans it from end to end."""
     x = np.asarray(x, dtype=np.int64)
@@ -114,14 +132,16 @@ def look_up(x: Array, table: Int64) -> Int64:
     return value
 
 
-Float32 = npt.NDArray[np.float32]
-
-
-def _table(function: Callable[[Float32], Float32], low: float, high: float) -> Int64:
-    """Return a table with the roundings of TFLite, step by step in float32."""
+def _table(
+    function: Callable[[Float32], Float32],
+    low: float,
+    high: float,
+    unit: np.float32 = np.float32(2**15),  # noqa: B008  an immutable number
+) -> Int64:
+    """Return a table in steps of ``1 / unit`` with the roundings of TFLite, all in float32."""
     step = np.float32((high - low) / _STEPS)
     points = (np.float32(low) + np.arange(_STEPS + 1, dtype=np.float32) * step).astype(np.float32)
-    unit, half = np.float32(2**15), np.float32(2)
+    half = np.float32(2)
     exact = function(points) * unit
     middle = _nearest(function((points[:-1] + step / half).astype(np.float32)) * unit)
     interpolated = _nearest((exact[1:] + _nearest(exact[:-1])) / half)

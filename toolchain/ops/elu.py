@@ -1,4 +1,4 @@
-"""ELU: x where positive, ``e ** x - 1`` elsewhere, int8."""
+"""ELU: x where positive, ``e ** x - 1`` elsewhere, int8 or int16."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolchain.ops.lookup import Lookup, Reals
 
 @dataclass(frozen=True)
 class Elu(Lookup):
-    """Exponential linear unit of int8 x."""
+    """Exponential linear unit of x."""
 
     name: ClassVar[str] = "elu"
 

@@ -1,4 +1,4 @@
-"""ERF: the error function, int8."""
+"""ERF: the error function, int8 or int16."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolchain.ops.lookup import Lookup, Reals
 
 @dataclass(frozen=True)
 class Erf(Lookup):
-    """``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to int8 x."""
+    """``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x."""
 
     name: ClassVar[str] = "erf"
 

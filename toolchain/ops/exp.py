@@ -1,4 +1,4 @@
-"""EXP: ``e ** x``, int8."""
+"""EXP: ``e ** x``, int8 or int16."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolchain.ops.lookup import Lookup, Reals
 
 @dataclass(frozen=True)
 class Exp(Lookup):
-    """Exponential of int8 x."""
+    """Exponential of x."""
 
     name: ClassVar[str] = "exp"
 

@@ -1,4 +1,4 @@
-"""GELU: ``x * P(normal <= x)``, int8."""
+"""GELU: ``x * P(normal <= x)``, int8 or int16."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from toolchain.ops.lookup import Lookup, Reals
 
 @dataclass(frozen=True)
 class Gelu(Lookup):
-    """Gaussian error linear unit of int8 x, exact or by its approximation with tanh.
+    """Gaussian error linear unit of x, exact or by its approximation with tanh.
 
     Reference: D. Hendrycks and K. Gimpel, "Gaussian Error Linear Units", 2016, sections 1 and 2.
     """

@@ -1,4 +1,4 @@
-"""LOG: the natural logarithm, int8."""
+"""LOG: the natural logarithm, int8 or int16."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolchain.ops.lookup import Lookup, Reals
 
 @dataclass(frozen=True)
 class Log(Lookup):
-    """Logarithm of int8 x; of nothing and less it is the least output."""
+    """Logarithm of x; of nothing and less it is the least output."""
 
     name: ClassVar[str] = "log"
 

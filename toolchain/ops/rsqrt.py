@@ -1,4 +1,4 @@
-"""RSQRT: the inverse of the square root, int8."""
+"""RSQRT: the inverse of the square root, int8 or int16."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolchain.ops.lookup import Lookup, Reals
 
 @dataclass(frozen=True)
 class Rsqrt(Lookup):
-    """``1 / sqrt(x)`` of int8 x; of what is nothing or less it is the greatest output."""
+    """``1 / sqrt(x)`` of x; of what is nothing or less it is the greatest output."""
 
     name: ClassVar[str] = "rsqrt"
 

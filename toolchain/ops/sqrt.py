@@ -1,4 +1,4 @@
-"""SQRT: the square root, int8."""
+"""SQRT: the square root, int8 or int16."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolchain.ops.lookup import Lookup, Reals
 
 @dataclass(frozen=True)
 class Sqrt(Lookup):
-    """Square root of int8 x; of what is less than nothing it is zero."""
+    """Square root of x; of what is less than nothing it is zero."""
 
     name: ClassVar[str] = "sqrt"
 
