@@ -84,6 +84,7 @@ def onnxruntime_outputs(path: Path, cases: Cases) -> list[list[Array]]:
     """Return the outputs of onnxruntime."""
     import onnxruntime
 
+    onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(str(path), options)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 _LEVELS = 127
 _DAMPING = 0.01  # of the mean square of the inputs
 _SPREAD = 0.1  # by which scales that are tried lie off the first
-_WORK = 2**14  # inputs per output times tries: for long sums each scale loses nearly the same
+_WORK = 2**12  # inputs per output times tries: for long sums each scale loses nearly the same
 _TRUST = 0.1  # as much again for weights that are to stay where training left them
 
 Floats = npt.NDArray[np.float64]

@@ -63,7 +63,7 @@ INT16 = Precision(
     DType.INT64,
     2**30,
     0.0,
-    17,
+    129,
     2.0**-17,
     centred_quant_of,
     dict.fromkeys((Logistic, Softmax, Tanh), Quant.per_tensor(2.0**-15, 0)),

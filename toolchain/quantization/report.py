@@ -57,7 +57,7 @@ def compare_layers(graph: Graph, quantised: Graph, cases: Cases) -> list[LayerEr
         quantised: the integer graph that was made from it, with the same inputs.
         cases: float inputs, at least one.
     """
-    made = {name: node.op.name for node in quantised.nodes for name in node.outputs}
+    made = {name: node.op.name for node in graph.nodes for name in node.outputs}
     names = [*graph.inputs, *(name for node in graph.nodes for name in node.outputs)]
     kept = [n for n in names if n in quantised.tensors and graph.tensors[n].dtype is DType.FLOAT32]
     sums = {name: np.zeros(4) for name in kept}
