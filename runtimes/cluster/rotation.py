@@ -9,7 +9,7 @@ from functools import lru_cache
 from runtimes.cluster.buffers import Buffer, Rows
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)  # a chunk of 256 positions, in calls of 32, at two bases
 def rotation_table(frequencies: tuple[float, ...], position: int, n: int) -> Rows:
     """Cosines, then sines, of positions ``position..position+n-1``.
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from runtimes.cluster.arrays import F32, IntArray, Partial, array_of, rows_of
+from runtimes.cluster.buffers import Rows
 from runtimes.cluster.engine import Block, Engine, run_block
 
 Exchange: TypeAlias = Callable[[Sequence[Partial]], Partial]
@@ -51,7 +52,7 @@ def run_unsplit(
                 run_block(engine, block, layer, state, slot=slot, position=position)
                 for engine, state in zip(engines, states, strict=True)
             ]
-            total = rows_of(exchange([array_of(partial) for partial in partials]))
+            total = _total(partials, exchange)
             states = [
                 engine.combine(layer, block, state, total)
                 for engine, state in zip(engines, states, strict=True)
@@ -64,3 +65,9 @@ def run_unsplit(
         for engine, state in zip(engines, states, strict=True)
     ]
     return np.concatenate(columns, axis=1)
+
+
+def _total(partials: Sequence[Rows], exchange: Exchange) -> Rows:
+    if len(partials) == 1 and exchange is sum_in_rank_order:
+        return partials[0]  # a model on one device: nothing to add
+    return rows_of(exchange([array_of(partial) for partial in partials]))
