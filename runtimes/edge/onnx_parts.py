@@ -1,19 +1,14 @@
-"""An ONNX graph cut into parts, each a model of its own.
-
-Operators are of two kinds, those that become C and those that an engine executes. A part holds as
-many of one kind as can run one after the other, so that the kinds change as seldom as possible.
-What depends on constants and shapes alone belongs to every part that reads it.
-"""
+"""ONNX models cut into parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from runtimes.edge.cut import Cut, Part
 from toolchain.errors import UsageError
 from toolchain.importers.onnx_file import open_onnx, tensor_values
 from toolchain.ir import Array
@@ -22,24 +17,7 @@ _SHAPES = ("Shape", "Size")
 _DRAWN = ("Random", "Multinomial", "Bernoulli")  # starts of operators that draw numbers
 
 
-@dataclass(frozen=True)
-class Part:
-    """Operators that run one after the other.
-
-    Attributes:
-        compiled: whether they become C.
-        nodes: their places in the file.
-        inputs: the tensors that they read of other parts or of the graph's inputs.
-        outputs: the tensors that other parts or the caller read of them.
-    """
-
-    compiled: bool
-    nodes: tuple[int, ...]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-class CutModel:
+class OnnxCut(Cut):
     """An ONNX model, run once so that the type and shape of every tensor are known.
 
     Args:
@@ -54,9 +32,11 @@ class CutModel:
     def __init__(self, path: Path, feeds: Mapping[str, Array]) -> None:
         self.model = _whole(path)
         self.nodes: Sequence[Any] = list(self.model.graph.node)
+        self.kinds = [node.op_type for node in self.nodes]
+        self.called = [(node.name, *node.output) for node in self.nodes]
         self.reads = [list(_names_read(node)) for node in self.nodes]
+        self.makes = [[name for name in node.output if name] for node in self.nodes]
         self._constants = {one.name: one for one in self.model.graph.initializer}
-        self._maker = {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
         self._fixed = self._depending_on_constants()
         self._path, self._session = path, _session(self._with_all_outputs(), path)
         self.inputs = [one.name for one in self._session.get_inputs()]
@@ -78,19 +58,8 @@ class CutModel:
             raise _refused(self._path, error) from None
         return {n: v for n, v in zip(names, made, strict=True) if isinstance(v, np.ndarray)}
 
-    def parts(self, left: Iterable[int]) -> list[Part]:
-        """Return the parts when the engine gets the operators ``left``.
-
-        With them go those that hand them, or take from them, anything but real numbers.
-        """
-        theirs = set(left) - self._fixed
-        while more := set(self._bound_to(theirs)) - theirs:
-            theirs |= more
-        found = min((self._waves(theirs, first) for first in (True, False)), key=len)
-        return [self._part(compiled, nodes) for compiled, nodes in found]
-
     def submodel(self, part: Part) -> bytes:
-        """Return a part as an ONNX file."""
+        """See `Cut.submodel`."""
         from onnx import helper, numpy_helper
 
         needed: dict[int, None] = {}
@@ -109,8 +78,8 @@ class CutModel:
         graph = helper.make_graph(
             [self.nodes[i] for i in sorted({*needed, *part.nodes})],
             "part",
-            [self._port(name) for name in part.inputs],
-            [self._port(name) for name in part.outputs],
+            [self._info(name) for name in part.inputs],
+            [self._info(name) for name in part.outputs],
             list(constants.values()),
         )
         made = helper.make_model(
@@ -126,7 +95,21 @@ class CutModel:
         inside = ModelProto.FromString(self.submodel(part)).graph.node
         return [self._maker[next(name for name in node.output if name)] for node in inside]
 
-    def _port(self, name: str) -> Any:
+    def known(self, name: str) -> bool:
+        """See `Cut.known`."""
+        return name in self._constants or self._maker.get(name) in self._fixed
+
+    def crosses(self, name: str) -> bool:
+        """See `Cut.crosses`."""
+        value = self.values.get(name)
+        return value is not None and value.dtype == np.float32
+
+    def port(self, name: str) -> dict[str, Any]:
+        """See `Cut.port`."""
+        value = self.values[name]
+        return {"name": name, "shape": list(value.shape), "dtype": value.dtype.name}
+
+    def _info(self, name: str) -> Any:
         from onnx import helper
 
         value = self.values[name]
@@ -153,59 +136,6 @@ class CutModel:
                 names = (name for name in node.output if name and name not in known)
                 model.graph.output.extend(ValueInfoProto(name=name) for name in names)
         return bytes(model.SerializeToString())
-
-    def _moving(self) -> list[int]:
-        """Return the nodes that compute something of the inputs, in the file's order."""
-        return [i for i in range(len(self.nodes)) if i not in self._fixed]
-
-    def _edges(self, i: int) -> Iterator[tuple[str, int | None]]:
-        """Yield what a node reads that is computed, and the node that makes it."""
-        for name in self.reads[i]:
-            maker = self._maker.get(name)
-            if name not in self._constants and maker not in self._fixed:
-                yield name, maker
-
-    def _bound_to(self, theirs: set[int]) -> Iterator[int]:
-        """Yield the nodes on both sides of an edge between the kinds that is not of real numbers.
-
-        The caller is one of the engine's kind.
-        """
-        for i in self._moving():
-            for name, maker in self._edges(i):
-                value = self.values.get(name)
-                real = value is not None and value.dtype == np.float32
-                if not real and (i in theirs) != (maker is None or maker in theirs):
-                    yield from (one for one in (i, maker) if one is not None)
-
-    def _waves(self, theirs: set[int], first: bool) -> list[tuple[bool, list[int]]]:
-        """Return alternating parts, each as large as what is done allows.
-
-        Args:
-            theirs: the engine's operators.
-            first: whether compiled ones begin.
-        """
-        left, done, compiled = self._moving(), set[int](), first
-        waves: list[tuple[bool, list[int]]] = []
-        while left:
-            taken = []
-            for i in left:
-                ready = all(maker is None or maker in done for _, maker in self._edges(i))
-                if (i not in theirs) == compiled and ready:
-                    taken.append(i)
-                    done.add(i)
-            left = [i for i in left if i not in done]
-            if taken:
-                waves.append((compiled, taken))
-            compiled = not compiled
-        return waves
-
-    def _part(self, compiled: bool, nodes: Sequence[int]) -> Part:
-        inside = set(nodes)
-        read = dict.fromkeys(n for i in nodes for n, m in self._edges(i) if m not in inside)
-        outside = {n for i in self._moving() if i not in inside for n, _ in self._edges(i)}
-        wanted = outside | set(self.outputs)
-        made = [n for i in nodes for n in self.nodes[i].output if n in wanted]
-        return Part(compiled, tuple(nodes), tuple(read), tuple(made))
 
 
 def _whole(path: Path) -> Any:

@@ -1,14 +1,18 @@
-"""A network in parts: some are compiled C, the others are executed by onnxruntime."""
+"""A network in parts: some are compiled C, the others are executed by an engine."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from . import compiled, onnxruntime_engine
+from . import compiled, onnxruntime_engine, tflite_engine
 from .ports import Array, predict, read_package, same_count
 
-_KINDS = {"compiled": compiled.Network, "onnxruntime": onnxruntime_engine.Network}
+_KINDS = {
+    "compiled": compiled.Network,
+    "onnxruntime": onnxruntime_engine.Network,
+    "tflite": tflite_engine.Network,
+}
 
 
 class Network:
@@ -24,8 +28,6 @@ class Network:
         OSError: a library is missing or made for another machine.
     """
 
-    stateful = False
-
     def __init__(self, folder: Path | None = None) -> None:
         package = read_package(folder)
         self.inputs, self.outputs = package.inputs, package.outputs
@@ -33,6 +35,7 @@ class Network:
             (_KINDS[one["by"]](package.folder / one["folder"]), one["reads"], one["makes"])
             for one in package.facts["parts"]
         ]
+        self.stateful = any(network.stateful for network, _, _ in self._parts)
 
     def run(self, *inputs: Array) -> tuple[Array, ...]:
         """Run one case or a batch: arrays (N, ...) in and out, of the ports' element types.
@@ -41,14 +44,17 @@ class Network:
             ValueError: a wrong number of arrays, shape or element type.
         """
         arrays, _ = same_count(self.inputs, inputs)
-        values = {port.name: array for port, array in zip(self.inputs, arrays, strict=True)}
+        ports = zip(self.inputs, arrays, strict=True)
+        values = {port.name: port.dequantize(array) for port, array in ports}
         for network, reads, makes in self._parts:
             values.update(zip(makes, network.predict(*(values[n] for n in reads)), strict=True))
-        return tuple(values[port.name] for port in self.outputs)
+        return tuple(port.quantize(values[port.name]) for port in self.outputs)
 
     def predict(self, *values: Array) -> tuple[Array, ...]:
         """Run on real values and return real values; see `run`."""
         return predict(self, values)
 
     def reset(self) -> None:
-        """Forget all calls: these networks keep nothing between them."""
+        """Forget all calls: states take their initial values."""
+        for network, _, _ in self._parts:
+            network.reset()

@@ -1,4 +1,4 @@
-"""A Python package of a model in parts: one library of C, and models for onnxruntime."""
+"""A Python package of a model in parts: one library of C, and models for an engine."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from codegen.edge import (
 )
 from codegen.model import identifier
 from codegen.render import render
+from runtimes.edge.cut import Part
 from runtimes.edge.engines import REQUIRES
-from runtimes.edge.onnx_parts import Part
 from runtimes.edge.split_model import Split
 from toolchain.plan import Plan
 
-_ENGINE = "onnxruntime"
+_MODULES = ("compiled.py", "onnxruntime_engine.py", "tflite_engine.py")
+_SUFFIX = {"onnxruntime": ".onnx", "tflite": ".tflite"}
 
 
 def split_files(
@@ -50,21 +51,22 @@ def split_files(
             files |= {f"lib/{own}/{path}": text for path, text in library.items()}
             facts = compiled_facts(graph, plans[place], own, f"../{library_file(prefix)}")
         else:
-            facts = {"model": "model.onnx", **_ports(split, part.inputs, part.outputs)}
-            files[f"{folder}/model.onnx"] = split.cut.submodel(part)
+            copy = f"model{_SUFFIX[split.engine]}"
+            facts = {"model": copy, **_ports(split, part.inputs, part.outputs)}
+            files[f"{folder}/{copy}"] = split.cut.submodel(part)
         files[f"{folder}/network.json"] = json.dumps(facts, indent=2) + "\n"
     sources = sorted(path for path in files if path.endswith(".c"))
     rows, ports = part_facts(split), _ports(split, split.cut.inputs, split.cut.outputs)
     values = {
         "p": prefix, "name": name, "board": board, "parts": True, "rows": rows, **ports,
-        "requires": ["numpy>=1.22", REQUIRES[_ENGINE]], "how": f"in parts, C and {_ENGINE}",
+        "requires": ["numpy>=1.22", REQUIRES[split.engine]],
+        "how": f"in parts, C and {split.engine}",
         **build_values(board, prefix, sources),
     }  # fmt: skip
     return {
         **files,
         **python_files(prefix, {"parts": rows, **ports}, "split", values),
-        f"{prefix}/compiled.py": runtime_text("compiled.py"),
-        f"{prefix}/{_ENGINE}_engine.py": runtime_text(f"{_ENGINE}_engine.py"),
+        **{f"{prefix}/{name}": runtime_text(name) for name in _MODULES},
         "setup.py": render("edge/setup.py.j2", **values),
         "README.md": render("edge/split.md.j2", **values),
         ".gitignore": "*.so\nbuild/\n*.egg-info/\n",
@@ -77,14 +79,14 @@ def part_facts(split: Split) -> list[dict[str, Any]]:
 
 
 def _facts(split: Split, place: int, part: Part) -> dict[str, Any]:
-    kinds = Counter(split.cut.nodes[i].op_type for i in part.nodes)
+    kinds = Counter(split.cut.kinds[i] for i in part.nodes)
     named = [f"{count} {kind}" if count > 1 else kind for kind, count in kinds.most_common()]
     why: dict[str, dict[str, None]] = {}
     for i in part.nodes:
         if i in split.reasons:
-            why.setdefault(split.reasons[i], {})[split.cut.nodes[i].op_type] = None
+            why.setdefault(split.reasons[i], {})[split.cut.kinds[i]] = None
     return {
-        "by": "compiled" if part.compiled else _ENGINE,
+        "by": "compiled" if part.compiled else split.engine,
         "folder": f"part{place}",
         "operators": ", ".join(named),
         "count": len(part.nodes),
@@ -97,11 +99,6 @@ def _facts(split: Split, place: int, part: Part) -> dict[str, Any]:
 
 def _ports(split: Split, inputs: Sequence[str], outputs: Sequence[str]) -> dict[str, Any]:
     return {
-        kind: [_port(split, name) for name in names]
+        kind: [split.cut.port(name) for name in names]
         for kind, names in (("inputs", inputs), ("outputs", outputs))
     }
-
-
-def _port(split: Split, name: str) -> dict[str, Any]:
-    value = split.cut.values[name]
-    return {"name": name, "shape": list(value.shape), "dtype": value.dtype.name}

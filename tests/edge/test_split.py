@@ -11,11 +11,13 @@ import pytest
 
 from boards import load_board
 from runtimes.edge.build import build_library
-from runtimes.edge.onnx_parts import CutModel
+from runtimes.edge.onnx_parts import OnnxCut
 from runtimes.edge.split import Network
+from tests.conftest import ROOT
 from tests.formats.onnx_graphs import helper, model, truth
 from toolchain.cli import main
-from toolchain.ir import Array
+from toolchain.importers import import_model
+from toolchain.ir import Array, run
 
 node = helper.make_node
 
@@ -169,6 +171,26 @@ def test_a_file_that_quantises_itself_needs_no_samples(
     assert np.mean(np.abs(got - want) > 1e-4) < 0.02
 
 
+def test_operators_of_a_tflite_file_are_left_to_its_runtime(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ROOT / "examples/digits/digits.tflite"
+    graph = import_model(model)
+    kind = "MAX_POOL_2D" if any(n.op.name == "max_pool2d" for n in graph.nodes) else "SOFTMAX"
+    words = ["compile", str(model), "--board", "host", "--engine", "tflite", "--engine-for", kind]
+    assert main([*words, "-o", str(tmp_path / "build"), "--json"]) == 0
+    parts = json.loads(capsys.readouterr().out)["result"]["parts"]
+    assert {one["by"] for one in parts} == {"compiled", "tflite"}
+    root = tmp_path / "build"
+    sources = [str(path.relative_to(root)) for path in sorted(root.rglob("*.c"))]
+    build_library(sources, load_board("host"), root, root / "digits/libdigits.so")
+    network = Network(root / "digits")
+    pictures = np.load(ROOT / "examples/digits/images.npy")[:5].reshape(5, *network.inputs[0].case)
+    for got, picture in zip(network.run(pictures)[0], pictures, strict=True):
+        (want,) = run(graph, [picture[None]])
+        assert np.abs(got.astype(int) - want[0]).max() <= 1
+
+
 def test_what_is_not_real_never_crosses_the_border(tmp_path: Path) -> None:
     nodes = [
         node("ArgMax", ["x"], ["i"], axis=1, keepdims=1),
@@ -176,7 +198,7 @@ def test_what_is_not_real_never_crosses_the_border(tmp_path: Path) -> None:
         node("Mul", ["f", "x"], ["y"]),
     ]
     (tmp_path / "net.onnx").write_bytes(model(nodes, {"x": [2, 5]}))
-    cut = CutModel(tmp_path / "net.onnx", {"x": np.ones((2, 5), np.float32)})
+    cut = OnnxCut(tmp_path / "net.onnx", {"x": np.ones((2, 5), np.float32)})
     found = [(one.compiled, one.nodes) for one in cut.parts([1])]
     assert found == [(False, (0, 1)), (True, (2,))]
 
@@ -184,7 +206,7 @@ def test_what_is_not_real_never_crosses_the_border(tmp_path: Path) -> None:
 def test_a_part_of_shapes_and_constants_is_whole(tmp_path: Path) -> None:
     """The reshape's shape is computed of what the engine makes."""
     (tmp_path / "net.onnx").write_bytes(with_strange_operators())
-    cut = CutModel(tmp_path / "net.onnx", {"x": images(1, 0)})
+    cut = OnnxCut(tmp_path / "net.onnx", {"x": images(1, 0)})
     *_, last = cut.parts([1, 4, 5])
     assert [cut.nodes[i].op_type for i in last.nodes] == ["Reshape", "Gemm", "Softmax"]
     (want,) = truth(cut.submodel(last), [cut.values["f"]])
@@ -211,6 +233,6 @@ def test_parts_need_an_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     words = ["compile", "x.onnx", "--board", "host", "--engine-for", "Conv"]
     assert main([*words, "-o", str(tmp_path / "build")]) == 2
     assert "E101" in capsys.readouterr().err
-    words = ["compile", "x.tflite", "--board", "host", "--engine", "tflite", "--engine-for", "ADD"]
+    words = ["compile", "x.onnx", "--board", "host", "--engine", "tflite", "--engine-for", "ADD"]
     assert main([*words, "-o", str(tmp_path / "build")]) == 2
     assert "E141" in capsys.readouterr().err

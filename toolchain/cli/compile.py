@@ -57,13 +57,13 @@ if TYPE_CHECKING:
     "left",
     multiple=True,
     metavar="OPERATOR",
-    help="Leave only these to the engine, by kind or name: the rest of an ONNX model is C. What "
+    help="Leave only these to the engine, by kind or name: the rest of the model is C. What "
     "is not supported goes with them; 'unsupported' names nothing else. May be repeated.",
 )
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="With --engine-for: sample inputs to quantise a float model's C parts on.",
+    help="With --engine-for: sample inputs to quantise a float ONNX model's C parts on.",
 )
 @click.option(
     "--frontend",

@@ -1,4 +1,4 @@
-"""``tessera compile --engine-for``: some operators are left to onnxruntime, the others are C."""
+"""``tessera compile --engine-for``: some operators are left to an engine, the others are C."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ def package_split(
 
     Args:
         reporter: where to print.
-        model: an ONNX file, float or one that quantises its own tensors.
+        model: an ONNX file, float or one that quantises its own tensors, or a ``.tflite`` file.
         board: id of a board that runs Linux.
         output: folder of the project.
         wanted: the engine, and the operators that it shall have.
-        data: sample inputs, needed for a float model.
+        data: sample inputs, needed for a float ONNX model.
     """
     from codegen.folder import write_project
-    from runtimes.edge.split_model import split_model
+    from runtimes.edge.engines import ENGINES
+    from runtimes.edge.split_model import split_model, split_tflite
     from runtimes.edge.split_package import part_facts, split_files
     from toolchain.cli.pipeline import c_name, plan_for
 
     engine, left = wanted
     target = linux_board(board, engine)
-    if engine != "onnxruntime" or model.suffix != ".onnx":
-        raise UsageError(
-            "E141",
-            "only ONNX models are split, with onnxruntime",
-            where=str(model),
-            hints=["--engine onnxruntime", "leave out --engine-for"],
-        )
+    if model.suffix not in ENGINES[engine]:
+        suffix = " or ".join(ENGINES[engine])
+        raise UsageError("E141", f"{engine} executes {suffix} files", where=str(model))
     try:
-        split = split_model(model, left, _cases(model, data), calibrated=data is not None)
+        if engine == "tflite":
+            split = split_tflite(model, left)
+        else:
+            split = split_model(model, left, _cases(model, data), calibrated=data is not None)
     except ImportError as error:
         hint = 'pip install "tessera[onnx]"'
         raise ToolError("E605", f"{error.name} is not installed", hints=[hint]) from None
@@ -59,13 +59,13 @@ def package_split(
     files = split_files(split, plans, target, name)
     write_project(files, {"board": target.id, "name": name, "engine": engine}, output)
     facts = part_facts(split)
-    _say(reporter, facts)
+    _say(reporter, facts, engine)
     reporter.say(f"wrote {output}/ ({name})")
     reporter.note(f"next: pip install {output}")
     return reporter.result({"engine": engine, "package": name, "parts": facts})
 
 
-def _say(reporter: Reporter, facts: Sequence[Mapping[str, Any]]) -> None:
+def _say(reporter: Reporter, facts: Sequence[Mapping[str, Any]], engine: str) -> None:
     """Print the table of the parts, and how much of the model is C."""
     rows = [
         (
@@ -81,7 +81,7 @@ def _say(reporter: Reporter, facts: Sequence[Mapping[str, Any]]) -> None:
     print_table(reporter, (">part", "executed by", ">nodes", ">MACs", "operators", "why"), rows)
     total = sum(one["count"] for one in facts)
     ours = sum(one["count"] for one in facts if one["by"] == "compiled")
-    reporter.say(f"{ours} of {total} operators are C, {total - ours} are executed by onnxruntime")
+    reporter.say(f"{ours} of {total} operators are C, {total - ours} are executed by {engine}")
 
 
 def _cases(model: Path, data: Path | None) -> list[dict[str, Array]]:
