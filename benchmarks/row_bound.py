@@ -4,7 +4,7 @@ Every row counts from when it is made until the last row that needs it, with no 
 no scratch memory; a depthwise row that one 1x1 convolution reads is never stored; an elementwise
 row takes the place of a row that dies. Maps are whole only where the network is cut. The least
 peak over all cuts is a minimax path. Plans that work in place channel by channel, divide rows, or
-compute them twice, may be below.
+compute them twice, may be below. States keep their bytes for ever.
 """
 
 from __future__ import annotations
@@ -78,6 +78,9 @@ def _maps(graph: Graph) -> dict[str, _Map]:
         last = len(steps) if name in graph.outputs else last
         view = maker is not None and maker.op.name == "reshape"
         found[name] = _Map(0 if view else tensor.nbytes, made, last)
+    for state in graph.states:  # at one place for ever
+        found[state.read] = _Map(graph.tensors[state.read].nbytes, -1, len(steps))
+        found[state.write] = replace(found[state.write], size=0)
     return found
 
 

@@ -54,3 +54,20 @@ def test_a_slower_kernel_in_place_is_taken_only_where_it_saves_memory() -> None:
     layers = [s for s in plan_model(graph, BOARD).stages if isinstance(s, LayerStage)]
     assert len(layers) > 4
     assert all(stage.kernel == quick[stage.node] for stage in layers[-6:])
+
+
+def test_slower_kernels_are_no_choice_where_they_save_less_memory_than_they_cost_work() -> None:
+    """A wide depthwise kernel makes streams slow; then a slower kernel for 2 % of memory is not."""
+    blocks = (
+        Block(0, 8, 3, 1, residual=False),
+        Block(24, 16, 7, 2, residual=False),
+        Block(80, 16, 7, 1, residual=True),
+        Block(80, 16, 7, 1, residual=True),
+    )
+    graph = simplify(build_graph(LayerList("n", (64, 64), 3, (3, 2, 16), blocks, 0, 4)))
+    layers, plan = plan_layers(graph, Isa.DSP), plan_model(graph, BOARD, fed=True)
+    least = plan_model(graph, BOARD, fed=True, max_macs=1)
+    more = least.instructions / plan.instructions - 1
+    assert plan.instructions > 1.05 * layers.instructions
+    assert least.arena_bytes < plan.arena_bytes
+    assert 1 - least.arena_bytes / plan.arena_bytes < more

@@ -17,7 +17,7 @@ from toolchain.plan.plan import LayerStage, Plan, stage_nodes
 from toolchain.plan.rows import named_row_work, row_kernels
 
 _SLOWED = 0.05  # share of instructions by which kernels may miss the fastest without a wish
-_MOST = 1.05  # instructions over those of plain layers up to which memory is saved with slower ones
+_MOST = 1.05  # instructions over those of plain layers that memory may cost in any case
 _CALM = (1.0, 0.8)  # shares of the least need that stages of the leanest plans should keep to
 
 
@@ -97,9 +97,23 @@ class Search:
         return tuple(found)
 
     def quick(self) -> list[Plan]:
-        """Return those of `once` whose kernels miss the fastest by few instructions."""
+        """Return those of `once` whose kernels miss the fastest by few instructions.
+
+        Where the whole takes clearly more than plain layers, slower kernels save a share of the
+        memory no smaller than that by which the work grows.
+        """
         first, *others = self.once()
-        return [first, *(plan for plan in others if self._slowed(plan) <= _SLOWED)]
+        quick = [first]
+        for plan in others:
+            slowed = self._slowed(plan)
+            if slowed <= 0 or (slowed <= _SLOWED and self._pays(quick[-1], plan)):
+                quick.append(plan)
+        return quick
+
+    def _pays(self, before: Plan, plan: Plan) -> bool:
+        more = plan.instructions / max(1, before.instructions) - 1
+        less = 1 - plan.arena_bytes / max(1, before.arena_bytes)
+        return plan.instructions <= _MOST * self.layers.instructions or more <= less
 
     def _slowed(self, plan: Plan) -> float:
         """Return the share of instructions that faster kernels would save."""
