@@ -14,6 +14,7 @@ from toolchain.cli.table import print_table
 
 # (what it is for, distribution, module, extra)
 _PACKAGES = (
+    ("arrays: all but the workers of a cluster", "numpy", "numpy", "mcu"),
     ("templates of the generated C", "jinja2", "jinja2", "mcu"),
     ("reading and writing .tflite", "tflite", "tflite", "mcu"),
     ("emulator", "unicorn", "unicorn", "mcu"),
@@ -21,7 +22,7 @@ _PACKAGES = (
     ("serial port of a board", "pyserial", "serial", "mcu"),
     ("building and flashing projects", "platformio", "platformio", "flash"),
     ("optimal memory layouts", "ortools", "ortools", "solver"),
-    ("cluster runtime", "pyzmq", "zmq", "cluster"),
+    ("cluster runtime", "pyzmq", "zmq", "worker"),
     ("tokenizers of language models", "tokenizers", "tokenizers", "cluster-convert"),
 )
 # (what it is for, program, Debian package)

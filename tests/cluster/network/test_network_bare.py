@@ -124,6 +124,7 @@ def test_a_device_with_neither_says_what_helps(tmp_path, monkeypatch):
     [
         (["cluster", "keygen", "pi", "-o", "{}"], 0, "next: tessera cluster worker"),
         (["cluster", "worker", "--help"], 0, "--listen"),
+        (["doctor"], 0, "C compiler of this machine"),
         (["cluster", "bench", "{}"], 2, 'hint: pip install "tessera[cluster]"'),
         (["ops"], 2, 'hint: pip install "tessera[mcu]"'),
     ],
