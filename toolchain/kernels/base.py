@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from toolchain.ir.tensor import Array
-from toolchain.kernels.price import elements
+from toolchain.kernels.price import estimate
 from toolchain.ops.base import Lowered, Number, RowTaps
 
 
@@ -129,5 +129,5 @@ class Portable:
             in_order=lowered.in_order or _in_order(lowered),
             over_row=lowered.over_row,
             taps=lowered.taps,
-            instructions=elements(lowered),
+            instructions=estimate(lowered),
         )

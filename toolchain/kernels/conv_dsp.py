@@ -21,7 +21,7 @@ from toolchain.kernels.nibble_packing import pack_pairs, unpacked
 from toolchain.kernels.packing import Packed, pack
 from toolchain.kernels.packing_apart import pack_apart
 from toolchain.numerics import Int64
-from toolchain.ops.base import Lowered, Number, RowTaps
+from toolchain.ops.base import Lowered, Number
 
 BLOCK = 3
 _REMEMBERED = 512  # packed filters: several kernels read the same ones
@@ -35,8 +35,11 @@ class Packing(Enum):
     APART = "apart"  # a word each, see `toolchain.kernels.packing_apart`
 
 
-# Instructions over those of `Packing.PAIRS`, counted; 0: not counted.
-_DEARER = {Packing.PAIRS: 1.0, Packing.APART: 1.25, Packing.NIBBLES: 0.0}
+_PRICES = {
+    Packing.PAIRS: cost.PAIRS,
+    Packing.NIBBLES: cost.NIBBLES,
+    Packing.APART: cost.APART,
+}
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ class Conv2dDsp:
         packed = _packed(lowered, self.packing)
         geometry = Geometry.of(lowered.numbers)
         assert packed is not None
-        blocks = split(geometry.out_w)
+        blocks, prices = split(geometry.out_w), _prices(lowered, self.packing)
         wide = blocks[0][0] * geometry.steps * 8
         staged = (geometry.segments if geometry.loose else 1) * blocks[0][0] * geometry.length
         edges = wide if geometry.edges else 0
@@ -176,15 +179,8 @@ class Conv2dDsp:
             in_order=True,
             taps=lowered.taps,
             helpers=_helpers(packed, blocks, self.packing, lowered),
-            instructions=self._instructions(packed, lowered.taps, geometry),
+            instructions=_windows(_blocks(packed, geometry.out_w, geometry.steps, prices), lowered),
         )
-
-    def _instructions(self, packed: Packed, taps: RowTaps | None, geometry: Geometry) -> int:
-        assert taps is not None
-        work = _blocks(packed, geometry.out_w, geometry.steps)
-        pieces = geometry.segments, geometry.length
-        each = cost.windows(work, taps, *pieces, edges=geometry.edges)
-        return round(_DEARER[self.packing] * each)
 
 
 @dataclass(frozen=True)
@@ -225,7 +221,7 @@ class Conv1x1Dsp:
             taps, batch=1, in_rows=1, out_rows=1,
             in_row_size=pixels * in_c, out_row_size=pixels * out_c,
         )  # fmt: skip
-        blocks = split(pixels)
+        blocks, prices = split(pixels), _prices(lowered, self.packing)
         counts = dict(blocks)
         numbers: dict[str, Number] = {
             "in_c": in_c,
@@ -242,12 +238,8 @@ class Conv1x1Dsp:
             in_order=True,
             taps=long_row,
             helpers=_helpers(packed, blocks, self.packing, lowered),
-            instructions=self._instructions(packed, pixels, in_c // 4),
+            instructions=cost.pointwise(_blocks(packed, pixels, in_c // 4, prices)),
         )
-
-    def _instructions(self, packed: Packed, pixels: int, steps: int) -> int:
-        each = cost.pointwise(_blocks(packed, pixels, steps))
-        return round(_DEARER[self.packing] * each)
 
 
 def plain_filters(lowered: Lowered) -> Int64 | None:
@@ -319,8 +311,20 @@ def split(pixels: int) -> tuple[tuple[int, int], ...]:
     return tuple(run for run in ((BLOCK, threes), (2, twos)) if run[1])
 
 
-def _blocks(packed: Packed, pixels: int, steps: int) -> cost.Blocks:
-    return cost.Blocks(split(pixels), len(packed.stage), steps, packed.output.mode)
+def _blocks(packed: Packed, pixels: int, steps: int, prices: cost.Matrix) -> cost.Blocks:
+    return cost.Blocks(split(pixels), len(packed.stage), steps, packed.output.mode, prices)
+
+
+def _prices(lowered: Lowered, packing: Packing) -> cost.Matrix:
+    summed = packing is Packing.APART and lowered.numbers["w_zero"] != 0
+    return cost.APART_ZERO if summed else _PRICES[packing]
+
+
+def _windows(blocks: cost.Blocks, lowered: Lowered) -> int:
+    geometry, taps = Geometry.of(lowered.numbers), lowered.taps
+    assert taps is not None
+    pieces = geometry.segments, geometry.length
+    return cost.windows(blocks, taps, *pieces, edges=geometry.edges)
 
 
 def _helpers(

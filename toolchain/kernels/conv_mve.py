@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from toolchain.kernels import cost_mve
 from toolchain.kernels.base import Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry, plain_filters
 from toolchain.kernels.packing_mve import Constants, constants, matrix_helpers, matrix_tables
-from toolchain.ops.base import Lowered, Number
+from toolchain.ops.base import Lowered, Number, RowTaps
 
 BLOCK = 2
 
@@ -64,6 +65,7 @@ class Conv1x1Mve:
             in_order=True,
             taps=long_row,
             helpers=matrix_helpers(packed, pixels),
+            instructions=cost_mve.pointwise(_products(packed, pixels), copied=copied),
         )
 
 
@@ -101,7 +103,18 @@ class Conv2dMve:
             in_order=True,
             taps=lowered.taps,
             helpers=matrix_helpers(packed, geometry.out_w),
+            instructions=_windows(packed, geometry, lowered.taps),
         )
+
+
+def _windows(packed: Constants, geometry: Geometry, taps: RowTaps | None) -> int:
+    assert taps is not None
+    return cost_mve.windows(_products(packed, geometry.out_w), geometry, taps)
+
+
+def _products(packed: Constants, pixels: int) -> cost_mve.Products:
+    count, depth = packed.filters.shape
+    return cost_mve.Products(pixels, depth, count, packed.twice)
 
 
 def _packed(lowered: Lowered) -> Constants | None:

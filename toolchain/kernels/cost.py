@@ -1,12 +1,13 @@
 """How many instructions kernels take: estimates from their loops, for choosing among them.
 
 Constants are counts of GCC 12's code at -O2 on an emulated Cortex-M4, loop by loop; tests hold the
-estimates against the emulator (`ERROR`). Kernels for which only a price per element is known
-(`toolchain.kernels.price`) are further off.
+estimates against the emulator (`ERROR`; those of other families within a sixth). Kernels that walk
+over outputs or elements have a price per round of their loops (`toolchain.kernels.price`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from toolchain.kernels.base import Isa
@@ -17,21 +18,42 @@ from toolchain.ops.base import RowTaps
 _PRODUCT = {Isa.PORTABLE: 10, Isa.DSP: 2, Isa.MVE: 1}
 ERROR = 0.1  # greatest relative error, for layers of more than about a thousand instructions
 
-# A block of pixels with a pair of filters: beside the products (`_STEP`), by formula.
 _PAIR = {
     Mode.LEAN: {1: 40.0, 2: 53.0, 3: 54.0},
     Mode.LINEAR: {1: 38.0, 2: 48.0, 3: 55.0},
     Mode.SIGNED: {1: 45.0, 2: 64.5, 3: 76.0},
     Mode.GENERAL: {1: 90.0, 2: 150.0, 3: 230.0},
 }
-_STEP = {1: 14.0, 2: 12.5, 3: 17.5}  # 4 inputs of a block with a pair of filters
+_STEP = {1: 14.0, 2: 12.5, 3: 17.5}
 _WIDEN = {1: 7.0, 2: 13.0, 3: 13.0}  # 4 inputs of a block brought to 16 bits
 _BLOCK = 34.0  # calls of a block
 _PART = {2: (8.0, 12.0), 3: (12.0, 17.0)}  # the same of `parts`: brought to 16 bits, multiplied
 _OUTPUT = {Mode.LEAN: 3.0, Mode.LINEAR: 3.0, Mode.SIGNED: 8.0, Mode.GENERAL: 27.0}
 _UNROLLED = 6  # outputs of a row that the rolling depthwise kernel makes without a loop
+EIGHTS = 16  # portable kernels take eight filters at a time where there are so many
 _GROUP = 4  # outputs that the depthwise kernel on planes makes at a time
 _VECTOR = {Mode.LEAN: 67.0, Mode.LINEAR: 57.0, Mode.SIGNED: 73.0, Mode.GENERAL: 150.0}
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What products with a kind of packed weights take, by pixels of a block.
+
+    Attributes:
+        step: 4 inputs of a block with a pair of filters.
+        more: a block with a pair of filters, beside the products, more than `PAIRS` takes.
+        total: 4 inputs of a pixel that are summed up, for the zero point of the weights.
+    """
+
+    step: Mapping[int, float]
+    more: float = 0.0
+    total: float = 0.0
+
+
+PAIRS = Matrix(_STEP)
+NIBBLES = Matrix({1: 16.0, 2: 19.2, 3: 19.4}, more=7.0)
+APART = Matrix({1: 15.0, 2: 22.5, 3: 20.2}, more=22.0)
+APART_ZERO = Matrix(APART.step, APART.more, total=17.0)
 
 
 @dataclass(frozen=True)
@@ -43,19 +65,26 @@ class Blocks:
         pairs: pairs of filters.
         steps: words of 4 inputs that a pixel has.
         mode: formula of the output stage.
+        matrix: what products take.
     """
 
     runs: tuple[tuple[int, int], ...]
     pairs: int
     steps: int
     mode: Mode
+    matrix: Matrix = PAIRS
 
     @property
     def products(self) -> float:
         """Return the instructions of all products and outputs."""
+        prices = self.matrix
         return sum(
-            count * self.pairs * (_PAIR[self.mode][pixels] + _STEP[pixels] * self.steps)
-            for pixels, count in self.runs
+            count
+            * (
+                self.pairs * (_PAIR[self.mode][p] + prices.more + prices.step[p] * self.steps)
+                + prices.total * p * self.steps
+            )
+            for p, count in self.runs
         )
 
 
@@ -130,13 +159,30 @@ def border(words: int, *, split: bool) -> float:
     return 60.0 + 2.0 * words + 200.0 * split
 
 
-def vectors(depth: int, units: int, rows: int, mode: Mode) -> int:
-    """Estimate vectors of ``depth`` inputs times ``units`` filters."""
+def vectors(
+    depth: int, units: int, rows: int, mode: Mode, *, nibbles: bool = False, common: bool = False
+) -> int:
+    """Estimate vectors of ``depth`` inputs times ``units`` filters.
+
+    Args:
+        depth: inputs.
+        units: filters.
+        rows: vectors.
+        mode: formula of the output stage.
+        nibbles: whether weights have 4 bits.
+        common: whether filters have one scale.
+    """
     words, rest = depth // 4, depth % 4 > 0
     fours, left = units // 4, units % 4
-    full = fours * (_VECTOR[mode] + 16.5 * words + 24.0 * rest)
-    last = (left > 0) * (left + 1) // 2 * (50.0 + 14.0 * words + 12.0 * rest)
+    finish = _VECTOR[mode] - 12.0 * common + 7.0 * nibbles
+    full = fours * (finish + (20.5 if nibbles else 16.5) * words + 24.0 * rest)
+    last = (left > 0) * (left + 1) // 2 * (50.0 + 40.0 * nibbles + 14.0 * words + 12.0 * rest)
     return round(25 + rows * (full + last))
+
+
+def rows_apart(depth: int, pairs: int, rows: int) -> int:
+    """Estimate ``rows`` of ``depth`` inputs, widened in scratch memory, times pairs of filters."""
+    return round(25 + rows * (depth / 4 * 17.7 + pairs * (45.8 + 15.0 * depth / 4)))
 
 
 def rolling(
@@ -163,7 +209,13 @@ def rolling(
 
 
 def planes(
-    kernel: tuple[int, int], row: tuple[int, int], channels: int, taps: RowTaps, mode: Mode
+    kernel: tuple[int, int],
+    row: tuple[int, int],
+    channels: int,
+    taps: RowTaps,
+    mode: Mode,
+    *,
+    zero: bool,
 ) -> int:
     """Estimate a depthwise kernel on gathered planes.
 
@@ -173,11 +225,12 @@ def planes(
         channels: of the output.
         taps: calls and rows.
         mode: formula of the output stage.
+        zero: whether weights have a zero point.
     """
     (height, width), (pairs, out_w) = kernel, row
     groups = out_w // _GROUP + (out_w % _GROUP).bit_count() if out_w >= _GROUP else 1
     gather = taps.count * (14.0 + 9.0 * pairs)
-    setup = 42.0 + 1.6 * height * width
+    setup = 42.0 + 1.6 * height * width + zero * (58.0 + 1.3 * height * width)
     product = groups * height * (3.1 + 2.0 * width) + 1.1 * out_w * height * ((width + 1) // 2)
     finish = 6.6 * groups + out_w * (_OUTPUT[mode] - 2.0)
     each = gather + setup + taps.rows * (16.0 + product + finish)
@@ -199,7 +252,12 @@ def runs(pixels: int, filters: int, depth: int, segments: int) -> int:
         depth: inputs of a pixel.
         segments: pieces in which they lie.
     """
-    each = filters * (20.0 + 2.5 * depth) + 1.6 * depth + 85.0 * segments
+    eights = filters // 8 if filters >= EIGHTS else 0
+    fours, ones = divmod(filters - 8 * eights, 4)
+    each = 30.0 + 46.0 * segments + 3.0 * (filters + depth * (eights > 0))
+    each += eights * (125.0 + 27.0 * segments + 20.0 * depth)
+    each += fours * (62.0 + 35.0 * segments + 10.9 * depth)
+    each += ones * (42.0 + 11.0 * segments + 5.1 * depth)
     return round(pixels * each)
 
 

@@ -97,6 +97,7 @@ class DepthwiseDsp:
                 len(tables["weights"]),
                 taps,
                 output.mode,
+                zero=lowered.numbers["w_zero"] != 0,
             ),
         )
 

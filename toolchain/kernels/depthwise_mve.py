@@ -7,11 +7,13 @@ read from a table of zero points.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from toolchain.ir.tensor import Array
+from toolchain.kernels import cost_mve
 from toolchain.kernels.base import Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry
 from toolchain.kernels.packing_mve import Constants, constants
@@ -40,7 +42,13 @@ class DepthwiseMve:
         taps = lowered.taps
         assert taps is not None
         numbers, tables = _packed_node(lowered)
-        return Specialised(numbers, tables, in_order=taps.out_rows > 1, taps=taps)
+        return Specialised(
+            numbers,
+            tables,
+            in_order=taps.out_rows > 1,
+            taps=taps,
+            instructions=_instructions(lowered, numbers),
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,22 @@ class DepthwiseInPlaceMve:
         rows = {"out_h": taps.out_rows, "pad_top": taps.pad}
         scratch = -(-(taps.pad + 1) * taps.in_row_size // 4) * 4
         taps = replace(taps, rows=taps.out_rows, count=taps.out_rows - 1 + taps.count)
-        return Specialised({**numbers, **rows}, tables, scratch, in_place=True, taps=taps)
+        copies = cost_mve.copies(taps.out_rows, taps.in_row_size)
+        return Specialised(
+            {**numbers, **rows},
+            tables,
+            scratch,
+            in_place=True,
+            taps=taps,
+            instructions=_instructions(lowered, numbers) + copies,
+        )
+
+
+def _instructions(lowered: Lowered, numbers: Mapping[str, Number]) -> int:
+    assert lowered.taps is not None
+    geometry = Geometry.of(lowered.numbers)
+    signed = numbers["mode"] == "signed"
+    return cost_mve.depthwise(geometry, geometry.in_c, lowered.taps, signed=signed)
 
 
 def _supports(lowered: Lowered) -> bool:

@@ -106,7 +106,14 @@ class FullyConnectedApartDsp:
         common = {"pixels": 1, "odd": units % 2, "w_zero": n["w_zero"]}
         helper = Helper("matmul_apart_dsp", {**common, **packed.numbers})
         tables = {"weights": packed.weights, "stage": packed.stage}
-        return Specialised(sizes, tables, 2 * depth, in_order=True, helpers=(helper,))
+        return Specialised(
+            sizes,
+            tables,
+            2 * depth,
+            in_order=True,
+            helpers=(helper,),
+            instructions=cost.rows_apart(depth, len(packed.stage), rows),
+        )
 
 
 def _apart(lowered: Lowered) -> Packed | None:
@@ -136,7 +143,14 @@ def _vectors(packed: Packed, sizes: dict[str, int], taps: RowTaps | None) -> Spe
         in_order=True,
         taps=taps,
         helpers=helpers,
-        instructions=0 if packed.nibbles else cost.vectors(depth, units, rows, packed.output.mode),
+        instructions=cost.vectors(
+            depth,
+            units,
+            rows,
+            packed.output.mode,
+            nibbles=packed.nibbles,
+            common=packed.common,
+        ),
     )
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.kernels.base import Isa, Specialised
+from toolchain.kernels import cost_mve
+from toolchain.kernels.base import Isa, Specialised, integer
 from toolchain.kernels.packing_mve import Constants, constants, matrix_helpers, matrix_tables
 from toolchain.ops.base import Lowered
 
@@ -33,8 +34,14 @@ class FullyConnectedMve:
         assert packed is not None
         numbers = {key: lowered.numbers[key] for key in ("rows", "depth", "units")}
         numbers["zero"] = packed.numbers["y_zero"]
+        units, depth = packed.filters.shape
+        products = cost_mve.Products(1, depth, units, packed.twice)
         return Specialised(
-            numbers, matrix_tables(packed), in_order=True, helpers=matrix_helpers(packed, 1)
+            numbers,
+            matrix_tables(packed),
+            in_order=True,
+            helpers=matrix_helpers(packed, 1),
+            instructions=cost_mve.rows(products, integer(lowered.numbers, "rows")),
         )
 
 

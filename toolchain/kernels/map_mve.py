@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from toolchain.kernels import cost_mve
 from toolchain.kernels.base import Isa, Specialised
+from toolchain.kernels.price import rounds
 from toolchain.ops.base import Lowered
 
 
@@ -27,8 +29,14 @@ class BinaryMve:
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`: four elements are read before they are written."""
-        numbers = {**lowered.numbers, "rest": _innermost(lowered) % 4}
-        return Specialised(numbers, lowered.tables, in_order=lowered.in_order)
+        inner = _innermost(lowered)
+        numbers = {**lowered.numbers, "rest": inner % 4}
+        return Specialised(
+            numbers,
+            lowered.tables,
+            in_order=lowered.in_order,
+            instructions=cost_mve.binary(self.operator, rounds(numbers["loops"]) // inner, inner),
+        )
 
 
 def _innermost(lowered: Lowered) -> int:

@@ -60,6 +60,11 @@ class Constants:
         }
 
     @property
+    def twice(self) -> bool:
+        """Tell whether outputs are rounded twice, not taken from a line."""
+        return not self._linear
+
+    @property
     def _linear(self) -> bool:
         return self.output.mode in (Mode.LEAN, Mode.LINEAR)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from toolchain.kernels import price
 from toolchain.kernels.base import Isa, Specialised, integer
 from toolchain.ops.base import Lowered, Number
 
@@ -36,7 +37,7 @@ class AveragePool:
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
-        return _by_rows(lowered)
+        return _by_rows(self.name, lowered)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class MaxPool:
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
-        return _by_rows(lowered)
+        return _by_rows(self.name, lowered)
 
 
 @dataclass(frozen=True)
@@ -80,18 +81,27 @@ class Mean:
         assert found is not None
         keys = ("offset", "multiplier", "shift", "y_zero", "y_min", "y_max")
         numbers: dict[str, Number] = {key: lowered.numbers[key] for key in keys}
-        return Specialised({"channels": found[0], "count": found[1], **numbers})
+        channels, count = found
+        return Specialised(
+            {"channels": channels, "count": count, **numbers},
+            instructions=price.mean(self.name, channels, count),
+        )
 
 
 def _side_by_side(lowered: Lowered, channels: int) -> bool:
     return lowered.numbers["bits"] == 8 and integer(lowered.numbers, "channels") % channels == 0
 
 
-def _by_rows(lowered: Lowered) -> Specialised:
+def _by_rows(name: str, lowered: Lowered) -> Specialised:
     """Return a row kernel that makes all channels of a pixel at once."""
     taps = lowered.taps
     assert taps is not None
-    return Specialised(lowered.numbers, in_order=taps.out_rows > 1, taps=taps)
+    return Specialised(
+        lowered.numbers,
+        in_order=taps.out_rows > 1,
+        taps=taps,
+        instructions=price.pool(name, lowered),
+    )
 
 
 def _window_area(lowered: Lowered) -> int:

@@ -1,32 +1,165 @@
-"""What portable kernels take that walk over elements: a price per element."""
+"""What kernels take that walk output by output or element by element: a price per round of a loop.
+
+Counted as in `toolchain.kernels.cost`; of weighted kernels for any shape, whose innermost loops the
+compiler unrolls or not, within a third.
+"""
 
 from __future__ import annotations
 
-from toolchain.ops.base import Lowered
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-# Instructions per output, counted as in `toolchain.kernels.cost`.
-_PRICES = {
-    "affine": 8.0, "add": 17.0, "mul": 14.0, "table": 4.0, "quantize": 19.0, "dequantize": 8.0,
+from toolchain.kernels.loops import Loops, dense, number, pair, reached, sliding
+from toolchain.ops.base import Lowered, Number
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Instructions per round of the loops of `Loops`."""
+
+    pixel: float = 0.0
+    output: float = 0.0
+    row: float = 0.0
+    tap: float = 0.0
+    product: float = 0.0
+
+    def of(self, loops: Loops) -> float:
+        """Return what all rounds take."""
+        rows = self.output * loops.outputs + self.row * loops.rows
+        products = self.tap * loops.taps + self.product * loops.products
+        return self.pixel * loops.pixels + rows + products
+
+
+# Instructions per element.
+_ELEMENTS = {
+    "affine": 8.0, "add": 17.0, "mul": 14.8, "table": 4.0, "quantize": 19.0, "dequantize": 8.0,
     "requantize": 10.0,
 }  # fmt: skip
 
+_WALKS = {
+    "conv2d": Prices(output=28, row=11.3, tap=7.8, product=7.6),
+    "conv2d_w4": Prices(output=32, row=21.7, tap=0.7, product=7.7),
+    "conv2d_16x8": Prices(pixel=56, output=11.2, row=34, product=5.8),
+    "depthwise_conv2d_w4": Prices(output=56, row=5.8, product=13),
+    "depthwise_conv2d_16x8": Prices(output=8.2, row=13.5, product=10.3),
+    "fully_connected": Prices(output=25, product=6.6),
+    "fully_connected_w4": Prices(output=61, product=7.3),
+    "fully_connected_16x8": Prices(pixel=23, output=10.7, product=5),
+}
+# Pools by name (", 16": whole vectors, ", rest": and a last one) and shape: windows that may leave
+# the map, those of up to 4 and up to 9 inputs, which the compiler unrolls more or less, others.
+_EDGE, _UNROLLED, _NINE, _LOOP = "edge", "unrolled", "nine", "loop"
+_POOLS = {
+    ("average_pool2d", _EDGE): Prices(7, 42.6, 0, 6.1),
+    ("average_pool2d", _UNROLLED): Prices(7, 0, 0, 4.2),
+    ("average_pool2d", _NINE): Prices(7, 0, 0, 5.6),
+    ("average_pool2d", _LOOP): Prices(7, 0, 0, 7.8),
+    ("average_pool2d_dsp", _EDGE): Prices(21, 60.2, 0, 6),
+    ("average_pool2d_dsp", _UNROLLED): Prices(21, 0, 0, 12.6),
+    ("average_pool2d_dsp", _LOOP): Prices(21, 0, 33.4, 0.4),
+    ("average_pool2d_mve", _EDGE): Prices(11, 62.3, 18),
+    ("average_pool2d_mve", _UNROLLED): Prices(11, 0, 0, 6.4),
+    ("average_pool2d_mve", _LOOP): Prices(11, 0, 0, 5.6),
+    ("average_pool2d_mve, 16", _EDGE): Prices(11, 0, 0, 25.2),
+    ("average_pool2d_mve, 16", _UNROLLED): Prices(11, 0, 0, 32.2),
+    ("average_pool2d_mve, 16", _LOOP): Prices(11, 0, 60, 2.3),
+    ("max_pool2d", _EDGE): Prices(5.9, 24.8, 0, 8.7),
+    ("max_pool2d", _UNROLLED): Prices(5.9, 0, 0, 4.1),
+    ("max_pool2d", _NINE): Prices(5.9, 0, 0, 6.1),
+    ("max_pool2d", _LOOP): Prices(5.9, 0, 0, 8.9),
+    ("max_pool2d_dsp", _EDGE): Prices(16.3, 6.9, 8.4, 5.8),
+    ("max_pool2d_dsp", _UNROLLED): Prices(16.3, 0, 0, 4.8),
+    ("max_pool2d_dsp", _LOOP): Prices(16.3, 14, 0, 6.7),
+    ("max_pool2d_mve", _EDGE): Prices(0, 40, 0, 5.8),
+    ("max_pool2d_mve", _UNROLLED): Prices(0, 0, 0, 5.8),
+    ("max_pool2d_mve", _LOOP): Prices(0, 0, 0, 7.5),
+    ("max_pool2d_mve, 16", _EDGE): Prices(0, 15, 2, 5.6),
+    ("max_pool2d_mve, 16", _UNROLLED): Prices(0, 6, 0, 4.6),
+    ("max_pool2d_mve, 16", _LOOP): Prices(0, 6, 0, 4.6),
+    ("max_pool2d_mve, rest", _EDGE): Prices(0, 0, 0, 11.6),
+    ("max_pool2d_mve, rest", _UNROLLED): Prices(0, 0, 0, 8.4),
+    ("max_pool2d_mve, rest", _LOOP): Prices(0, 0, 0, 11.4),
+}  # fmt: skip
+# Means: the output of a sum, of four of them or of 16, and an input.
+_MEANS = {
+    "mean": (23.0, 4.4),
+    "mean_dsp": (122.0, 6.9),
+    "mean_mve": (8.0, 3.2),
+    "mean_mve, rest": (8.0, 5.1),
+    "mean_mve, 16": (64.0, 11.0),
+}
+_START = 50.0  # a kernel that runs once
 
-def elements(lowered: Lowered) -> int:
+
+def estimate(lowered: Lowered) -> int:
     """Estimate the instructions of a portable kernel; 0 if nothing is known of it."""
-    price, numbers = _PRICES.get(lowered.kernel, 0.0), lowered.numbers
-    match numbers.get("size"), numbers.get("loops"):
-        case int(size), _:
-            return round(price * size)
-        case _, tuple(loops):
-            return round(price * _product(loops))
-    return 0
+    name, numbers = lowered.kernel, lowered.numbers
+    if name == "depthwise_conv2d" and numbers.get("by_channel"):
+        return _by_channel(lowered)
+    if name in _WALKS:
+        loops = sliding(lowered) if lowered.taps else dense(lowered)
+        return round(_START + _WALKS[name].of(loops))
+    if (name, _LOOP) in _POOLS:
+        return pool(name, lowered)
+    if name == "mean":
+        return mean(name, rounds(numbers["kept"]), rounds(numbers["reduced"]))
+    size = numbers.get("size")
+    elements = size if isinstance(size, int) else rounds(numbers.get("loops", ()))
+    return round(_ELEMENTS.get(name, 0.0) * elements)
 
 
-def _product(loops: tuple[object, ...]) -> int:
+def pool(name: str, lowered: Lowered) -> int:
+    """Estimate a pool with the kernel of that name."""
+    n, lanes = lowered.numbers, {"_dsp": 4, "_mve": 16}.get(name[-4:], 1)
+    channels = number(n, "channels")
+    if name.endswith("_mve") and channels % 16 == 0:
+        name += ", 16"
+    elif name == "average_pool2d_mve":
+        lanes = 4
+    elif name.endswith("_mve") and channels > 16:
+        name += ", rest"
+    prices = _POOLS.get((name, _shape(n))) or _POOLS[name, _LOOP]
+    return round(prices.of(sliding(lowered, lanes)))
+
+
+def _shape(n: Mapping[str, Number]) -> str:
+    height, width = pair(n, "kernel")
+    last = (number(n, "out_w") - 1) * number(n, "stride_w") - number(n, "pad_left") + width
+    if n["pad_rows"] or n["pad_left"] or last > number(n, "in_w"):
+        return _EDGE
+    return _UNROLLED if height * width <= 4 else _NINE if height * width <= 9 else _LOOP
+
+
+def mean(name: str, sums: int, inputs: int) -> int:
+    """Estimate ``sums`` means of ``inputs`` elements each with the kernel of that name."""
+    lanes = 4 if name.endswith(("_dsp", "_mve")) else 1
+    if name.endswith("_mve") and sums % 16 == 0:
+        lanes, name = 16, f"{name}, 16"
+    elif name.endswith("_mve") and sums % 4:
+        name += ", rest"
+    output, each = _MEANS[name]
+    return round(_START + -(-sums // lanes) * (output + each * inputs))
+
+
+def _by_channel(lowered: Lowered) -> int:
+    """Estimate the portable depthwise kernel that walks along a row channel by channel."""
+    n, taps = lowered.numbers, lowered.taps
+    assert taps is not None
+    height, width = pair(n, "kernel")
+    out_w = number(n, "out_w")
+    columns = min(number(n, "in_w"), (out_w - 1) * number(n, "stride_w") + width)
+    calls = taps.batch * taps.out_rows * number(n, "in_c") * number(n, "multiplier")
+    setup = 72.0 + 8.9 * height * width * bool(n["pad_rows"])
+    read, product = (0.0, 1.1) if height * width <= 9 else (11.7, 1.4)
+    walk = read * columns * height + product * reached(n, width) * height
+    return round(calls * (setup + walk + 40.7 * out_w))
+
+
+def rounds(loops: Number) -> int:
     """Return the rounds of all loops together; each is a tuple that starts with its own."""
-    rounds = 1
-    for loop in loops:
+    product = 1
+    for loop in loops if isinstance(loops, tuple) else ():
         match loop:
             case (int(count), *_):
-                rounds *= count
-    return rounds
+                product *= count
+    return product

@@ -25,8 +25,6 @@ from toolchain.kernels.output_stage import Mode
 from toolchain.kernels.packing import Alone, alone
 from toolchain.ops.base import Lowered, Number
 
-_EIGHTS = 16  # fewer filters do not pay for the sum of the inputs
-
 
 @dataclass(frozen=True)
 class Conv2dRuns:
@@ -133,7 +131,7 @@ def _filters(packed: Alone, numbers: Mapping[str, Number], *, shared: bool = Tru
 def _counts(packed: Alone) -> tuple[int, int]:
     """Return the number of filters and that of groups of eight."""
     count = len(packed.tables["stage"])
-    return count, count // 8 if count >= _EIGHTS else 0
+    return count, count // 8 if count >= cost.EIGHTS else 0
 
 
 def _tables(packed: Alone) -> dict[str, Array]:

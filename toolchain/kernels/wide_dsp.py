@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.ir.tensor import Array
+from toolchain.kernels import cost_wide
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry
+from toolchain.kernels.loops import inside, reached
 from toolchain.numerics import Int64
-from toolchain.ops.base import Lowered, Number
+from toolchain.ops.base import Lowered, Number, RowTaps
 
 BLOCK = 3  # pixels
 
@@ -55,6 +57,9 @@ class WideConvDsp:
             in_order=not in_place or _whole_rows(lowered),
             taps=lowered.taps,
             helpers=tuple(_helper(lowered, size, out_c % 2) for size in sizes),
+            instructions=cost_wide.windows(
+                geometry, _taps(lowered), (out_c + 1) // 2, depth, in_place=in_place
+            ),
         )
 
 
@@ -89,7 +94,14 @@ class WideFullyConnectedDsp:
         helpers += [_helper(lowered, 1, units % 2)] * (units % 4 > 0)
         scratch = 2 * even if depth % 2 else 0
         tables: dict[str, Array] = {"weights": weights, "stage": stage(lowered, units)}
-        return Specialised(numbers, tables, scratch, in_order=True, helpers=tuple(helpers))
+        return Specialised(
+            numbers,
+            tables,
+            scratch,
+            in_order=True,
+            helpers=tuple(helpers),
+            instructions=cost_wide.vectors(rows, depth, units),
+        )
 
 
 @dataclass(frozen=True)
@@ -122,7 +134,15 @@ class WideDepthwiseDsp:
             "weights": lowered.tables["weights"],
             "stage": np.concatenate(columns, axis=1).astype(np.int32),
         }
-        return Specialised(numbers, tables, in_order=True, taps=lowered.taps)
+        height, width = geometry.kernel
+        seen = inside(_taps(lowered), height), reached(n, width)
+        return Specialised(
+            numbers,
+            tables,
+            in_order=True,
+            taps=lowered.taps,
+            instructions=cost_wide.depthwise(geometry, _taps(lowered), *seen),
+        )
 
 
 def pack_pairs(filters: Array) -> Array:
@@ -138,6 +158,11 @@ def stage(lowered: Lowered, channels: int) -> Array:
     multiplier = np.broadcast_to(lowered.tables["multiplier"], channels)
     columns = [_even(lowered.tables["bias"]), _even(multiplier)]
     return np.concatenate([c.reshape(-1, 2) for c in columns], 1).astype(np.int32)
+
+
+def _taps(lowered: Lowered) -> RowTaps:
+    assert lowered.taps is not None
+    return lowered.taps
 
 
 def _whole_rows(lowered: Lowered) -> bool:
