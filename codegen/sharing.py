@@ -30,7 +30,9 @@ def _free(varies: str, nonzero: str = "", steps: str = "") -> dict[str, tuple[in
     return {path: literals for paths, literals in kinds for path in paths.split()}
 
 
-_PLANES = _free("in_c rows in_rows row_words words taps out_w helpers.*", nonzero="first pairs")
+_PLANES = _free(
+    "in_c rows in_rows row_words words taps out_w w_zero helpers.*", nonzero="first pairs"
+)
 # By template: paths of numbers, in which * stands for any place in a tuple; `helpers` are the names
 # of the functions that a kernel calls.
 FREE: Mapping[str, Mapping[str, tuple[int, ...]]] = {

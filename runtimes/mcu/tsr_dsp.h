@@ -106,7 +106,8 @@ static TSR_NOINLINE const int8_t *tsr_gather(const int8_t *x, int step, int pair
 
 /* One channel of a depthwise convolution from its plane: see plane_dsp. */
 typedef void tsr_plane(const uint32_t *plane, int step, const int8_t *weights, const int32_t *stage,
-                       int32_t extra, int rows, int columns, int8_t *y, int out_c);
+                       int32_t extra, int rows, int columns, int8_t *y, int out_c,
+                       int32_t w_zero);
 
 /* 256 times the bias and less than 256 more: what it adds ends below the accumulator. */
 TSR_INLINE int32_t tsr_bias_256(int32_t word)

@@ -19,7 +19,7 @@ from toolchain.kernels import cost
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.nibble_packing import pack_pairs, unpacked
 from toolchain.kernels.packing import Packed, pack
-from toolchain.kernels.packing_apart import pack_apart
+from toolchain.kernels.packing_apart import pack_apart, zeros
 from toolchain.numerics import Int64
 from toolchain.ops.base import Lowered, Number
 
@@ -170,7 +170,7 @@ class Conv2dDsp:
             "loose": geometry.loose,
             "edges": edges,
             "blocks": blocks,
-            "odd_zero": packed.output.odd_zero,
+            "odd_zero": _zeros(packed, self.packing, lowered),
         }
         return Specialised(
             numbers,
@@ -229,7 +229,7 @@ class Conv1x1Dsp:
             "pairs": len(packed.stage),
             "threes": counts.get(BLOCK, 0),
             "twos": counts.get(2, 0),
-            "odd_zero": packed.output.odd_zero,
+            "odd_zero": _zeros(packed, self.packing, lowered),
         }
         return Specialised(
             numbers,
@@ -327,6 +327,12 @@ def _windows(blocks: cost.Blocks, lowered: Lowered) -> int:
     return cost.windows(blocks, taps, *pieces, edges=geometry.edges)
 
 
+def _zeros(packed: Packed, packing: Packing, lowered: Lowered) -> int:
+    """Return what the matrix products are told of zero points."""
+    odd_zero = packed.output.odd_zero
+    return zeros(odd_zero, lowered.numbers) if packing is Packing.APART else odd_zero
+
+
 def _helpers(
     packed: Packed, blocks: tuple[tuple[int, int], ...], packing: Packing, lowered: Lowered
 ) -> tuple[Helper, ...]:
@@ -335,5 +341,5 @@ def _helpers(
     common: dict[str, Number] = {"odd": len(packed.output.bias) % 2, **packed.numbers}
     if packing is Packing.APART:
         template = "matmul_apart_dsp"
-        common["w_zero"] = lowered.numbers["w_zero"]
+        common["w_zero"] = lowered.numbers["w_zero"] != 0
     return tuple(Helper(template, {"pixels": p, **common}) for p, _ in blocks)

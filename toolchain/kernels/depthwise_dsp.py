@@ -59,7 +59,7 @@ class DepthwiseDsp:
         used = min(geometry.in_w, 2 * row_words - geometry.pad_left)
         paired = used - geometry.pad_left % 2
         numbers: dict[str, Number] = {
-            **{k: lowered.numbers[k] for k in ("in_c", "multiplier", "x_zero")},
+            **{k: lowered.numbers[k] for k in ("in_c", "multiplier", "x_zero", "w_zero")},
             "first": geometry.pad_left // 2,
             "odd": geometry.pad_left % 2,
             "pad_rows": taps.padded,
@@ -79,7 +79,7 @@ class DepthwiseDsp:
             "stride": (taps.stride, geometry.stride_w),
             "narrow": geometry.out_w if geometry.out_w < _GROUP else 0,
             "whole": geometry.out_w % _GROUP == 0 or geometry.out_w < _GROUP,
-            "w_zero": lowered.numbers["w_zero"],
+            "w_zero": lowered.numbers["w_zero"] != 0,
             **output.numbers,
         }
         return Specialised(

@@ -12,7 +12,7 @@ from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry, plain_filters
 from toolchain.kernels.nibble_packing import pack_pairs, unpacked
 from toolchain.kernels.packing import Packed, pack
-from toolchain.kernels.packing_apart import pack_apart
+from toolchain.kernels.packing_apart import pack_apart, zeros
 from toolchain.ops.base import Lowered, Number, RowTaps
 
 
@@ -102,8 +102,8 @@ class FullyConnectedApartDsp:
         assert packed is not None
         rows, depth, units = (integer(n, key) for key in ("rows", "depth", "units"))
         sizes = {"rows": rows, "depth": depth, "units": units, "pairs": len(packed.stage)}
-        sizes["odd_zero"] = packed.output.odd_zero
-        common = {"pixels": 1, "odd": units % 2, "w_zero": n["w_zero"]}
+        sizes["odd_zero"] = zeros(packed.output.odd_zero, n)
+        common = {"pixels": 1, "odd": units % 2, "w_zero": n["w_zero"] != 0}
         helper = Helper("matmul_apart_dsp", {**common, **packed.numbers})
         tables = {"weights": packed.weights, "stage": packed.stage}
         return Specialised(

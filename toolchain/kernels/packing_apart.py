@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from toolchain.ir.tensor import Array
+from toolchain.kernels.base import integer
 from toolchain.kernels.packing import Packed, alone
 from toolchain.numerics import Int64
 from toolchain.ops.base import Number
@@ -52,3 +53,8 @@ def _even(values: Int64) -> Int64:
     """Append a zero filter where the number of filters is odd."""
     width = [(0, len(values) % 2)] + [(0, 0)] * (values.ndim - 1)
     return np.pad(values, width)
+
+
+def zeros(odd_zero: int, numbers: Mapping[str, Number]) -> int:
+    """Return what `matmul_apart_dsp` takes: weights' zero point above 16 bits of ``odd_zero``."""
+    return integer(numbers, "w_zero") << 16 | odd_zero & 0xFFFF
