@@ -109,6 +109,7 @@ class DepthwiseConv2D(Op):
             unpacked = scratch > 0
             numbers = {**geometry, **numbers}
             return Lowered(kernel, numbers, tables, scratch, taps=taps, by_channel=unpacked)
+        dilated = past + (weights.shape[2] - 1) * (self.dilation[1] - 1)
         by_channel = self.dilation[1] == 1 and taps.sees_rows
         fits = x.shape[3] == y.shape[3] and taps.out_row_size <= taps.in_row_size
         return Lowered(
@@ -117,6 +118,7 @@ class DepthwiseConv2D(Op):
                 **geometry,
                 # Columns of the last window that are padding, and columns of a map within a window.
                 "pad_right": max(0, past),
+                "pad_columns": self.pads.left > 0 or dilated > 0,
                 "narrow": x.shape[2] if x.shape[2] < weights.shape[2] else 0,
                 "by_channel": by_channel and y.shape[2] > 1,
                 "right": _shifts_right(tables, filters.shape[1]),
