@@ -9,10 +9,12 @@ import numpy as np
 
 from runtimes.edge.cut import Cut, Part
 from toolchain.errors import ToolError, UsageError
+from toolchain.importers.flatbuffer import corrupt
 from toolchain.importers.tflite_file import integers, open_model, operators, text
 from toolchain.importers.tflite_types import DTYPES
 from toolchain.ir import DType
 
+_UNKNOWN = "an operator names a tensor that is not there"
 _REAL = (DType.FLOAT32, DType.INT8, DType.INT16)
 
 
@@ -86,10 +88,15 @@ class TfliteCut(Cut):
         lists += [
             one for op in graph.operators for one in (op.inputs, op.outputs, op.intermediates)
         ]
-        used = sorted({int(i) for one in lists if one is not None for i in one if i >= 0})
+        named = {int(i) for one in lists if one is not None for i in one}
+        if not named <= set(range(-1, len(self._names))):
+            raise corrupt(_UNKNOWN)
+        used = sorted(named - {-1})
         number = {old: new for new, old in enumerate(used)} | {-1: -1}
         graph.tensors = [graph.tensors[i] for i in used]
         buffers = sorted({0, *(tensor.buffer for tensor in graph.tensors)})
+        if buffers[-1] >= len(model.buffers):
+            raise corrupt("a tensor names a buffer that is not there")
         for tensor in graph.tensors:
             tensor.buffer = buffers.index(tensor.buffer)
         model.buffers = [model.buffers[i] for i in buffers]
@@ -110,10 +117,16 @@ class TfliteCut(Cut):
         except ImportError:
             hint = 'pip install "ai-edge-litert>=1.0"'
             raise ToolError("E605", "ai-edge-litert is not installed", hints=[hint]) from None
-        return ModelT.InitFromPackedBuf(self._data, 0)
+        try:  # fields that the importer does not read are not checked yet
+            return ModelT.InitFromPackedBuf(self._data, 0)
+        except Exception as error:  # what the generated code raises is not one type
+            raise corrupt(str(error)) from None
 
     def _named(self, places: Any) -> list[str]:
-        return [self._names[i] for i in integers(places) if i >= 0]
+        found = integers(places)
+        if any(not -1 <= i < len(self._names) for i in found):
+            raise corrupt(_UNKNOWN)
+        return [self._names[i] for i in found if i >= 0]
 
     def _dtype(self, name: str) -> DType | None:
         import tflite

@@ -13,9 +13,11 @@ from boards import load_board
 from runtimes.edge.build import build_library
 from runtimes.edge.onnx_parts import OnnxCut
 from runtimes.edge.split import Network
+from runtimes.edge.split_model import split_tflite
 from tests.conftest import ROOT
 from tests.formats.onnx_graphs import helper, model, truth
 from toolchain.cli import main
+from toolchain.errors import TesseraError
 from toolchain.importers import import_model
 from toolchain.ir import Array, run
 
@@ -189,6 +191,23 @@ def test_operators_of_a_tflite_file_are_left_to_its_runtime(
     for got, picture in zip(network.run(pictures)[0], pictures, strict=True):
         (want,) = run(graph, [picture[None]])
         assert np.abs(got.astype(int) - want[0]).max() <= 1
+
+
+@pytest.mark.filterwarnings("ignore::toolchain.importers.ModelWarning")
+def test_damaged_files_end_in_an_error_of_ours(tmp_path: Path) -> None:
+    whole = np.frombuffer((ROOT / "examples/digits/digits.tflite").read_bytes(), np.uint8)
+    rng, refused = np.random.default_rng(0), 0
+    for number in range(100):
+        data = whole.copy()
+        # The structure lies behind the weights.
+        data[rng.integers(len(data) - 6000, len(data), 3)] = rng.integers(0, 256, 3)
+        path = tmp_path / "damaged.tflite"
+        path.write_bytes(data.tobytes())
+        try:
+            split_tflite(path, ["SOFTMAX", "unsupported"][number % 2 :])
+        except TesseraError:
+            refused += 1
+    assert 10 < refused < 90
 
 
 def test_what_is_not_real_never_crosses_the_border(tmp_path: Path) -> None:

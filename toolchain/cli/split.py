@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from toolchain.cli.table import millions, print_table
 from toolchain.errors import ToolError, UsageError
 
 if TYPE_CHECKING:
+    from runtimes.edge.split_model import Split
     from toolchain.ir import Array, Tensor
 
 _DRAWN = 8  # random cases for a model that needs no calibration
@@ -36,24 +38,12 @@ def package_split(
         data: sample inputs, needed for a float ONNX model.
     """
     from codegen.folder import write_project
-    from runtimes.edge.engines import ENGINES
-    from runtimes.edge.split_model import split_model, split_tflite
     from runtimes.edge.split_package import part_facts, split_files
     from toolchain.cli.pipeline import c_name, plan_for
 
-    engine, left = wanted
+    engine, _ = wanted
     target = linux_board(board, engine)
-    if model.suffix not in ENGINES[engine]:
-        suffix = " or ".join(ENGINES[engine])
-        raise UsageError("E141", f"{engine} executes {suffix} files", where=str(model))
-    try:
-        if engine == "tflite":
-            split = split_tflite(model, left)
-        else:
-            split = split_model(model, left, _cases(model, data), calibrated=data is not None)
-    except ImportError as error:
-        hint = 'pip install "tessera[onnx]"'
-        raise ToolError("E605", f"{error.name} is not installed", hints=[hint]) from None
+    split = _split(reporter, model, wanted, data)
     plans = {place: plan_for(graph, target) for place, graph in split.graphs.items()}
     name = c_name(model)
     files = split_files(split, plans, target, name)
@@ -63,6 +53,32 @@ def package_split(
     reporter.say(f"wrote {output}/ ({name})")
     reporter.note(f"next: pip install {output}")
     return reporter.result({"engine": engine, "package": name, "parts": facts})
+
+
+def _split(
+    reporter: Reporter, model: Path, wanted: tuple[str, Sequence[str]], data: Path | None
+) -> Split:
+    """Return the model in parts; the importers' warnings go to the reporter."""
+    from runtimes.edge.engines import ENGINES
+    from runtimes.edge.split_model import split_model, split_tflite
+
+    engine, left = wanted
+    if model.suffix not in ENGINES[engine]:
+        suffix = " or ".join(ENGINES[engine])
+        raise UsageError("E141", f"{engine} executes {suffix} files", where=str(model))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            if engine == "tflite":
+                split = split_tflite(model, left)
+            else:
+                split = split_model(model, left, _cases(model, data), calibrated=data is not None)
+        except ImportError as error:
+            hint = 'pip install "tessera[onnx]"'
+            raise ToolError("E605", f"{error.name} is not installed", hints=[hint]) from None
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        reporter.warn(text)
+    return split
 
 
 def _say(reporter: Reporter, facts: Sequence[Mapping[str, Any]], engine: str) -> None:
