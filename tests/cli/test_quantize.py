@@ -81,7 +81,7 @@ def test_some_activations_may_have_sixteen_bits(
     code, envelope = call(capsys, *words, "--mixed", 47)
     assert code == 0
     assert 0 < len(envelope["result"]["int16"]) < len(types)
-    assert envelope["result"]["layers"][-1]["sqnr_db"] > 44  # the target holds for four cases
+    assert envelope["result"]["layers"][-1]["sqnr_db"] > 44  # the target holds for eight cases
     assert call(capsys, *words, "--mixed", 99)[1]["error"]["code"] == "E308"
     for bad in (("--activations", "int16", "--mixed", 30), ("--int16", "p", "--mixed", 30)):
         assert call(capsys, *words, *bad)[1]["error"]["code"] == "E101"
