@@ -29,7 +29,7 @@ class Effort:
 
 
 FAST = Effort(broad=False, points=4, tries=3, climb_steps=20, search_nodes=200)
-NORMAL = Effort(broad=True, points=12, tries=6, climb_steps=400, search_nodes=800)
+NORMAL = Effort(broad=True, points=12, tries=6, climb_steps=400, search_nodes=2_000)
 HIGH = Effort(broad=True, points=40, tries=24, climb_steps=4_000, search_nodes=20_000)
 # Each level begins with those below that cost it little, so that more effort is never worse.
 LEVELS = {"fast": (FAST,), "normal": (NORMAL,), "high": (NORMAL, HIGH)}
