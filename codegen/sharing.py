@@ -46,6 +46,7 @@ FREE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
         "in_w in_c out_w pad_left stride_w first last inside at out step y_zero"
     ),
     "depthwise_row_dsp": _PLANES,
+    "mean": _free("kept.*.0 reduced.*.0 offset multiplier shift y_zero", steps="reduced.*.1"),
     "mean_dsp": _free("channels count multiplier shift y_zero", nonzero="offset"),
     "mean_mve": _free("count offset multiplier shift y_zero"),
     "mul": {
