@@ -37,7 +37,7 @@ from toolchain.plan import Plan, plan_layers, plan_model
 BOARD = "emulator_m4_16m"
 COUNTS = "{:<24} {:>11} {:>12} {:>12} {:>12} {:>12} {:>12} {:>13} {:>6} {:>9} {:>10} {:>5}"
 CYCLES = "{:<24} {:<16} {:>9} {:>12} {:>12} {:>6}  {}"
-FLASH = "{:<24} {:>11} {:>11} {:>8} {:>8} {:>10}"
+FLASH = "{:<24} {:>11} {:>11} {:>8} {:>8} {:>10} {:>6}"
 CODE_BAR, PACKING_BAR = 24 * 1024, 0.02
 
 
@@ -60,8 +60,10 @@ def default_plan(graph: Graph, name: str, board: Board) -> Plan:
     return plan_model(graph, board, max_ram=known.max_ram or None if known else None)
 
 
-def print_networks(networks: Sequence[tuple[str, Graph]], board: Board) -> dict[str, Count]:
-    """Print instructions, one row per network; return the counts of the layer plans."""
+def print_networks(
+    networks: Sequence[tuple[str, Graph]], board: Board
+) -> dict[str, tuple[Count, Count]]:
+    """Print instructions, one row per network; return the counts of layer and default plans."""
     head = (
         "network", "MACs", "CMSIS-NN", "TinyEngine", "bar", "aim", "layers", "[default]", "/MAC",
         "arena", "[default]", "wrong",
@@ -71,7 +73,7 @@ def print_networks(networks: Sequence[tuple[str, Graph]], board: Board) -> dict[
     for name, graph in networks:
         plans = plan_layers(graph, Isa[board.isa.upper()]), default_plan(graph, name, board)
         layers, default = (count(graph, board, plan) for plan in plans)
-        known, found[name] = KNOWN.get(name), layers
+        known, found[name] = KNOWN.get(name), (layers, default)
         others = [known.tflm, known.tinyengine, known.bar, known.aim] if known else [0] * 4
         row = (
             f"{graph.macs:,}",
@@ -102,14 +104,16 @@ def print_cycles(networks: Sequence[tuple[str, Graph]]) -> None:
             print(CYCLES.format(*row), flush=True)
 
 
-def print_flash(found: dict[str, Count]) -> None:
-    """Print what the firmware of each layer plan holds; ``over`` marks what exceeds a bar."""
-    print(FLASH.format("network", "parameters", "packed", "growth", "code", ""))
-    for name, one in found.items():
-        flash = one.flash
-        over = flash.growth > PACKING_BAR or flash.code > CODE_BAR
+def print_flash(found: dict[str, tuple[Count, Count]]) -> None:
+    """Print what the firmware of each plan holds; ``over`` marks what exceeds a bar."""
+    print(FLASH.format("network", "parameters", "packed", "growth", "code", "[default]", ""))
+    for name, (layers, default) in found.items():
+        flash, codes = layers.flash, (layers.flash.code, default.flash.code)
+        over = flash.growth > PACKING_BAR or max(codes) > CODE_BAR
         sizes = f"{flash.parameters:,}", f"{flash.packed:,}", f"{100 * flash.growth:.2f} %"
-        print(FLASH.format(name, *sizes, f"{flash.code:,}", "over" if over else ""))
+        print(
+            FLASH.format(name, *sizes, f"{codes[0]:,}", f"[{codes[1]:,}]", "over" if over else "")
+        )
 
 
 def main() -> None:
