@@ -1,7 +1,7 @@
 /* Vectors of 32-bit sums and how they become bytes: see tsr_mve.h.
  *
- * Constants of an output stage come four filters at a time in records of 10 words: 4 biases, 4
- * multipliers, 4 extras of 16 bits. */
+ * Constants of an output stage come four filters at a time in records of 9 words: 4 biases, 4
+ * multipliers, 4 extras of 8 bits. */
 #ifndef TSR_MVE_VECTOR_H
 #define TSR_MVE_VECTOR_H
 
@@ -34,10 +34,10 @@ TSR_MVE_INLINE tsr_v4 tsr_load_words(const int32_t *p)
     return vldrwq_s32(p);
 }
 
-/* Four values of 16 bits in two words. */
-TSR_MVE_INLINE tsr_v4 tsr_load_halves(const int32_t *p)
+/* Four values of 8 bits in a word. */
+TSR_MVE_INLINE tsr_v4 tsr_load_quarters(const int32_t *p)
 {
-    return vldrhq_s32((const int16_t *)(const void *)p);
+    return vldrbq_s32((const int8_t *)(const void *)p);
 }
 
 /* (acc * m / 2^32) + c, the product cut off. */
@@ -161,12 +161,12 @@ TSR_MVE_INLINE tsr_v4 tsr_load_words(const int32_t *p)
     return v;
 }
 
-TSR_MVE_INLINE tsr_v4 tsr_load_halves(const int32_t *p)
+TSR_MVE_INLINE tsr_v4 tsr_load_quarters(const int32_t *p)
 {
     tsr_v4 v;
-    int16_t halves[4];
-    memcpy(halves, p, sizeof halves);
-    TSR_EACH_LANE(v, halves[i])
+    int8_t quarters[4];
+    memcpy(quarters, p, sizeof quarters);
+    TSR_EACH_LANE(v, quarters[i])
     return v;
 }
 

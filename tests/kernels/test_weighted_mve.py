@@ -60,7 +60,7 @@ def test_the_random_layers_reach_every_formula_and_block(make: Make) -> None:
         assert kernel.isa is Isa.MVE
         for helper in kernel.specialise(lowered).helpers:
             seen[tuple(helper.numbers[key] for key in ("mode", "pixels", "rest"))] += 1
-    assert {mode for mode, _, _ in seen} == {"linear", "signed", "general"}
+    assert {mode for mode, _, _ in seen} == {"short", "signed", "general"}
     pixels = (1,) if make is random_fully_connected else (1, 2)
     assert {variant[1:] for variant in seen} == {(p, rest) for p in pixels for rest in range(4)}
 
@@ -75,7 +75,7 @@ def test_the_random_depthwise_layers_reach_every_formula_and_group() -> None:
         special = kernel.specialise(lowered)
         if kernel.name == "depthwise_conv2d_mve":  # that of one channel is a convolution
             seen[special.numbers["mode"], special.numbers["in_c"], "padding" in special.tables] += 1
-    assert {mode for mode, _, _ in seen} == {"linear", "signed", "general"}
+    assert {mode for mode, _, _ in seen} == {"short", "signed", "general"}
     assert {variant[1:] for variant in seen} == {
         (channels, edges) for channels in (3, 8, 16, 20, 32, 40) for edges in (False, True)
     }

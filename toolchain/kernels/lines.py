@@ -7,7 +7,7 @@ leaves an interval to ``bias + C * 2**32 / M``; how wide it is, is a concave fun
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,10 +47,12 @@ class Fields:
         bias: least and greatest bias.
         tuning: least ``C`` and the one behind the greatest; ``None`` for 16 bits, of which those
             are taken that bring the accumulators near 0.
+        near: multipliers to look at, from the one that leaves the widest interval.
     """
 
     bias: tuple[int, int]
     tuning: tuple[int, int] | None
+    near: Sequence[int] = _NEAR
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +73,14 @@ class Staircase:
 
     def fit(self, multiplier: int, shift: int, fields: Fields) -> Line | None:
         """Return an exact line of about this slope, ``None`` if none was found."""
-        for candidate in self._candidates(multiplier, shift):
+        for candidate in self._candidates(multiplier, shift, fields.near):
             if 0 < candidate < 2**31:
                 line = self._placed(candidate, shift, fields)
                 if line is not None and self._proves(line):
                     return line
         return None
 
-    def _candidates(self, multiplier: int, shift: int) -> Iterator[int]:
+    def _candidates(self, multiplier: int, shift: int, near: Sequence[int]) -> Iterator[int]:
         """Yield the multiplier itself, then those about the one that leaves the widest interval."""
         yield multiplier
         ratio = 2.0**32 / multiplier
@@ -90,7 +92,7 @@ class Staircase:
             else:
                 last = first + step
         widest = round(2.0**33 / (first + last))
-        yield from (widest + change for change in _NEAR)
+        yield from (widest + change for change in near)
 
     def _width(self, ratio: float, shift: int) -> float:
         least, most = self._interval(ratio, shift)

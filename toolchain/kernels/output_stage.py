@@ -2,12 +2,14 @@
 
 TFLite's requantisation rounds twice. For the accumulators that a filter can reach it is still only
 a step function with at most 255 steps, so a cheaper formula is exact if it has the same steps.
-Four formulas, the cheapest that is exact for all filters of a node is taken:
+Five formulas, the cheapest that is exact for all filters of a node is taken:
 
 * ``lean``: ``(acc * M / 2**32 + C) >> S``. Zero point and rounding are folded into the bias; a
   small ``C`` tunes where the steps fall. It has 12 bits and shares a word with a bias of 20 bits.
   It serves outputs that never lie below their zero point (a fused ReLU): below zero, double
   rounding is not one line.
+* ``short``: the same for vectors, with 8 bits for ``C``, less half of ``2**S`` that a narrowing
+  instruction adds, and 32 bits for the bias.
 * ``linear``: the same with 16 bits for ``C`` and 32 for the bias.
 * ``signed``: the two roundings in six instructions, for right shifts of 1 to 22.
 * ``general``: as the portable kernels do it.
@@ -36,12 +38,15 @@ _USUAL = 4  # of the shifts of lines
 _LEAN_BITS = 12
 _LEAN_TUNING = -(1 << _LEAN_BITS >> 1), 1 << _LEAN_BITS >> 1
 _LEAN_START = 1 << 31 - _LEAN_BITS
+_MANY = range(-96, 96)  # multipliers: a short ``C`` meets an interval by luck alone
+_NARROWING = 16  # the most that a vector instruction shifts, rounds and narrows
 
 
 class Mode(Enum):
     """The formulas, cheapest first; the value is the name that the templates know."""
 
     LEAN = "lean"
+    SHORT = "short"
     LINEAR = "linear"
     SIGNED = "signed"
     GENERAL = "general"
@@ -79,11 +84,11 @@ class OutputStage:
 
     Attributes:
         mode: the formula.
-        shift: the common shift ``S`` of ``lean`` and ``linear``, else 0.
+        shift: the common shift ``S`` of ``lean``, ``short`` and ``linear``, else 0.
         bias: shape (N,), to be added to the filters' biases.
         multiplier: shape (N,), int32.
-        extra: shape (N,): ``C`` of ``linear``, 16 bits (of ``lean``: 12), the right shift of
-            ``signed``, the shift of ``general``.
+        extra: shape (N,): ``C`` of ``linear``, 16 bits (of ``lean``: 12, of ``short``: 8),
+            the right shift of ``signed``, the shift of ``general``.
         constant: shape (N,), filters that reach one output only: their products and own bias must
             be left out.
         zero: zero point of the output.
@@ -162,7 +167,9 @@ def filters_of(
     return Filters(q, s, start, low, high, zero, (least, greatest))
 
 
-def choose(filters: Filters, *, common: bool = False) -> OutputStage:
+def choose(
+    filters: Filters, *, common: bool = False, lines: tuple[Mode, ...] = (Mode.LEAN, Mode.LINEAR)
+) -> OutputStage:
     """Return the cheapest formula that is exact for all ``filters``.
 
     Equal filters have equal answers, which are remembered: the kernels of a node all ask.
@@ -171,27 +178,36 @@ def choose(filters: Filters, *, common: bool = False) -> OutputStage:
         filters: the requantisation of a node.
         common: prefer constants that all filters share, apart from the bias, where they have one
             scale.
+        lines: which of ``lean``, ``short`` and ``linear`` the kernel has, cheapest first.
     """
     f = filters
     arrays = (f.multiplier, f.shift, f.start, f.low, f.high)
     return _choose(
-        tuple(array.astype(np.int64).tobytes() for array in arrays), f.zero, f.bounds, common
+        tuple(array.astype(np.int64).tobytes() for array in arrays),
+        f.zero,
+        f.bounds,
+        common,
+        lines,
     )
 
 
 @lru_cache(1024)
 def _choose(
-    arrays: tuple[bytes, ...], zero: int, bounds: tuple[int, int], common: bool
+    arrays: tuple[bytes, ...],
+    zero: int,
+    bounds: tuple[int, int],
+    common: bool,
+    lines: tuple[Mode, ...],
 ) -> OutputStage:
     q, right, start, low, high = (np.frombuffer(array, np.int64) for array in arrays)
     filters = Filters(q, right, start, low, high, zero, bounds)
     least, most = _output(filters, filters.low), _output(filters, filters.high)
     varies = least < most
     one = _linear(filters, varies, least, Mode.LINEAR, _one_line) if common else None
+    tries = (_linear(filters, varies, least, mode, _lines) for mode in lines)
     return (
         one
-        or _linear(filters, varies, least, Mode.LEAN, _lines)
-        or _linear(filters, varies, least, Mode.LINEAR, _lines)
+        or next((found for found in tries if found is not None), None)
         or _signed(filters, varies, least)
         or _general(filters, varies, least)
     )
@@ -251,7 +267,8 @@ def _linear(f: Filters, varies: Mask, value: Int64, mode: Mode, fit: Fit) -> Out
     # its bits; a small one more places for a line, where 2**32 / M is nearly an integer.
     most = int(right.min() - 1) & ~1
     shifts = dict.fromkeys((min(_USUAL, most), *range(most, max(most - 5, -1), -2)))
-    tries = (_lined(f, varies, value, shift, mode, fit) for shift in shifts)
+    fitting = (s for s in shifts if mode is not Mode.SHORT or s <= _NARROWING)
+    tries = (_lined(f, varies, value, shift, mode, fit) for shift in fitting)
     return next((found for found in tries if found is not None), None)
 
 
@@ -279,7 +296,8 @@ def _one_line(f: Filters, varies: Mask, slopes: Int64, shift: int, mode: Mode) -
     first = int(np.argmax(varies))
     low, high = int(f.low[varies].min()), int(f.high[varies].max())
     stairs = Staircase(_levels(f) + f.zero, _steps(f)[first], low, high)
-    line = stairs.fit(int(slopes[first]), shift, _fields(f.start[varies], low, high, mode))
+    fields = _fields(f.start[varies], (low, high), mode, shift)
+    line = stairs.fit(int(slopes[first]), shift, fields)
     return [line] * len(varies) if line is not None else None
 
 
@@ -287,21 +305,24 @@ def _lines(f: Filters, varies: Mask, slopes: Int64, shift: int, mode: Mode) -> l
     """Return a line for each filter."""
     lines, outputs, steps = [], _levels(f) + f.zero, _steps(f)
     for i, slope in enumerate(slopes):
-        line: Line | None = Line(0, 0, 2**30, shift)
+        line: Line | None = Line(0, 1 << shift >> 1, 2**30, shift)
         if varies[i]:
             low, high = int(f.low[i]), int(f.high[i])
             stairs = Staircase(outputs, steps[i], low, high)
-            line = stairs.fit(int(slope), shift, _fields(f.start[i], low, high, mode))
+            line = stairs.fit(int(slope), shift, _fields(f.start[i], (low, high), mode, shift))
         if line is None:
             return None
         lines.append(line)
     return lines
 
 
-def _fields(start: Int64, low: int, high: int, mode: Mode) -> Fields:
+def _fields(start: Int64, reach: tuple[int, int], mode: Mode, shift: int) -> Fields:
     """Return what a bias, added to those that filters ``start`` from, and a ``C`` may be."""
-    if mode is Mode.LINEAR:
-        return Fields((1 - 2**31 - low, 2**31 - 1 - high), None)
+    if mode is not Mode.LEAN:
+        biases, half = (1 - 2**31 - reach[0], 2**31 - 1 - reach[1]), 1 << shift >> 1
+        if mode is Mode.LINEAR:
+            return Fields(biases, None)
+        return Fields(biases, (half - 128, half + 128), _MANY)
     biases = 1 - _LEAN_START - int(start.min()), _LEAN_START - 1 - int(start.max())
     return Fields(biases, _LEAN_TUNING)
 

@@ -16,7 +16,6 @@ from toolchain.ops.base import Number
 
 GROUP = 4
 _STEP = 16  # bytes of a vector
-_SHIFT = 16  # the most that a narrowing instruction shifts
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +33,7 @@ class Constants:
     output: OutputStage
 
     def stage(self, order: Int64 | None = None) -> Array:
-        """Return int32 records of shape (N / 4, 10): 4 biases, 4 multipliers, 4 16-bit extras.
+        """Return int32 records of shape (N / 4, 9): 4 biases, 4 multipliers, 4 8-bit extras.
 
         Args:
             order: filters of the records, numbers beyond N for none; by default all in turn.
@@ -43,43 +42,31 @@ class Constants:
         columns = (np.append(v, 0) for v in (self.bias, self.output.multiplier, self._extras))
         chosen = (fours(column[np.minimum(order, len(self.bias))]) for column in columns)
         bias, multiplier, extra = (column.reshape(-1, GROUP) for column in chosen)
-        halves = extra.astype("<i2").view("<i4")
-        return np.concatenate([bias.astype("<i4"), multiplier.astype("<i4"), halves], 1)
+        quarters = extra.astype("<i1").view("<i4")
+        return np.concatenate([bias.astype("<i4"), multiplier.astype("<i4"), quarters], 1)
 
     @property
     def numbers(self) -> dict[str, Number]:
         """Return the literals of the templates' output stage."""
-        shift = self.output.shift
+        output = self.output
         return {
-            "mode": "linear" if self._linear else self.output.mode.value,
-            "before": 0 if self._rounding else shift,
-            "shift": shift if self._rounding else 0,
-            "y_zero": 0 if self._linear else self.output.zero,
-            "y_min": self.output.bounds[0],
-            "y_max": self.output.bounds[1],
+            "mode": output.mode.value,
+            "shift": output.shift,
+            "y_zero": output.zero if self.twice else 0,
+            "y_min": output.bounds[0],
+            "y_max": output.bounds[1],
         }
 
     @property
     def twice(self) -> bool:
         """Tell whether outputs are rounded twice, not taken from a line."""
-        return not self._linear
-
-    @property
-    def _linear(self) -> bool:
-        return self.output.mode in (Mode.LEAN, Mode.LINEAR)
-
-    @property
-    def _rounding(self) -> int:
-        """Return what a narrowing shift adds to round; 0 if the constants have no room for it."""
-        half = 1 << self.output.shift >> 1
-        fits = self.output.shift <= _SHIFT and self.output.extra.min() - half >= -(2**15)
-        return half if self._linear and fits else 0
+        return self.output.mode is not Mode.SHORT
 
     @property
     def _extras(self) -> Int64:
         """Return the constants, what rounding adds taken off; shifts with the vectors' sign."""
-        extra = self.output.extra
-        return -extra if self.output.mode is Mode.SIGNED else extra - self._rounding
+        half = 1 << self.output.shift >> 1
+        return -self.output.extra if self.output.mode is Mode.SIGNED else self.output.extra - half
 
 
 def constants(
@@ -91,7 +78,8 @@ def constants(
         The constants, ``None`` if a sum could leave 32 bits.
     """
     reach = reachable(filters, tables["bias"].astype(np.int64), integer(numbers, "x_zero"))
-    output = choose(filters_of(numbers, tables["multiplier"], tables["shift"], reach))
+    node = filters_of(numbers, tables["multiplier"], tables["shift"], reach)
+    output = choose(node, lines=(Mode.SHORT,))
     start, far = folded(*reach, output)
     if far.max() >= 2**31:
         return None
