@@ -145,6 +145,10 @@ class Graph:
         """Return the tensors that are needed behind the last node: outputs and states."""
         return (*self.outputs, *(state.write for state in self.states))
 
+    def read_once(self, name: str) -> bool:
+        """Tell whether one node alone needs a tensor: nothing behind the last node does."""
+        return len(self.consumers[name]) == 1 and name not in self.sinks
+
     @property
     def macs(self) -> int:
         """Return the multiply-accumulates of one inference, each output computed once."""

@@ -15,7 +15,7 @@ import numpy as np
 from toolchain.ir import Array, Graph, Node, Tensor, constant
 from toolchain.numerics import Activation
 from toolchain.ops import Add, Conv2D, DepthwiseConv2D, FullyConnected, Mul, Sub, TransposeConv
-from toolchain.passes.rewriter import Rewriter
+from toolchain.passes.rewriter import Rewriter, until_stable
 
 _Weighted = Conv2D | DepthwiseConv2D | FullyConnected | TransposeConv
 
@@ -26,11 +26,7 @@ def fold_affine_weights(graph: Graph) -> Graph:
     Weights that carry a quantisation take no factor, as a rounded value times a factor is no
     rounded value; offsets they take.
     """
-    while True:
-        folded = _fold_first(graph)
-        if folded is graph:
-            return graph
-        graph = folded
+    return until_stable(_fold_first, graph)
 
 
 def _fold_first(graph: Graph) -> Graph:
@@ -63,8 +59,7 @@ def _is_alone(graph: Graph, producer: Node) -> bool:
     """Tell whether one node reads the producer's plain sum."""
     name = producer.outputs[0]
     plain = getattr(producer.op, "activation", None) is Activation.NONE
-    read_once = len(graph.consumers[name]) == 1 and name not in graph.sinks
-    return plain and read_once and graph.tensors[name].quant is None
+    return plain and graph.read_once(name) and graph.tensors[name].quant is None
 
 
 def _per_channel(graph: Graph, node: Node, channels: int) -> Array | None:

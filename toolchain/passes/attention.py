@@ -60,8 +60,7 @@ def _scaled(graph: Graph, node: Node, op: Softmax) -> dict[str, Node]:
 
 def _private(graph: Graph, name: str) -> bool:
     """Tell whether one node reads a tensor, which carries no quantisation."""
-    read_once = len(graph.consumers[name]) == 1 and name not in graph.sinks
-    return read_once and graph.tensors[name].quant is None
+    return graph.read_once(name) and graph.tensors[name].quant is None
 
 
 def _without_factors(graph: Graph, name: str, *, shared: bool = False) -> tuple[float, str]:

@@ -66,7 +66,7 @@ def _slides(graph: Graph, window: _Window) -> bool:
     begin = tuple(size - rest for size, rest in zip(whole, kept, strict=True))
     op = cut.op
     last = op.begin == begin and op.end == whole and set(op.strides) == {1} and not op.shrink
-    alone = cut.outputs[0] not in graph.sinks and len(graph.consumers[cut.outputs[0]]) == 1
+    alone = graph.read_once(cut.outputs[0])
     new = graph.tensors[join.inputs[1] or ""]
     return (
         last

@@ -20,8 +20,7 @@ def drop_float_edges(graph: Graph) -> Graph:
         if source is None:
             continue
         if isinstance(node.op, Quantize) and source in graph.inputs:
-            alone = len(graph.consumers[source]) == 1 and source not in graph.sinks
-            if graph.tensors[source].dtype is DType.FLOAT32 and alone:
+            if graph.tensors[source].dtype is DType.FLOAT32 and graph.read_once(source):
                 renamed[source] = target
                 dropped.add(node.name)
         elif isinstance(node.op, Dequantize) and target in graph.outputs:

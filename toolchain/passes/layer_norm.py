@@ -9,7 +9,7 @@ import numpy as np
 from toolchain.ir import Graph, Node, Tensor, constant
 from toolchain.numerics import Activation
 from toolchain.ops import Add, LayerNorm, Mean, Mul, Reshape, Rsqrt, Sub, Transpose
-from toolchain.passes.rewriter import Rewriter
+from toolchain.passes.rewriter import Rewriter, until_stable
 
 
 def fuse_layer_norm(graph: Graph) -> Graph:
@@ -114,11 +114,7 @@ def _spelled(
 
 def _absorb_constants(graph: Graph) -> Graph:
     """Return the graph with factors and offsets behind layer normalisation as its own."""
-    while True:
-        absorbed = _absorb_first(graph)
-        if absorbed is graph:
-            return graph
-        graph = absorbed
+    return until_stable(_absorb_first, graph)
 
 
 def _absorb_first(graph: Graph) -> Graph:
@@ -147,7 +143,7 @@ def _takes(graph: Graph, norm: Node, node: Node, other: Tensor) -> bool:
     if not isinstance(norm.op, LayerNorm):
         return False
     made = graph.operands(norm).output
-    alone = len(graph.consumers[made.name]) == 1 and made.name not in graph.sinks
+    alone = graph.read_once(made.name)
     place = 1 if isinstance(node.op, Mul) else 2
     free = len(norm.inputs) <= place and made.quant is None
     along = other.size == 1 or other.shape[-1:] == (other.size,) == made.shape[-1:]

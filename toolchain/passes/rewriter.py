@@ -1,11 +1,18 @@
-"""One sweep over a graph: nodes replaced, removed or renamed, applied in a single step."""
+"""Sweeps over a graph: nodes replaced, removed or renamed, applied in a single step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from toolchain.ir import Graph, Node, Tensor
+
+
+def until_stable(rewrite: Callable[[Graph], Graph], graph: Graph) -> Graph:
+    """Apply a rewriting until it returns the graph that it was given."""
+    while (rewritten := rewrite(graph)) is not graph:
+        graph = rewritten
+    return graph
 
 
 class Rewriter:

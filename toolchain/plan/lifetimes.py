@@ -121,7 +121,7 @@ def _dies(graph: Graph, work: Mapping[str, Work], done: Work) -> bool:
     maker = graph.producers.get(name)
     states = (state.read for state in graph.states)
     shared = maker is not None and bool(work[maker.name].homes)
-    return not shared and name not in {*graph.sinks, *states} and len(graph.consumers[name]) == 1
+    return not shared and name not in states and graph.read_once(name)
 
 
 def roots(graph: Graph, work: Mapping[str, Work]) -> dict[str, str]:
