@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from boards import Board
-from codegen.model import Table, build_model
+from codegen.call import Table
+from codegen.model import build_model
 from codegen.project import project_files
 from runtimes.emulator.choose import open_emulator
 from runtimes.emulator.cycles import estimate

@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from boards import Board
+from codegen.call import identifier
 from codegen.emit import emit
-from codegen.model import identifier
 from codegen.render import render
 from toolchain.errors import UsageError
 from toolchain.ir.graph import Graph

@@ -6,21 +6,20 @@ one array in flash.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import ClassVar
 
 import numpy as np
 
 from codegen.arenas import Arena, arena_of, arenas
+from codegen.call import C_TYPES, Call, Function, Table, identifier
 from codegen.stream import Feeding
 from codegen.tiles import CStream, lower_stream
 from toolchain.ir.graph import Graph, Node, Operands
 from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.kernels import Specialised
-from toolchain.ops.base import Number, RowTaps
+from toolchain.ops.base import Number
 from toolchain.plan.lowering import lower, specialise
 from toolchain.plan.plan import Plan, Slot, Stage, StreamStage
 from toolchain.plan.repeats import repeated
@@ -28,64 +27,6 @@ from toolchain.plan.rows import RowWork
 from toolchain.plan.tiles import Grid, Tile, Tiling
 
 _TABLE_PAYS = 16  # fewer layers in a row are called one by one
-
-C_TYPES = {
-    DType.INT8: "int8_t",
-    DType.INT16: "int16_t",
-    DType.INT32: "int32_t",
-    DType.INT64: "int64_t",
-    DType.UINT8: "uint8_t",
-    DType.BOOL: "uint8_t",
-    DType.FLOAT32: "float",
-}
-
-
-@dataclass(frozen=True)
-class Function:
-    """A kernel specialised by literals: one C function.
-
-    ``inputs`` and ``outputs`` are the C types of the tensors it is called with, ``helpers`` the
-    names of the functions it calls.
-    """
-
-    name: str
-    template: str
-    numbers: Mapping[str, Number]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    helpers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A constant array in flash; a hot one is copied to RAM at start."""
-
-    name: str
-    ctype: str
-    data: Array
-    hot: bool = False
-
-
-@dataclass(frozen=True)
-class Call:
-    """One node: the function it calls and its arguments as C expressions.
-
-    ``sources`` and ``results`` are the addresses of inputs and outputs, ``extras`` the tables and
-    scratch memory between them. With ``taps`` the function is a row kernel. In a stream the
-    function makes one row, and `codegen.stream` says where rows lie.
-    """
-
-    kind: ClassVar[str] = "layer"
-    index: int
-    node: str
-    identifier: str
-    macs: int
-    function: Function
-    sources: tuple[str, ...]
-    extras: tuple[str, ...]
-    results: tuple[str, ...]
-    outputs: tuple[Tensor, ...]
-    taps: RowTaps | None
 
 
 @dataclass(frozen=True)
@@ -144,11 +85,6 @@ class CModel:
     def pull(self) -> bool:
         """Tell whether the caller is asked for parts of the input."""
         return any(stage.pull for stage in self.stages if isinstance(stage, CStream))
-
-
-def identifier(text: str) -> str:
-    """Return ``text`` as a C identifier (may collide: callers add a number)."""
-    return re.sub(r"\W+", "_", text).strip("_").lower() or "node"
 
 
 def _place(slot: Slot) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from boards import Board, load_board
+from codegen.call import C_TYPES, identifier
 from codegen.cores import (
     GCC_LINK_FLAGS,
     OPTIMISE,
@@ -16,7 +17,6 @@ from codegen.cores import (
 from codegen.emit import emit, support
 from codegen.firmware import STACK_BYTES, board_files, linker_script, support_files
 from codegen.golden import golden_sums
-from codegen.model import C_TYPES, identifier
 from codegen.render import render
 from toolchain.ir.graph import Graph
 from toolchain.plan.plan import ARENA, Plan

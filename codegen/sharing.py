@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import NoReturn
 
-from codegen.model import Function
+from codegen.call import Function
 from codegen.render import render
 from toolchain.ops.base import Number
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from codegen.arenas import arena_of
+from codegen.call import Call
 from toolchain.ir.graph import Graph
 from toolchain.ir.tensor import Tensor
 from toolchain.plan.plan import ARENA, Slot, StreamStage
 from toolchain.plan.rows import RowNeed, RowWork, row_bytes
 from toolchain.plan.schedule import Feed, Stream, straight
 from toolchain.plan.tiles import Tile
-
-if TYPE_CHECKING:
-    from codegen.model import Call
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from codegen.call import Call
 from codegen.stream import CTile, Feeding, TileLowering
 from toolchain.ir.graph import Graph
 from toolchain.plan.plan import Slot, StreamStage
 from toolchain.plan.rows import row_bytes
 from toolchain.plan.tiles import Tile
-
-if TYPE_CHECKING:
-    from codegen.model import Call
 
 FEED = ("from_row", "from_column")  # parameters that say which part of the input a tile begins with
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codegen.call import identifier
 from codegen.edge import python_files
-from codegen.model import identifier
 from toolchain.errors import ToolError, UsageError
 
 ENGINES = {"onnxruntime": (".onnx",), "tflite": (".tflite",)}

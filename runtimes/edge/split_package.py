@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from boards import Board
+from codegen.call import identifier
 from codegen.edge import (
     build_values,
     compiled_facts,
@@ -16,7 +17,6 @@ from codegen.edge import (
     python_files,
     runtime_text,
 )
-from codegen.model import identifier
 from codegen.render import render
 from runtimes.edge.cut import Part
 from runtimes.edge.engines import REQUIRES

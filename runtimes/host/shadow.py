@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from codegen.arenas import arenas
-from codegen.model import Call, build_model
+from codegen.call import Call
+from codegen.model import build_model
 from runtimes.host.library import HostModel, host_compiler, write_files
 from toolchain.errors import InternalError, ToolError
 from toolchain.ir.graph import Graph, Operands

@@ -33,9 +33,9 @@ def command(reporter: Reporter, project: Path) -> int:
 
 def _library(reporter: Reporter, project: Project) -> int:
     """Compile the library of a Python package."""
+    from codegen.call import identifier
     from codegen.edge import library_file
     from codegen.folder import read_manifest
-    from codegen.model import identifier
     from runtimes.edge.build import build_library
 
     prefix = identifier(project.name)

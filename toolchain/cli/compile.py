@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from toolchain.cli.arguments import board_option, model_argument
+from toolchain.cli.engine import package_engine
 from toolchain.cli.fitting import require_fit
 from toolchain.cli.planning import (
     NO_WISH,
@@ -21,6 +22,7 @@ from toolchain.cli.planning import (
 from toolchain.cli.reading import AS_IT_IS, Reading, reading_options
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.sizes import Size
+from toolchain.cli.split import package_split
 from toolchain.cli.table import kib, millions, print_table
 from toolchain.errors import UsageError
 
@@ -102,8 +104,6 @@ def command(
     For a board that runs Linux (raspberry_pi_4, host ...) the project is a Python package.
     """
     if engine and left:
-        from toolchain.cli.split import package_split
-
         return package_split(reporter, model, board, output, (engine, left), data)
     if engine:
         return package_engine(reporter, model, board, output, engine)
@@ -123,35 +123,6 @@ def command(
     )
     reporter.note(f"next: tessera test {output} --inputs images.npy")
     return reporter.result(facts)
-
-
-def package_engine(reporter: Reporter, model: Path, board: str, output: Path, engine: str) -> int:
-    """Write a Python package in which ``engine`` executes ``model``."""
-    from codegen.folder import write_project
-    from runtimes.edge.engines import engine_files
-    from toolchain.cli.pipeline import c_name
-
-    target = linux_board(board, engine)
-    name = c_name(model)
-    files = engine_files(model, engine, name)
-    write_project(files, {"board": target.id, "name": name, "engine": engine}, output)
-    reporter.say(f"wrote {output}/ ({name}: all operators are executed by {engine}, none by C)")
-    reporter.note(f"next: pip install {output}")
-    return reporter.result({"engine": engine, "package": name})
-
-
-def linux_board(board: str, engine: str) -> Board:
-    """Return a board on which ``engine`` runs; raise E141 for any other."""
-    from boards import load_board
-
-    target = load_board(board)
-    if target.linux is None:
-        raise UsageError(
-            "E141",
-            f"{engine} does not run on {target.name}",
-            hints=["leave out --engine", "--board raspberry_pi_4"],
-        )
-    return target
 
 
 def compile_model(

@@ -151,7 +151,7 @@ def open_project(folder: Path, reporter: Reporter) -> Project:
 
 def c_name(model: Path) -> str:
     """Return a C identifier for a model file: its name, or ``model`` where that is not one."""
-    from codegen.model import identifier
+    from codegen.call import identifier
 
     name = identifier(model.stem)
     return name if name[0].isalpha() else f"model_{name}"

@@ -14,7 +14,7 @@ from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import print_table
 
 if TYPE_CHECKING:
-    from codegen.model import Call
+    from codegen.call import Call
     from runtimes.emulator.emulator import EmulatedRun, Emulator
     from toolchain.cli.pipeline import Project
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchain.cli.compile import linux_board
+from toolchain.cli.engine import linux_board
 from toolchain.cli.report import Reporter
 from toolchain.cli.table import millions, print_table
 from toolchain.errors import ToolError, UsageError

@@ -1,0 +1,74 @@
+"""What generated C calls: functions specialised by literals, tables in flash, one call per node."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from toolchain.ir.tensor import Array, DType, Tensor
+from toolchain.ops.base import Number, RowTaps
+
+C_TYPES = {
+    DType.INT8: "int8_t",
+    DType.INT16: "int16_t",
+    DType.INT32: "int32_t",
+    DType.INT64: "int64_t",
+    DType.UINT8: "uint8_t",
+    DType.BOOL: "uint8_t",
+    DType.FLOAT32: "float",
+}
+
+
+@dataclass(frozen=True)
+class Function:
+    """A kernel specialised by literals: one C function.
+
+    ``inputs`` and ``outputs`` are the C types of the tensors it is called with, ``helpers`` the
+    names of the functions it calls.
+    """
+
+    name: str
+    template: str
+    numbers: Mapping[str, Number]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    helpers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A constant array in flash; a hot one is copied to RAM at start."""
+
+    name: str
+    ctype: str
+    data: Array
+    hot: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """One node: the function it calls and its arguments as C expressions.
+
+    ``sources`` and ``results`` are the addresses of inputs and outputs, ``extras`` the tables and
+    scratch memory between them. With ``taps`` the function is a row kernel. In a stream the
+    function makes one row, and `codegen.stream` says where rows lie.
+    """
+
+    kind: ClassVar[str] = "layer"
+    index: int
+    node: str
+    identifier: str
+    macs: int
+    function: Function
+    sources: tuple[str, ...]
+    extras: tuple[str, ...]
+    results: tuple[str, ...]
+    outputs: tuple[Tensor, ...]
+    taps: RowTaps | None
+
+
+def identifier(text: str) -> str:
+    """Return ``text`` as a C identifier (may collide: callers add a number)."""
+    return re.sub(r"\W+", "_", text).strip("_").lower() or "node"
