@@ -56,5 +56,15 @@ def section_of(region: str) -> str:
     return f".bss.tsr{_suffix(region)}"
 
 
+def hot_section_of(region: str) -> str:
+    """Return the section of hot weights in ``region``; any script takes it as initialised data."""
+    return f".data.tsr_hot{_suffix(region)}"
+
+
+def hot_macro(region: str) -> str:
+    """Return the macro of C that marks hot weights in ``region``."""
+    return "HOT" + _suffix(region).upper()
+
+
 def _suffix(region: str) -> str:
     return "" if region == ARENA else "_" + re.sub(r"\W+", "_", region).lower()

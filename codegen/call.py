@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from codegen.arenas import hot_macro
 from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.ops.base import Number, RowTaps
 
@@ -39,12 +40,17 @@ class Function:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A constant array in flash; a hot one is copied to RAM at start."""
+    """A constant array in flash; a hot one is copied at start to a region of the plan's."""
 
     name: str
     ctype: str
     data: Array
-    hot: bool = False
+    region: str = ""
+
+    @property
+    def hot(self) -> str:
+        """Return the macro that puts it where it is read, with a space; empty for flash."""
+        return f"{hot_macro(self.region)} " if self.region else ""
 
 
 @dataclass(frozen=True)

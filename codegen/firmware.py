@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from boards import Board, Region
 from boards.console import console_of
-from codegen.arenas import section_of
+from codegen.arenas import hot_section_of, section_of
 from codegen.emit import support
 from codegen.render import render
 
@@ -42,9 +42,17 @@ def linker_script(board: Board) -> str:
 
 @dataclass(frozen=True)
 class Bank:
-    """A piece of RAM as the linker script shows it."""
+    """A piece of RAM as the linker script shows it.
+
+    Attributes:
+        block: its addresses.
+        arena: whether a part of an arena lies there.
+        heated: whether weights are copied there.
+    """
 
     block: Region
+    arena: bool
+    heated: bool
 
     @property
     def memory(self) -> str:
@@ -53,24 +61,37 @@ class Bank:
 
     @property
     def section(self) -> str:
-        """Return the section that goes there."""
+        """Return the section of arenas that goes there."""
         return section_of(self.block.name)
+
+    @property
+    def hot(self) -> str:
+        """Return the section of hot weights that goes there, empty for none."""
+        return hot_section_of(self.block.name) if self.heated else ""
 
 
 def board_files(
-    board: Board, stack_bytes: int = STACK_BYTES, regions: Collection[str] = ()
+    board: Board,
+    stack_bytes: int = STACK_BYTES,
+    regions: Collection[str] = (),
+    heated: Collection[str] = (),
 ) -> dict[str, str]:
     """Return what differs between boards: the header of addresses and the linker script.
 
-    Everything in RAM goes to the largest contiguous piece of on-chip RAM, but for arenas that a
-    plan puts elsewhere.
+    Everything in RAM goes to the largest contiguous piece of on-chip RAM, but for arenas and hot
+    weights that a plan puts elsewhere.
 
     Args:
         board: any Cortex-M board.
         stack_bytes: bytes reserved for the stack, a multiple of 8.
-        regions: other pieces of RAM that are used; those that the board has not are left out.
+        regions: other pieces of RAM that hold arenas; those that the board has not are left out.
+        heated: other pieces of RAM that hold hot weights.
     """
-    banks = [Bank(block) for block in board.ram_blocks[1:] if block.name in regions]
+    banks = [
+        Bank(block, block.name in regions, block.name in heated)
+        for block in board.ram_blocks[1:]
+        if block.name in {*regions, *heated}
+    ]
     enable = [(at, 0, bits) for bank in banks for at, bits in bank.block.enable or ()]
     values = {"board": board, "stack_bytes": stack_bytes}
     header = render(

@@ -12,7 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
-from codegen.arenas import Arena, arena_of, arenas
+from codegen.arenas import Arena, arena_of, arenas, hot_macro, hot_section_of
 from codegen.call import C_TYPES, Call, Function, Table, identifier
 from codegen.stream import Feeding
 from codegen.tiles import CStream, lower_stream
@@ -67,6 +67,12 @@ class CModel:
         """Return the arenas, one for each region."""
         return arenas(self.plan)
 
+    @property
+    def hot_sections(self) -> dict[str, str]:
+        """Return the linker section of each macro that hot tables are marked with."""
+        regions = sorted({table.region for table in self.tables if table.region})
+        return {hot_macro(region): hot_section_of(region) for region in regions}
+
     def runs(self, stages: Sequence[Call | CStream]) -> list[list[Call | CStream]]:
         """Return ``stages`` as they are called: many layers in a row by a table, others alone."""
         runs: list[list[Call | CStream]] = []
@@ -101,6 +107,7 @@ class _Builder:
     def __init__(self, graph: Graph, plan: Plan, prefix: str) -> None:
         self.graph = repeated(graph, plan.repeats)
         self.plan, self.prefix = plan, prefix
+        self.hot = {hot.node: hot.region for hot in plan.hot}
         self.functions: dict[object, Function] = {}
         self.tables: dict[object, Table] = {}
         self.slots: dict[str, Slot] = {t: s for s in plan.slots for t in s.tensors}
@@ -168,9 +175,8 @@ class _Builder:
         self, index: int, node: Node, operands: Operands, kernel: str, special: Specialised
     ) -> Call:
         label = f"{index:02d}_{identifier(node.op.name)}"
-        hot = node.name in self.plan.hot
-        tables = special.tables.items()
-        extras = [self._table(label, name, data, hot=hot) for name, data in tables]
+        region, tables = self.hot.get(node.name, ""), special.tables.items()
+        extras = [self._table(label, name, data, region) for name, data in tables]
         if special.scratch_bytes:
             extras.append(_place(self.named[f"{node.name}.scratch"]))
         return Call(
@@ -208,13 +214,13 @@ class _Builder:
             self.functions[key] = Function(name, template, numbers, inputs, outputs, helpers)
         return self.functions[key]
 
-    def _table(self, label: str, name: str, data: Array, *, hot: bool = False) -> str:
+    def _table(self, label: str, name: str, data: Array, region: str = "") -> str:
         key = (data.dtype.str, data.shape, data.tobytes())
         if key not in self.tables:
             ctype = C_TYPES[DType(data.dtype.name)]
             self.tables[key] = Table(f"{self.prefix}_{name}_{label}", ctype, data.reshape(-1))
-        if hot:
-            self.tables[key] = replace(self.tables[key], hot=True)
+        if region and not self.tables[key].region:
+            self.tables[key] = replace(self.tables[key], region=region)
         return self.tables[key].name
 
     def _address(self, tensor: Tensor, *, const: bool) -> str:

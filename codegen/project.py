@@ -19,6 +19,7 @@ from codegen.firmware import STACK_BYTES, board_files, linker_script, support_fi
 from codegen.golden import golden_sums
 from codegen.render import render
 from toolchain.ir.graph import Graph
+from toolchain.plan.hot import hot_bytes
 from toolchain.plan.plan import ARENA, Plan
 
 QEMU_FLAGS = (
@@ -94,8 +95,9 @@ def project_files(
     environments = _environments(graph, plan, board, stack_bytes)
     feed = graph.tensors[plan.feed] if plan.feed else None
     files = {**library, **support_files(fed=feed is not None), **_platform(environments)}
+    heated = {hot.region for hot in plan.hot}
     for target in {e.target.id: e.target for e in environments}.values():
-        files |= board_files(target, stack_bytes, plan.regions)
+        files |= board_files(target, stack_bytes, plan.regions, heated)
     values = {"name": name, "p": prefix, "board": board, "environments": environments, "feed": feed}
     values["pull"] = plan.pull
     values["banks"] = [region for region in plan.regions if region != ARENA]
@@ -129,7 +131,8 @@ def _environments(graph: Graph, plan: Plan, board: Board, stack: int) -> tuple[E
     """Return the emulated board first, then the real one with local tools and with the registry."""
     found = []
     emulated = load_board(board.emulation.stand_in) if board.emulation.stand_in else board
-    room = plan.arena_bytes + stack + 2048 <= emulated.ram.size
+    copied = sum(hot_bytes(graph, plan).values())
+    room = plan.arena_bytes + copied + stack + 2048 <= emulated.ram.size
     room = room and graph.weight_bytes + _SPARE_FLASH <= emulated.flash.size
     if emulated.emulation.qemu and room:
         comment = f"{emulated.name}: build and run in QEMU, nothing is downloaded"

@@ -180,8 +180,13 @@ def measure(elf: Path, board: Board) -> Firmware:
         for block in board.ram_blocks
     }
     ram = sum(pieces.values())
-    stored = sum(sizes.values()) - ram + sizes.get(".data", 0)
+    stored = sum(sizes.values()) - ram + sum(sizes[name] for name in sizes if _copied(name))
     return Firmware(elf, board, sizes, stored, ram, arena, pieces)
+
+
+def _copied(section: str) -> bool:
+    """Tell whether a section's bytes lie in flash and are copied to RAM at start."""
+    return section.startswith(".data")
 
 
 def _failure(message: str, board: Board) -> ToolError | FitError:

@@ -3,7 +3,13 @@
 
 #include "tsr_port.h"
 
-extern uint32_t __data_load[], __data_start[], __data_end[], __bss_start[], __bss_end[];
+typedef struct {
+    const uint32_t *from;
+    uint32_t *to, *end;
+} tsr_copy;
+
+extern const tsr_copy __copies_start[], __copies_end[];
+extern uint32_t __bss_start[], __bss_end[];
 extern uint32_t __stack_limit[], __stack_top[];
 
 int main(void);
@@ -41,9 +47,11 @@ void Reset_Handler(void)
     CCR |= 1u << 19; /* low-overhead loops */
 #endif
     __asm volatile("dsb\n\tisb" ::: "memory");
-    const uint32_t *from = __data_load;
-    for (uint32_t *to = __data_start; to < __data_end;) {
-        *to++ = *from++;
+    for (const tsr_copy *copy = __copies_start; copy < __copies_end; copy++) {
+        const uint32_t *from = copy->from;
+        for (uint32_t *to = copy->to; to < copy->end;) {
+            *to++ = *from++;
+        }
     }
     for (uint32_t *to = __bss_start; to < __bss_end;) {
         *to++ = 0;

@@ -76,7 +76,8 @@ if TYPE_CHECKING:
     "--hot-weights",
     type=Size(),
     metavar="SIZE",
-    help="Copy the weights that are read most to RAM at start, at most so many bytes of them.",
+    help="Copy the weights that are read most to RAM at start, at most so many bytes of them; "
+    "to tightly coupled memory first.",
 )
 @reading_options
 @common_options
@@ -184,12 +185,12 @@ def compile_model(
 def heated(graph: Graph, plan: Plan, board: Board, most_bytes: int) -> Plan:
     """Return ``plan`` with the weights that are read most in RAM."""
     from toolchain.errors import UsageError
-    from toolchain.plan.hot import with_hot_weights
+    from toolchain.plan.heat import with_hot_weights
 
     if not board.core.startswith("cortex-m"):
         what = f"{board.name} is no Cortex-M board: its own start-up code decides where weights lie"
         raise UsageError("E149", what, hints=["leave out --hot-weights"])
-    return with_hot_weights(graph, plan, most_bytes)
+    return with_hot_weights(graph, plan, board, most_bytes)
 
 
 def frontend_files(
@@ -223,7 +224,8 @@ def compile_facts(graph: Graph, plan: Plan, fit: Fit) -> dict[str, Any]:
         "stack_bytes": fit.stack_bytes,
         "input_bytes": sum(tensor.nbytes for tensor in graph.input_tensors),
         "output_bytes": sum(tensor.nbytes for tensor in graph.output_tensors),
-        "hot_weight_bytes": fit.hot_bytes,
+        "hot_weight_bytes": sum(fit.hot.values()),
+        "hot_weight_regions": dict(fit.hot),
         "ram_total_bytes": fit.ram_total_bytes,
         "flash_weights_bytes": graph.weight_bytes,
         "flash_total_bytes": fit.flash_total_bytes,
@@ -235,21 +237,28 @@ def compile_facts(graph: Graph, plan: Plan, fit: Fit) -> dict[str, Any]:
 
 def say_fit(reporter: Reporter, graph: Graph, fit: Fit, board: Board) -> None:
     """Print the table of RAM and flash against the board."""
+    from toolchain.plan.plan import ARENA
+
     reporter.say(
         f"{graph.name} on {board.name} ({board.core}, {board.mhz} MHz), {millions(graph.macs)}MACs"
     )
     ram, *banks, flash = fit.usages
+    apart = sum(bank.needed - fit.hot.get(bank.region.name, 0) for bank in banks)
     rows = [
         _row("RAM", ram),
-        ("  arena", kib(fit.arena_bytes - sum(bank.needed for bank in banks)), "", ""),
+        ("  arena", kib(fit.arena_bytes - apart), "", ""),
         ("  stack", kib(fit.stack_bytes), "", ""),
-        *([("  hot weights", kib(fit.hot_bytes), "", "")] if fit.hot_bytes else []),
-        *(_row(f"RAM {bank.region.name}", bank) for bank in banks),
-        _row("flash", flash),
-        ("  weights", kib(graph.weight_bytes), "", ""),
+        *_hot_row(fit, ARENA),
     ]
+    for bank in banks:
+        rows += [_row(f"RAM {bank.region.name}", bank), *_hot_row(fit, bank.region.name)]
+    rows += [_row("flash", flash), ("  weights", kib(graph.weight_bytes), "", "")]
     print_table(reporter, ("memory", ">needed", ">available", ">used"), rows)
     reporter.say("fits" if fit.fits else "does not fit")
+
+
+def _hot_row(fit: Fit, region: str) -> list[tuple[str, str, str, str]]:
+    return [("  hot weights", kib(fit.hot[region]), "", "")] if fit.hot.get(region) else []
 
 
 def _row(name: str, usage: Usage) -> tuple[str, str, str, str]:

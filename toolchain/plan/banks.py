@@ -22,7 +22,7 @@ from toolchain.plan.plan import ARENA, Plan, Slot
 from toolchain.plan.repeats import repeated
 
 _WORD = 4
-_CACHED = ("cortex-m7", "cortex-m55")
+CACHED = ("cortex-m7", "cortex-m55")  # cores that reach tightly coupled memory beside a cache
 _SHARES = (1, 2, 4, 8)  # of the fast bank's room, tried until the arena grows no longer
 
 
@@ -43,7 +43,7 @@ def banks_of(board: Board) -> tuple[Bank, ...]:
     others = [block for block in board.ram_blocks[1:] if _usable(block)]
     tightly = [Bank(block.name, block.size) for block in others if block.speed == "tcm"]
     rest = [Bank(block.name, block.size) for block in others if block.speed != "tcm"]
-    return (*tightly, main, *rest) if board.core in _CACHED else (main, *tightly, *rest)
+    return (*tightly, main, *rest) if board.core in CACHED else (main, *tightly, *rest)
 
 
 def _usable(block: Region) -> bool:
@@ -54,7 +54,9 @@ def _usable(block: Region) -> bool:
     return block.start != 0 and (block.speed != "external" or block.enable is not None)
 
 
-def place(graph: Graph, plan: Plan, board: Board, most_bytes: int | None = None) -> Plan | None:
+def place(
+    graph: Graph, plan: Plan, board: Board, most_bytes: int | None = None, *, kept_bytes: int = 0
+) -> Plan | None:
     """Return ``plan`` with its buffers in the banks of ``board``.
 
     Args:
@@ -63,13 +65,15 @@ def place(graph: Graph, plan: Plan, board: Board, most_bytes: int | None = None)
         board: where it shall run.
         most_bytes: the arena, in whatever banks, may grow to this; by default it only grows where
             it must be split.
+        kept_bytes: of the bank of choice that the arena leaves alone.
 
     Returns:
         ``None`` if no way was found.
     """
-    banks = banks_of(board)
+    first, *others = banks_of(board)
+    banks = (replace(first, size=max(0, first.size - kept_bytes)), *others)
     whole = next((bank for bank in banks if plan.arena_bytes <= bank.size), None)
-    if whole is banks[0] or (whole is not None and board.core not in _CACHED):
+    if whole is banks[0] or (whole is not None and board.core not in CACHED):
         return _moved(plan, whole.name)
     most = plan.arena_bytes if whole and most_bytes is None else most_bytes
     splitter = _Splitter(graph, plan)
@@ -129,7 +133,7 @@ class _Splitter:
 
     def _hottest(self) -> list[list[int]]:
         """Return the groups of slots in falling order of accesses per byte."""
-        heat, slots = _heat(self.graph, self.plan), self.plan.slots
+        heat, slots = accesses(self.graph, self.plan), self.plan.slots
         density = {
             group[0]: sum(heat[i] for i in group) / max(1, sum(slots[i].size for i in group))
             for group in self.groups
@@ -158,8 +162,13 @@ class _Splitter:
         return replace(split, arena_bytes=sum(split.regions.values()))
 
 
-def _heat(graph: Graph, plan: Plan) -> list[float]:
-    """Return about how many bytes are read and written in each slot, per inference."""
+def accesses(graph: Graph, plan: Plan) -> list[float]:
+    """Return about how many bytes are read and written in each slot, per inference.
+
+    Args:
+        graph: the graph, with nodes that ``plan`` repeats written out.
+        plan: its plan.
+    """
     work = dict.fromkeys(graph.tensors, 0.0)
     scratch: dict[str, float] = {}
     for node in graph.nodes:

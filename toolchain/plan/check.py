@@ -10,6 +10,8 @@ repeats are written out (`toolchain.plan.repeats`): each execution makes a value
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from boards import Board
 from toolchain.errors import FitError
 from toolchain.ir.graph import Graph, Node, Operands
@@ -45,7 +47,9 @@ def check_plan(graph: Graph, plan: Plan, board: Board | None = None) -> Plan:
     if board is not None:
         _check_regions(plan, board)
     _Check(repeated(graph, plan.repeats), plan, graph.macs).run()
-    hot_bytes(graph, plan)
+    hot = hot_bytes(graph, plan)
+    if board is not None:
+        _check_hot(plan, hot, board)
     return plan
 
 
@@ -60,6 +64,16 @@ def _check_regions(plan: Plan, board: Board) -> None:
         if slot.region != ARENA and slot.end > sizes[slot.region]:
             room = f"the {sizes[slot.region]} bytes of {slot.region}"
             raise wrong(f"bytes {slot.offset} to {slot.end} leave {room}", f'slot "{slot.name}"')
+
+
+def _check_hot(plan: Plan, hot: Mapping[str, int], board: Board) -> None:
+    """Refuse hot weights that leave no room for the arena beside them."""
+    sizes = {block.name: block.size for block in board.ram_blocks[1:]}
+    for region, size in hot.items():
+        used = plan.regions.get(region, 0)
+        if region != ARENA and used + size > sizes.get(region, 0):
+            what = f"{size} bytes of hot weights and {used} of the arena do not fit"
+            raise wrong(f"{what} in the {sizes.get(region, 0)} of {region}", "hot")
 
 
 class _Check:

@@ -7,7 +7,7 @@ stack, and the static data of the runtime. HAL, libc and the application are not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from boards import Board, Region, all_boards
 from toolchain.errors import FitError
@@ -18,6 +18,7 @@ from toolchain.plan.plan import ARENA, Plan, stage_nodes
 STACK_BYTES = 2048
 DATA_BYTES = 512
 _BOARDS_NAMED = 5
+_ALIGNMENT = 8
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Fit:
         data_bytes: static data of the runtime, hot weights among them.
         flash_total_bytes: code and constants.
         peak: the node at which most memory is alive, and what is alive there, for messages.
-        banks: bytes of the arena that lie in other RAM than the largest piece, by its name.
-        hot_bytes: weights that are copied to RAM at start.
+        banks: bytes of arena and hot weights in other RAM than the largest piece, by its name.
+        hot: bytes of weights that are copied to RAM at start, by its piece.
     """
 
     board: Board
@@ -57,7 +58,7 @@ class Fit:
     flash_total_bytes: int
     peak: str
     banks: Mapping[str, int]
-    hot_bytes: int = 0
+    hot: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ram_total_bytes(self) -> int:
@@ -121,9 +122,15 @@ def fit(
         stack_bytes: what the linker script reserves.
     """
     hot = hot_bytes(graph, plan)
-    sizes = plan.arena_bytes, stack_bytes, DATA_BYTES + hot, flash_bytes
-    banks = {name: size for name, size in plan.regions.items() if name != ARENA}
-    return Fit(board, graph.name, *sizes, _peak(plan), banks, hot)
+    sizes = plan.arena_bytes, stack_bytes, DATA_BYTES + sum(hot.values()), flash_bytes
+    return Fit(board, graph.name, *sizes, _peak(plan), other_banks(plan, hot), hot)
+
+
+def other_banks(plan: Plan, hot: Mapping[str, int]) -> dict[str, int]:
+    """Return the bytes of arena and hot weights in each piece of RAM but the largest."""
+    used = {name: -(-size // _ALIGNMENT) * _ALIGNMENT for name, size in plan.regions.items()}
+    together = {name: used.get(name, 0) + hot.get(name, 0) for name in (*used, *hot)}
+    return {name: size for name, size in together.items() if name != ARENA}
 
 
 def _peak(plan: Plan) -> str:

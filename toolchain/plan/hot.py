@@ -1,15 +1,13 @@
 """Hot weights: constants that are copied to RAM at start, where a core reads them without waiting.
 
-Weights lie in flash, which most cores read with wait states. A convolution reads each of its
-weights for every few outputs, a fully connected layer once; so the nodes with the most work per
-byte of constants are worth the RAM first.
+What they are and how much RAM they take; `toolchain.plan.heat` chooses them.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from toolchain.errors import FitError
 from toolchain.ir.graph import Graph, Node
@@ -42,41 +40,32 @@ class Constants:
         return self.work / sum(self.sizes.values())
 
 
-def with_hot_weights(graph: Graph, plan: Plan, most_bytes: int) -> Plan:
-    """Return ``plan`` with the hottest constants in RAM.
+def hot_bytes(graph: Graph, plan: Plan) -> dict[str, int]:
+    """Return the bytes that a plan's hot weights take in each piece of RAM.
 
-    Args:
-        graph: the planned graph.
-        plan: a checked plan.
-        most_bytes: of RAM that they may take.
-    """
-    constants = {one.node: one for one in _constants(graph, plan)}
-    taken, sizes = set[str](), dict[str, int]()
-    for one in sorted(constants.values(), key=lambda one: -one.heat):
-        together = sizes | one.sizes
-        if sum(together.values()) <= most_bytes:
-            sizes = together
-            taken.add(one.node)
-    return replace(plan, hot=tuple(name for name in constants if name in taken))
-
-
-def hot_bytes(graph: Graph, plan: Plan) -> int:
-    """Return the bytes of RAM that a plan's hot weights take.
+    A table that several nodes share lies where the first of them wants it.
 
     Raises:
         FitError: E303 if the plan names a node that has no constants, or one twice.
     """
     if not plan.hot:
-        return 0
-    constants, sizes = {one.node: one for one in _constants(graph, plan)}, dict[str, int]()
-    for name in plan.hot:
-        if name not in constants or plan.hot.count(name) > 1:
+        return {}
+    places = {hot.node: hot.region for hot in plan.hot}
+    constants = {one.node: one for one in node_constants(graph, plan)}
+    names = [hot.node for hot in plan.hot]
+    for name in names:
+        if name not in constants or names.count(name) > 1:
             raise FitError("E303", "has no weights, or is named twice", where=f'hot "{name}"')
-        sizes |= constants[name].sizes
-    return sum(sizes.values())
+    tables: dict[str, tuple[str, int]] = {}
+    for one in (one for one in constants.values() if one.node in places):
+        tables = {key: (places[one.node], size) for key, size in one.sizes.items()} | tables
+    sizes = dict.fromkeys(places.values(), 0)
+    for region, size in tables.values():
+        sizes[region] += size
+    return sizes
 
 
-def _constants(graph: Graph, plan: Plan) -> Iterator[Constants]:
+def node_constants(graph: Graph, plan: Plan) -> Iterator[Constants]:
     """Yield the nodes that read constants, in order of execution."""
     whole = repeated(graph, plan.repeats)
     nodes = {node.name: node for node in whole.nodes}

@@ -154,6 +154,19 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Hot:
+    """A node whose constants are copied to RAM at start (`toolchain.plan.hot`).
+
+    Attributes:
+        node: the node's name.
+        region: piece of the board's RAM, as in `Slot`.
+    """
+
+    node: str
+    region: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """How a graph is executed.
 
@@ -172,7 +185,7 @@ class Plan:
         instructions: estimate (`toolchain.kernels.cost`): kernels, calls and moves of rows; a
             kernel without an estimate of its own counts by its multiply-accumulates.
         repeats: nodes that are executed again.
-        hot: nodes whose constants are copied to RAM at start (`toolchain.plan.hot`).
+        hot: nodes whose constants are copied to RAM at start.
     """
 
     graph_hash: str
@@ -185,7 +198,7 @@ class Plan:
     recomputed_macs: int
     instructions: int = 0
     repeats: tuple[Repeat, ...] = ()
-    hot: tuple[str, ...] = ()
+    hot: tuple[Hot, ...] = ()
 
     def slot_of(self, tensor: str) -> Slot:
         """Return the slot that holds ``tensor``."""
