@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.formats import test_onnx as maps
+from tests.formats import test_onnx_attention as attention
 from tests.formats import test_onnx_transformer as transformer
 from tests.formats.onnx_graphs import helper, model, onnx
 from tests.formats.test_onnx import Rng, assert_equals_onnxruntime, weights
@@ -223,6 +224,7 @@ def through(kind: str, **extra: Any) -> Generator:
 GENERATORS: Mapping[str, Generator] = {
     "Add": binary("Add"),
     "ArgMax": arg_max,
+    "Attention": attention.random_attention,
     "AveragePool": maps.random_pool,
     "BatchNormalization": batch_normalization,
     "Cast": through("Cast", to=1),
@@ -235,6 +237,7 @@ GENERATORS: Mapping[str, Generator] = {
     "Elu": unary("Elu"),
     "Erf": unary("Erf"),
     "Exp": unary("Exp"),
+    "Expand": attention.random_where,
     "Flatten": along("Flatten"),
     "Gather": gather,
     "Gelu": gelu,
@@ -275,6 +278,7 @@ GENERATORS: Mapping[str, Generator] = {
     "Transpose": maps.random_move,
     "Unsqueeze": squeezed("Unsqueeze"),
     "Upsample": upsample,
+    "Where": attention.random_where,
 }
 
 

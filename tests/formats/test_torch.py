@@ -311,15 +311,3 @@ def test_a_vision_transformer_by_both_routes(opset: int, tmp_path: Path) -> None
     int8 = ts.quantize(ours, cases)
     errors = {e.tensor: e.sqnr_db for e in compare_layers(ours, int8, cases)}
     assert errors[ours.outputs[0]] > 25
-
-
-@pytest.mark.parametrize(
-    "attend",
-    [
-        lambda x: functional.scaled_dot_product_attention(x, x, x, is_causal=True),
-        lambda x: functional.scaled_dot_product_attention(x, x, x, torch.ones(7, 7) > 0),
-    ],
-)
-def test_masks_of_truth_values_are_refused(attend: Callable[[Any], Any]) -> None:
-    with pytest.raises(ModelError, match=r"causal|truth"):
-        ts.import_torch(Function(attend), torch.randn(TOKENS))

@@ -114,10 +114,7 @@ def reshape(node: AtenNode) -> Sequence[Value]:
 
 def expand(node: AtenNode) -> Sequence[Value]:
     """Expand: elementwise operators broadcast by themselves, others get copies."""
-    (shape,) = node.shapes
-    full = (1,) * (len(shape) - len(node.shape())) + node.shape()
-    x = node.reshaped(node.x, full)
-    return [x] if full == shape else node.onnx("Add", [x, np.zeros(shape, np.float32)])
+    return node.onnx("Expand", [node.x, np.array(node.shapes[0], np.int64)])
 
 
 def binary(kind: str, reverse: bool = False) -> Reader:
@@ -251,23 +248,29 @@ def variance(node: AtenNode) -> Sequence[Value]:
 
 
 def attention(node: AtenNode) -> Sequence[Value]:
-    """Scaled dot product attention: ``softmax(scale * query key' + mask) value``."""
-    query, key, value = (node[name] for name in ("query", "key", "value"))
-    if node.get("is_causal") or node.get("enable_gqa"):
-        raise UnsupportedError("causal or with grouped queries")
-    shape = node.build.shape(query)
-    scale = node.get("scale", 1 / math.sqrt(shape[-1]))
-    rank = len(node.build.shape(key))
-    exchange = [*range(rank - 2), rank - 1, rank - 2]
-    (turned,) = node.onnx("Transpose", [key], perm=exchange)
-    (scores,) = node.onnx("Mul", [*node.onnx("MatMul", [query, turned]), number(scale)])
-    mask = node.get("attn_mask")
-    if mask is not None:
-        if not isinstance(mask, str) and mask.dtype == np.bool_:
-            raise UnsupportedError("with a mask of truth values")
-        (scores,) = node.onnx("Add", [scores, mask])
-    weights = node.onnx("Softmax", [scores], axis=len(shape) - 1)
-    return node.onnx("MatMul", [*weights, value])
+    """Scaled dot product attention; with fewer heads of keys than of queries only if enabled."""
+    inputs = [node[name] for name in ("query", "key", "value")]
+    heads = [node.build.shape(value)[-3:-2] for value in inputs[:2]]
+    if heads[0] != heads[1] and not node.get("enable_gqa"):
+        raise UnsupportedError(f"of {heads[0]} heads of queries to {heads[1]} of keys")
+    extra = {"is_causal": int(node.get("is_causal", False)), "scale": node.get("scale", 0.0)}
+    return node.onnx("Attention", [*inputs, node.get("attn_mask")], **extra)
+
+
+def where(node: AtenNode) -> Sequence[Value]:
+    """Where, with a constant condition."""
+    condition, *values = (node[name] for name in ("condition", "self", "other"))
+    return node.onnx("Where", [condition, *map(_array, values)])
+
+
+def masked_fill(node: AtenNode) -> Sequence[Value]:
+    """Masked fill, with a constant mask."""
+    return node.onnx("Where", [node["mask"], _array(node["value"]), node.x])
+
+
+def _array(value: Any) -> Value:
+    """Return a tensor as it is, a number as a constant."""
+    return value if isinstance(value, str) else np.asarray(value, np.float32)
 
 
 def batch_matmul(node: AtenNode) -> Sequence[Value]:

@@ -26,6 +26,7 @@ def _relu6(node: AtenNode) -> list[str]:
 
 READERS: Mapping[str, Reader] = {
     "_adaptive_avg_pool2d": maps.adaptive_pool("AveragePool"),
+    "_safe_softmax": calc.softmax("Softmax"),
     "_softmax": calc.softmax("Softmax"),
     "_log_softmax": calc.softmax("LogSoftmax"),
     "_native_batch_norm_legit_no_training": calc.batch_norm,
@@ -73,6 +74,7 @@ READERS: Mapping[str, Reader] = {
     "log": same("Log"),
     "log_softmax": calc.softmax("LogSoftmax"),
     "lstm": recurrent("LSTM"),
+    "masked_fill": calc.masked_fill,
     "matmul": calc.matmul,
     "max_pool1d": maps.pool("MaxPool"),
     "max_pool2d": maps.pool("MaxPool"),
@@ -115,4 +117,5 @@ READERS: Mapping[str, Reader] = {
     "upsample_nearest2d": maps.resize("nearest"),
     "var": calc.variance,
     "view": calc.reshape,
+    "where": calc.where,
 }

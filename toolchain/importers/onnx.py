@@ -7,13 +7,14 @@ QDQ file quantises carry their quantisation in the graph.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from toolchain.errors import ModelError
+from toolchain.importers import onnx_attention as attention
 from toolchain.importers import onnx_math as calc
 from toolchain.importers import onnx_moves as moves
 from toolchain.importers import onnx_normalise as normalise
@@ -66,6 +67,7 @@ _DEFECTS = (ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeE
 READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "Add": calc.commutative(Add()),
     "ArgMax": calc.arg_max,
+    "Attention": attention.attention,
     "AveragePool": weighted.pool(AveragePool2D),
     "BatchNormalization": calc.batch_normalization,
     "Cast": calc.identity,
@@ -79,6 +81,7 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "Elu": calc.elu,
     "Erf": calc.unary(Erf()),
     "Exp": calc.unary(Exp()),
+    "Expand": attention.expand,
     "Flatten": moves.flatten,
     "Gather": moves.gather,
     "GRU": recurrent.gru,
@@ -122,6 +125,7 @@ READERS: Mapping[str, Callable[[OnnxNode], list[str]]] = {
     "Transpose": moves.transpose,
     "Unsqueeze": moves.unsqueeze,
     "Upsample": moves.resize,
+    "Where": attention.where,
 }
 
 
@@ -258,9 +262,9 @@ class _Walk:
         if proto.op_type == "Constant":
             values[proto.output[0]] = _literal(attributes(proto, self.folder))
             return True
-        if proto.op_type in ("Shape", "Size"):
-            shape = self.build.shape(next(v for v in inputs if v is not None))
-            values[proto.output[0]] = _extent(proto, shape)
+        known = _known_of(proto, inputs, self.build)
+        if known is not None:
+            values[proto.output[0]] = known
             return True
         constants = [v for v in inputs if not isinstance(v, str)]
         if len(constants) < len(inputs) or not inputs:
@@ -310,12 +314,17 @@ class _Walk:
         return self.build.graph(name, self.inputs, outputs)
 
 
-def _extent(proto: Any, shape: tuple[int, ...]) -> Array:
-    """Return the value of a Shape or Size node."""
-    extra = attributes(proto)
+def _known_of(proto: Any, inputs: Sequence[Value | None], build: Builder) -> Array | None:
+    """Return the value of a node that follows from its input's shape, ``None`` for others."""
+    x = next((value for value in inputs if value is not None), None)
+    if x is None or proto.op_type not in ("IsInf", "IsNaN", "Shape", "Size"):
+        return None
+    extra, shape = attributes(proto), build.shape(x)
     if proto.op_type == "Size":
         return np.array(math.prod(shape), np.int64)
-    return np.array(shape[extra.get("start", 0) : extra.get("end", len(shape))], np.int64)
+    if proto.op_type == "Shape":
+        return np.array(shape[extra.get("start", 0) : extra.get("end", len(shape))], np.int64)
+    return np.zeros(shape, np.bool_) if isinstance(x, str) else None
 
 
 def _literal(extra: Mapping[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from functools import reduce
 
 import numpy as np
 
+from toolchain.importers.onnx_attention import finite
 from toolchain.importers.onnx_builder import OnnxNode, UnsupportedError, Value
 from toolchain.ir import Array, DType, Quant
 from toolchain.numerics import Activation
@@ -53,9 +54,10 @@ def commutative(op: Op) -> Reader:
     """Return the reader of an operator whose constant, if it has one, is put behind."""
 
     def read(node: OnnxNode) -> list[str]:
-        first, second = node.value(0), node.value(1)
+        first, second = (finite(node.value(i)) for i in range(2))
         swapped = isinstance(second, str) and not isinstance(first, str)
-        return [node.build.add(op, _broadcast(node, (1, 0) if swapped else (0, 1)))]
+        pair = (second, first) if swapped else (first, second)
+        return [node.build.add(op, node.build.broadcast(pair))]
 
     return read
 

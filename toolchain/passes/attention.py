@@ -1,12 +1,15 @@
-"""Simplify attention in float graphs: ``softmax(scale * q k') v`` without copies for its sake."""
+"""Simplify attention in float graphs: ``softmax(scale * q k' + mask) v`` with no needless copy."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from toolchain.ir import Graph, Node
+import numpy as np
+
+from toolchain.ir import Graph, Node, Tensor, constant
 from toolchain.numerics import Activation
-from toolchain.ops import BatchMatMul, Mul, Softmax, Transpose
+from toolchain.ops import Add, BatchMatMul, Mul, Softmax, Transpose
+from toolchain.passes.rewriter import until_stable
 
 
 def fuse_attention(graph: Graph) -> Graph:
@@ -14,14 +17,44 @@ def fuse_attention(graph: Graph) -> Graph:
 
     A product takes a matrix whose last two axes are exchanged as it was before. Positive factors of
     the scores, before the product or behind it, become the softmax's ``beta``: no pass over memory
-    and no rounding of their own.
+    and no rounding of their own. A constant mask between them is divided by them.
     """
+    graph = until_stable(_behind_mask, graph)
     changed: dict[str, Node] = {}
     for node in graph.nodes:
         if isinstance(node.op, Softmax):
             changed.update(_scaled(graph, node, node.op))
     graph = graph.with_nodes(changed.get(node.name, node) for node in graph.nodes)
     return graph.with_nodes(_untransposed(graph, node) for node in graph.nodes)
+
+
+def _behind_mask(graph: Graph) -> Graph:
+    """Return the graph with one factor of scores moved behind a mask: ``f * (s + mask / f)``."""
+    for node in graph.nodes:
+        add = graph.producers.get(node.inputs[0] or "") if isinstance(node.op, Softmax) else None
+        if add is None or add.op != Add() or not _private(graph, add.outputs[0]):
+            continue
+        for scores, mask in (add.inputs, add.inputs[::-1]):
+            if made := _divided(graph, node, add, scores or "", graph.tensors[mask or ""]):
+                return made
+    return graph
+
+
+def _divided(graph: Graph, node: Node, add: Node, scores: str, mask: Tensor) -> Graph | None:
+    """Return the graph with the factor of ``scores`` in the softmax ``node``, if there is one."""
+    assert isinstance(node.op, Softmax)
+    factor, source = _without_factors(graph, scores)
+    whole = graph.tensors[source].shape == graph.operands(add).output.shape
+    if not mask.is_constant or mask.quant or source == scores or not whole:
+        return None
+    with np.errstate(over="ignore"):
+        low = np.finfo(np.float32).min
+        made = constant(f"{add.name}/mask", np.maximum(mask.values / np.float32(factor), low))
+    changed = {
+        add.name: replace(add, inputs=(source, made.name)),
+        node.name: replace(node, op=Softmax(node.op.beta * factor)),
+    }
+    return graph.with_nodes((changed.get(n.name, n) for n in graph.nodes), [made])
 
 
 def _untransposed(graph: Graph, node: Node) -> Node:

@@ -11,6 +11,7 @@ from toolchain.quantization.calibrate import Cases, calibrate
 from toolchain.quantization.equalize import equalize as equalized
 from toolchain.quantization.grids import choose_grids
 from toolchain.quantization.integer import quantize_graph
+from toolchain.quantization.masks import bounded_masks
 from toolchain.quantization.pools import global_pools_as_means
 from toolchain.quantization.ranges import METHODS
 from toolchain.quantization.reconstruct import reconstruct
@@ -76,6 +77,7 @@ def prepare(
     `quantize`.
     """
     _check("activations", activations, ACTIVATIONS)
+    graph = bounded_masks(graph, cases)
     whole = activations == DType.INT16.value
     wide = every_activation(graph) if whole else named_activations(graph, int16)
     ready = widened(graph, wide) if wide else Ready(graph)
