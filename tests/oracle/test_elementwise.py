@@ -22,6 +22,10 @@ from tests.ops.test_minimum import random_minimum
 from tests.ops.test_mul import random_mul
 from tests.ops.test_quantize import random_quantize
 from tests.ops.test_softmax import random_softmax, softmax_of_floats
+from tests.ops.test_squared_difference import (
+    random_squared_difference,
+    random_squared_difference_16,
+)
 from tests.ops.test_sub import random_sub
 from tests.ops.test_tanh import random_tanh
 from tests.oracle.micro import assert_reference_equals_micro
@@ -65,6 +69,8 @@ MAKERS = [
     random_relu,
     random_relu6,
     random_softmax,
+    random_squared_difference,
+    random_squared_difference_16,
     random_sub,
     random_tanh,
 ]

@@ -46,6 +46,7 @@ class _Chosen:
     shapes: tuple[str, ...]
     constants: tuple[str, ...]
     keep_layout: bool
+    standard: bool
     per_layer: bool
     drop_per_layer: bool
     page: Path | None
@@ -116,6 +117,12 @@ class _Chosen:
 @click.option("--eval", "test", type=click.Path(path_type=Path), help="Samples to measure on.")
 @input_options()
 @click.option("--keep-layout", is_flag=True, help="Keep channels-first inputs as they are.")
+@click.option(
+    "--standard-operators",
+    "standard",
+    is_flag=True,
+    help="Write layer normalisation as eight operators that other TFLite runtimes have.",
+)
 @click.option("--per-layer", is_flag=True, help="Show the error of every layer.")
 @click.option(
     "--drop-per-layer", is_flag=True, help="Show what each layer's rounding alone costs on --eval."
@@ -129,13 +136,14 @@ def command(reporter: Reporter, model: Path, **options: Any) -> int:
     """Quantise the float MODEL (ONNX) to int8, or int16 activations, with sample inputs."""
     from toolchain.exporters.tflite import export_tflite
     from toolchain.importers import import_float
-    from toolchain.passes import channels_last_inputs, simplify
+    from toolchain.passes import channels_last_inputs, simplify, spell_out_layer_norms
     from toolchain.quantization import compare_layers
 
     chosen = _Chosen(**options)
     _check_options(chosen)
     shapes, constants = input_shapes(chosen.shapes), input_constants(chosen.constants)
     graph = import_float(model, shapes=shapes, constants=constants)
+    graph = spell_out_layer_norms(graph) if chosen.standard else graph
     calibration = _calibration(reporter, chosen, graph, model)
     graph, quantised = _quantised(reporter, chosen, graph, calibration)
     tested = _test_samples(chosen, graph, quantised) or calibration
@@ -153,6 +161,7 @@ def command(reporter: Reporter, model: Path, **options: Any) -> int:
         page = report_page(graph, errors, compared, accuracy)
         _write(chosen.page, page.encode())
         reporter.say(f"wrote {chosen.page}")
+    custom = _say_custom(reporter, final)
     reporter.note(f"next: tessera compile {target} --board BOARD")
     return reporter.result(
         {
@@ -167,8 +176,23 @@ def command(reporter: Reporter, model: Path, **options: Any) -> int:
             "inputs": [list(x.shape) for x in final.input_tensors],
             "layers": [error_facts(error) for error in errors],
             "accuracy": accuracy,
+            "custom_operators": custom,
         }
     )
+
+
+def _say_custom(reporter: Reporter, graph: Graph) -> dict[str, int]:
+    """Warn of operators that no other runtime executes; return how often each occurs."""
+    from toolchain.exporters.tflite import custom_operators
+
+    found = dict(custom_operators(graph))
+    if found:
+        listed = ", ".join(f"{count} {name}" for name, count in found.items())
+        reporter.warn(
+            f"only Tessera executes {listed} of this file; "
+            "--standard-operators writes layer normalisation for every TFLite runtime"
+        )
+    return found
 
 
 def _check_options(chosen: _Chosen) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from toolchain.exporters import (
@@ -14,7 +15,7 @@ from toolchain.exporters import (
 from toolchain.exporters.tflite_layer import Draft, Layer, Writer
 from toolchain.exporters.tflite_math import plain
 from toolchain.exporters.tflite_writer import Handle, Subgraph, write
-from toolchain.importers.tflite_types import ERF
+from toolchain.importers.tflite_types import ERF, LAYER_NORM
 from toolchain.ir import Graph, Tensor
 from toolchain.ops import (
     Add,
@@ -56,6 +57,7 @@ from toolchain.ops import (
     Softmax,
     Split,
     Sqrt,
+    SquaredDifference,
     StridedSlice,
     Sub,
     Svdf,
@@ -104,6 +106,7 @@ WRITERS: Mapping[type[Op], Writer] = {
     Softmax: tflite_math.softmax,
     Split: tflite_moves.split,
     Sqrt: plain("SQRT", 1),
+    SquaredDifference: plain("SQUARED_DIFFERENCE", 2),
     StridedSlice: tflite_moves.strided_slice,
     Sub: tflite_math.sub,
     Svdf: tflite_recurrent.svdf,
@@ -112,6 +115,15 @@ WRITERS: Mapping[type[Op], Writer] = {
     TransposeConv: tflite_spatial.transpose_conv,
     Unpack: tflite_moves.unpack,
 }
+
+
+CUSTOM: Mapping[type[Op], str] = {Erf: ERF, LayerNorm: LAYER_NORM}
+"""Operators that the format lacks, and the names under which they are written."""
+
+
+def custom_operators(graph: Graph) -> Mapping[str, int]:
+    """Return how often each operator occurs that no other runtime will know in the file."""
+    return Counter(CUSTOM[type(node.op)] for node in graph.nodes if type(node.op) in CUSTOM)
 
 
 def export_tflite(graph: Graph) -> bytes:

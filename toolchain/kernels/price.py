@@ -33,7 +33,7 @@ class Prices:
 # Instructions per element.
 _ELEMENTS = {
     "affine": 8.0, "add": 17.0, "mul": 14.8, "table": 4.0, "quantize": 19.0, "dequantize": 8.0,
-    "requantize": 10.0,
+    "requantize": 10.0, "squared_difference": 30.0,
 }  # fmt: skip
 
 _WALKS = {

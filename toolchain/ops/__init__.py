@@ -39,6 +39,7 @@ from toolchain.ops.shift import Shift
 from toolchain.ops.softmax import Softmax
 from toolchain.ops.split import Split
 from toolchain.ops.sqrt import Sqrt
+from toolchain.ops.squared_difference import SquaredDifference
 from toolchain.ops.strided_slice import StridedSlice
 from toolchain.ops.sub import Sub
 from toolchain.ops.svdf import Svdf
@@ -88,6 +89,7 @@ __all__ = [
     "Softmax",
     "Split",
     "Sqrt",
+    "SquaredDifference",
     "StridedSlice",
     "Sub",
     "Svdf",

@@ -23,9 +23,17 @@ from toolchain.passes.layout import channels_last_inputs
 from toolchain.passes.names import plain_names
 from toolchain.passes.padding import fold_padding
 from toolchain.passes.requantize import fold_requantisation
+from toolchain.passes.standard import spell_out_layer_norms
 from toolchain.passes.transposes import sink_transposes
 
-__all__ = ["PIPELINE", "channels_last_inputs", "drop_float_edges", "simplify", "simplify_float"]
+__all__ = [
+    "PIPELINE",
+    "channels_last_inputs",
+    "drop_float_edges",
+    "simplify",
+    "simplify_float",
+    "spell_out_layer_norms",
+]
 
 Pass = Callable[[Graph], Graph]
 

@@ -8,7 +8,18 @@ import numpy as np
 
 from toolchain.ir import Graph, Node, Tensor, constant
 from toolchain.numerics import Activation
-from toolchain.ops import Add, LayerNorm, Mean, Mul, Reshape, Rsqrt, Sub, Transpose
+from toolchain.ops import (
+    Add,
+    LayerNorm,
+    Mean,
+    Mul,
+    Reshape,
+    Rsqrt,
+    SquaredDifference,
+    Sub,
+    Transpose,
+)
+from toolchain.passes.moments import centre_first
 from toolchain.passes.rewriter import Rewriter, until_stable
 
 
@@ -18,7 +29,7 @@ def fuse_layer_norm(graph: Graph) -> Graph:
     The factor and offset per element that follow become its gain and offset. Axes before the last
     are brought there by transposes, several by a reshape.
     """
-    return _absorb_constants(_fuse(graph))
+    return _absorb_constants(_fuse(centre_first(graph)))
 
 
 def _fuse(graph: Graph) -> Graph:
@@ -46,10 +57,34 @@ def _normalised(graph: Graph, node: Node) -> tuple[str, tuple[int, ...], float] 
         if mean is None or mean.op != Mean(axes, keep_dims=True):
             continue
         square = graph.producers.get(mean.inputs[0] or "")
-        parts = _factors(graph, square) if square else ("", "")
-        if all(_centred(graph, part) == found for part in parts):
+        if square is not None and _is_square(graph, square, found):
             return x, axes, epsilon
     return None
+
+
+def _is_square(graph: Graph, node: Node, found: tuple[str, tuple[int, ...]]) -> bool:
+    """Tell whether ``node`` squares x less its mean, which is ``found``."""
+    if not isinstance(node.op, SquaredDifference):
+        return all(_centred(graph, part) == found for part in _factors(graph, node))
+    first, second = node.inputs
+    pairs = ((first, second), (second, first))
+    return any(_is_mean(graph, x, mean, found) for x, mean in pairs)
+
+
+def _is_mean(
+    graph: Graph, x: str | None, mean: str | None, found: tuple[str, tuple[int, ...]]
+) -> bool:
+    """Tell whether ``mean`` is that of ``x`` over its axes, which are ``found``."""
+    maker = graph.producers.get(mean or "")
+    return (
+        maker is not None
+        and maker.inputs == (x,)
+        and (x, maker.op)
+        == (
+            found[0],
+            Mean(found[1], keep_dims=True),
+        )
+    )
 
 
 def _factors(graph: Graph, node: Node) -> tuple[str, str]:
