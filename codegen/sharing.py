@@ -38,12 +38,12 @@ _PLANES = _free(
 FREE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "affine": _free("slopes.* offset", steps="loops.*"),
     "affine_mve": _free("slopes.* offset", steps="loops.*"),
-    "conv1x1_mve": _free("in_c out_c zero helpers.*", nonzero="pairs"),
+    "conv1x1_mve": _free("in_c out_c scalar helpers.*", nonzero="pairs"),
     "conv2d_runs": _free("in_w in_c out_w out_c odd_zero"),
     "depthwise_conv2d": _free("in_w in_c out_w"),
     "depthwise_conv2d_dsp": _PLANES,
     "depthwise_conv2d_mve": _free(
-        "in_w in_c out_w pad_left stride_w first last inside at out step y_zero"
+        "in_w in_c out_w pad_left stride_w first last inside at out step scalar"
     ),
     "depthwise_row_dsp": _PLANES,
     "mean": _free("kept.*.0 reduced.*.0 offset multiplier shift y_zero", steps="reduced.*.1"),

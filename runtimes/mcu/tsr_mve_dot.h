@@ -104,11 +104,12 @@ TSR_MVE_INLINE const int8_t *tsr_mve_dot(const int8_t *x, const int8_t *w, const
 {
     for (int i = 0; i < 4 * pixels; i++) {
         const int filter = i % 4;
-        sums[i] = bias[filter];
+        uint32_t sum = (uint32_t)bias[filter];
         for (int k = 0; k < depth; k++) {
             const int whole = k / 16 * 16, width = depth - whole < 16 ? depth - whole : 16;
-            sums[i] += x[i / 4 * depth + k] * w[4 * whole + filter * width + k - whole];
+            sum += (uint32_t)(x[i / 4 * depth + k] * w[4 * whole + filter * width + k - whole]);
         }
+        sums[i] = (int32_t)sum;
     }
     return w + 4 * depth;
 }

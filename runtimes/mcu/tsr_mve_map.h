@@ -22,11 +22,6 @@ TSR_MVE_INLINE tsr_v4 tsr_load_some_words(const int32_t *p, int count)
     return vldrwq_z_s32(p, vctp32q((uint32_t)count));
 }
 
-TSR_MVE_INLINE tsr_v4 tsr_splat(int32_t value)
-{
-    return vdupq_n_s32(value);
-}
-
 TSR_MVE_INLINE tsr_v4 tsr_add(tsr_v4 a, tsr_v4 b)
 {
     return vaddq_s32(a, b);
@@ -91,13 +86,6 @@ TSR_MVE_INLINE tsr_v4 tsr_load_some_words(const int32_t *p, int count)
 {
     tsr_v4 v;
     TSR_EACH_LANE(v, i < count ? p[i] : 0)
-    return v;
-}
-
-TSR_MVE_INLINE tsr_v4 tsr_splat(int32_t value)
-{
-    tsr_v4 v;
-    TSR_EACH_LANE(v, value)
     return v;
 }
 

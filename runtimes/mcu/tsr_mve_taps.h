@@ -53,13 +53,14 @@
 
 #else
 
-/* Sums of two products saturate nowhere: they wrap, as the instructions' do. */
+/* Sums saturate nowhere: they wrap, as the instructions' do. */
 TSR_MVE_INLINE void tsr_taps(tsr_v4 *a, const int8_t *x, const int8_t *y, const int8_t *w, int count)
 {
     for (int i = 0; i < count; i++) {
         int32_t *const sum = &a[i % 4].lane[i / 4];
         const int32_t products = x[i] * w[i] + (y ? y[i] * w[16 + i] : 0);
-        *sum += (int16_t)(uint16_t)((uint32_t)products & 0xFFFFu);
+        const int16_t both = (int16_t)(uint16_t)((uint32_t)products & 0xFFFFu);
+        *sum = (int32_t)((uint32_t)*sum + (uint32_t)both);
     }
 }
 

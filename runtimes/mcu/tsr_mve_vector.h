@@ -1,6 +1,6 @@
 /* Vectors of 32-bit sums and how they become bytes: see tsr_mve.h.
  *
- * Constants of an output stage come four filters at a time in records of 9 words: 4 biases, 4
+ * Constants of an output stage come four filters at a time in records of 8 or 9 words: 4 biases, 4
  * multipliers, 4 extras of 8 bits. */
 #ifndef TSR_MVE_VECTOR_H
 #define TSR_MVE_VECTOR_H
@@ -40,10 +40,15 @@ TSR_MVE_INLINE tsr_v4 tsr_load_quarters(const int32_t *p)
     return vldrbq_s32((const int8_t *)(const void *)p);
 }
 
-/* (acc * m / 2^32) + c, the product cut off. */
-TSR_MVE_INLINE tsr_v4 tsr_line(tsr_v4 acc, tsr_v4 m, tsr_v4 c)
+TSR_MVE_INLINE tsr_v4 tsr_splat(int32_t value)
 {
-    return vaddq_s32(vmulhq_s32(acc, m), c);
+    return vdupq_n_s32(value);
+}
+
+/* (acc * unit + bias) * m / 2^32, the product cut off; the sum wraps at 32 bits. */
+TSR_MVE_INLINE tsr_v4 tsr_fine(tsr_v4 acc, tsr_v4 bias, int32_t unit, tsr_v4 m)
+{
+    return vmulhq_s32(vmlaq_n_s32(bias, acc, unit), m);
 }
 
 /* TFLite's double rounding plus `zero`: each lane is shifted by its `shift`, left if positive. */
@@ -71,54 +76,55 @@ TSR_MVE_INLINE tsr_v4 tsr_limit_4(tsr_v4 v, int32_t low, int32_t high)
 /* v >> shift, a literal of 1 to 16. */
 #define tsr_shift_4(v, shift) vshrq_n_s32(v, shift)
 
-/* Two vectors saturated to 16 bits, side by side in pairs, first shifted by a literal of 1 to 16 and
- * rounded half up. (Without rounding the GNU assembler 2.40 writes the same opcode.) */
-#define tsr_join_rounded(v, w, shift) \
-    vqrshrntq_n_s32(vqrshrnbq_n_s32(vreinterpretq_s16_s32(v), v, shift), w, shift)
-#define tsr_join(v, w) vqmovntq_s32(vqmovnbq_s32(vreinterpretq_s16_s32(v), v), w)
+/* Narrowing in place, which intrinsics do in copies: lanes shifted right by a literal of 1 to 16 and
+ * rounded half up, or as they are, then saturated. (Without rounding the GNU assembler 2.40 writes
+ * the same opcode.) */
+#define TSR_MVE_SHIFT(half, to, from, shift) \
+    "vqrshrn" half ".s32 " to ", " from ", #" #shift "\n\t"
+#define TSR_MVE_PLAIN(half, to, from, shift) "vqmovn" half ".s32 " to ", " from "\n\t"
 
 /* Four lanes saturated to int8, or the first `count` of them, shifted before as above. */
-#define tsr_store_4(y, v) tsr_store_joined_4(y, vqmovnbq_s32(vreinterpretq_s16_s32(v), v))
-#define tsr_store_rounded_4(y, v, shift) \
-    tsr_store_joined_4(y, vqrshrnbq_n_s32(vreinterpretq_s16_s32(v), v, shift))
-#define tsr_store_some(y, v, count) \
-    tsr_store_some_joined(y, vqmovnbq_s32(vreinterpretq_s16_s32(v), v), count)
+#define TSR_MVE_BYTES(v, how, shift)                                                            \
+    __asm__(how("b", "%q0", "%q0", shift) "vqmovnb.s16 %q0, %q0" : "+w"(v))
+#define TSR_MVE_STORE(y, v, how, shift)                    \
+    do {                                                   \
+        tsr_v4 tsr_bytes = v;                              \
+        TSR_MVE_BYTES(tsr_bytes, how, shift);              \
+        vstrbq_s32(y, tsr_bytes);                          \
+    } while (0)
+#define TSR_MVE_STORE_SOME(y, v, how, shift, count)                   \
+    do {                                                              \
+        tsr_v4 tsr_bytes = v;                                         \
+        TSR_MVE_BYTES(tsr_bytes, how, shift);                         \
+        vstrbq_p_s32(y, tsr_bytes, vctp32q((uint32_t)(count)));       \
+    } while (0)
+#define tsr_store_4(y, v) TSR_MVE_STORE(y, v, TSR_MVE_PLAIN, 0)
+#define tsr_store_rounded_4(y, v, shift) TSR_MVE_STORE(y, v, TSR_MVE_SHIFT, shift)
+#define tsr_store_some(y, v, count) TSR_MVE_STORE_SOME(y, v, TSR_MVE_PLAIN, 0, count)
 #define tsr_store_some_rounded(y, v, shift, count) \
-    tsr_store_some_joined(y, vqrshrnbq_n_s32(vreinterpretq_s16_s32(v), v, shift), count)
+    TSR_MVE_STORE_SOME(y, v, TSR_MVE_SHIFT, shift, count)
 
-TSR_MVE_INLINE tsr_v4 tsr_bytes(int16x8_t halves)
+/* A row of 16 channels to y, or the first `count` of them: channel 4 l + v is lane l of vector v. */
+#define TSR_MVE_STORE_16(y, a, how, shift, count)                                               \
+    do {                                                                                        \
+        __asm__(how("b", "%q0", "%q0", shift) how("t", "%q0", "%q2", shift)                     \
+                how("b", "%q1", "%q1", shift) how("t", "%q1", "%q3", shift)                     \
+                "vqmovnb.s16 %q0, %q0\n\tvqmovnt.s16 %q0, %q1"                                  \
+                : "+&w"(a[0]), "+&w"(a[1]) : "w"(a[2]), "w"(a[3]));                               \
+        tsr_store_joined_16(y, a[0], count);                                                    \
+    } while (0)
+#define tsr_store_16(y, a) TSR_MVE_STORE_16(y, a, TSR_MVE_PLAIN, 0, 16)
+#define tsr_store_rounded_16(y, a, shift) TSR_MVE_STORE_16(y, a, TSR_MVE_SHIFT, shift, 16)
+#define tsr_store_some_16(y, a, count) TSR_MVE_STORE_16(y, a, TSR_MVE_PLAIN, 0, count)
+#define tsr_store_some_rounded_16(y, a, shift, count) \
+    TSR_MVE_STORE_16(y, a, TSR_MVE_SHIFT, shift, count)
+
+TSR_MVE_INLINE void tsr_store_joined_16(int8_t *y, tsr_v4 bytes, int count)
 {
-    return vreinterpretq_s32_s8(vqmovnbq_s16(vreinterpretq_s8_s16(halves), halves));
-}
-
-TSR_MVE_INLINE void tsr_store_joined_4(int8_t *y, int16x8_t halves)
-{
-    vstrbq_s32(y, tsr_bytes(halves));
-}
-
-TSR_MVE_INLINE void tsr_store_some_joined(int8_t *y, int16x8_t halves, int count)
-{
-    vstrbq_p_s32(y, tsr_bytes(halves), vctp32q((uint32_t)count));
-}
-
-/* A row of 16 channels to y: channel 4 l + v is lane l of vector v. */
-#define tsr_store_16(y, a) tsr_store_joined_16(y, tsr_join(a[0], a[2]), tsr_join(a[1], a[3]), 16)
-#define tsr_store_rounded_16(y, a, shift)                                                     \
-    tsr_store_joined_16(y, tsr_join_rounded(a[0], a[2], shift),                               \
-                        tsr_join_rounded(a[1], a[3], shift), 16)
-#define tsr_store_some_16(y, a, count)                                                        \
-    tsr_store_joined_16(y, tsr_join(a[0], a[2]), tsr_join(a[1], a[3]), count)
-#define tsr_store_some_rounded_16(y, a, shift, count)                                         \
-    tsr_store_joined_16(y, tsr_join_rounded(a[0], a[2], shift),                               \
-                        tsr_join_rounded(a[1], a[3], shift), count)
-
-TSR_MVE_INLINE void tsr_store_joined_16(int8_t *y, int16x8_t even, int16x8_t odd, int count)
-{
-    const int8x16_t bytes = vqmovntq_s16(vqmovnbq_s16(vreinterpretq_s8_s16(even), even), odd);
     if (count == 16) {
-        vstrbq_s8(y, bytes);
+        vstrbq_s8(y, vreinterpretq_s8_s32(bytes));
     } else {
-        vstrbq_p_s8(y, bytes, vctp8q((uint32_t)count));
+        vstrbq_p_s8(y, vreinterpretq_s8_s32(bytes), vctp8q((uint32_t)count));
     }
 }
 
@@ -170,9 +176,17 @@ TSR_MVE_INLINE tsr_v4 tsr_load_quarters(const int32_t *p)
     return v;
 }
 
-TSR_MVE_INLINE tsr_v4 tsr_line(tsr_v4 acc, tsr_v4 m, tsr_v4 c)
+TSR_MVE_INLINE tsr_v4 tsr_splat(int32_t value)
 {
-    TSR_EACH_LANE(acc, (((int64_t)acc.lane[i] * m.lane[i]) >> 32) + c.lane[i])
+    tsr_v4 v;
+    TSR_EACH_LANE(v, value)
+    return v;
+}
+
+TSR_MVE_INLINE tsr_v4 tsr_fine(tsr_v4 acc, tsr_v4 bias, int32_t unit, tsr_v4 m)
+{
+    TSR_EACH_LANE(bias, (uint32_t)bias.lane[i] + (uint32_t)acc.lane[i] * (uint32_t)unit)
+    TSR_EACH_LANE(acc, ((int64_t)bias.lane[i] * m.lane[i]) >> 32)
     return acc;
 }
 

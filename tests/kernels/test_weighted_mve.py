@@ -59,10 +59,13 @@ def test_the_random_layers_reach_every_formula_and_block(make: Make) -> None:
         kernel = candidates(lowered, Isa.MVE)[0]
         assert kernel.isa is Isa.MVE
         for helper in kernel.specialise(lowered).helpers:
-            seen[tuple(helper.numbers[key] for key in ("mode", "pixels", "rest"))] += 1
-    assert {mode for mode, _, _ in seen} == {"short", "signed", "general"}
+            keys = "mode", "pixels", "rest", "common"
+            seen[tuple(helper.numbers[key] for key in keys)] += 1
+    modes = {"fine", "signed", "general"}
+    assert {mode for mode, *_ in seen} == modes
+    assert modes >= {mode for mode, *_, common in seen if common} >= {"fine", "signed"}
     pixels = (1,) if make is random_fully_connected else (1, 2)
-    assert {variant[1:] for variant in seen} == {(p, rest) for p in pixels for rest in range(4)}
+    assert {variant[1:3] for variant in seen} == {(p, rest) for p in pixels for rest in range(4)}
 
 
 def test_the_random_depthwise_layers_reach_every_formula_and_group() -> None:
@@ -75,7 +78,7 @@ def test_the_random_depthwise_layers_reach_every_formula_and_group() -> None:
         special = kernel.specialise(lowered)
         if kernel.name == "depthwise_conv2d_mve":  # that of one channel is a convolution
             seen[special.numbers["mode"], special.numbers["in_c"], "padding" in special.tables] += 1
-    assert {mode for mode, _, _ in seen} == {"short", "signed", "general"}
+    assert {mode for mode, _, _ in seen} == {"fine", "signed", "general"}
     assert {variant[1:] for variant in seen} == {
         (channels, edges) for channels in (3, 8, 16, 20, 32, 40) for edges in (False, True)
     }

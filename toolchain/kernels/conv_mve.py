@@ -55,7 +55,7 @@ class Conv1x1Mve:
             "last": pixels % BLOCK,
             "in_c": in_c,
             "out_c": out_c,
-            "zero": packed.numbers["y_zero"],
+            "scalar": packed.scalar,
             "copied": copied,
         }
         return Specialised(
@@ -94,7 +94,7 @@ class Conv2dMve:
             "out_c": len(packed.filters),
             "width": geometry.width,
             "edges": geometry.edges,
-            "zero": packed.numbers["y_zero"],
+            "scalar": packed.scalar,
         }
         return Specialised(
             numbers,
@@ -121,4 +121,4 @@ def _packed(lowered: Lowered) -> Constants | None:
     filters = plain_filters(lowered)
     if filters is None:
         return None
-    return constants(filters, lowered.tables, lowered.numbers)
+    return constants(filters, lowered.tables, lowered.numbers, common=True)

@@ -11,8 +11,8 @@ from toolchain.kernels.conv_dsp import Geometry
 from toolchain.ops.base import RowTaps
 
 _BLOCK = 29.0  # calls of a block of pixels
-_GROUP = {1: 31.0, 2: 43.0}  # four filters with one pixel or two, beside the products
-_SOME, _SIGNED = 11.0, 9.0  # where the last four are fewer; the formula `signed`
+_GROUP = {1: 30.0, 2: 40.0}  # four filters with one pixel or two, beside the products
+_SOME, _SIGNED = 11.0, 6.0  # where the last four are fewer; the formula `signed`
 _VECTOR = {1: 10.0, 2: 16.5}  # 16 inputs of a block with four filters
 _TAIL = {1: 12.0, 2: 22.0}  # the last inputs, fewer than 16
 
@@ -92,5 +92,5 @@ def _lies_inside(taps: RowTaps, geometry: Geometry, row: int) -> bool:
 
 def binary(name: str, outer: int, inner: int) -> int:
     """Estimate an operator of two inputs: ``outer`` rows of ``inner`` elements, four at a time."""
-    vector = {"affine": 12.0, "add": 46.0, "mul": 17.9}[name] + 6.5 * (inner % 4 > 0)
+    vector = {"affine": 10.0, "add": 44.0, "mul": 15.9}[name] + 6.5 * (inner % 4 > 0)
     return round(32 + outer * (12.0 + vector * -(-inner // 4)))

@@ -33,7 +33,7 @@ class FullyConnectedMve:
         packed = _packed(lowered)
         assert packed is not None
         numbers = {key: lowered.numbers[key] for key in ("rows", "depth", "units")}
-        numbers["zero"] = packed.numbers["y_zero"]
+        numbers["scalar"] = packed.scalar
         units, depth = packed.filters.shape
         products = cost_mve.Products(1, depth, units, packed.twice)
         return Specialised(
@@ -47,4 +47,4 @@ class FullyConnectedMve:
 
 def _packed(lowered: Lowered) -> Constants | None:
     filters = lowered.tables["weights"].astype(np.int64)
-    return constants(filters, lowered.tables, lowered.numbers)
+    return constants(filters, lowered.tables, lowered.numbers, common=True)

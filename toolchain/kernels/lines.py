@@ -1,5 +1,7 @@
 """Lines through the steps of a requantisation: ``(((acc + bias) * M >> 32) + C) >> S``.
 
+Accumulators may come as multiples of a unit: then a bias is a fraction of one.
+
 A requantisation is a staircase: each output has a least accumulator. A line is exact if it reaches
 every output at that accumulator and not before, as far as a filter can get. For a given ``M`` that
 leaves an interval to ``bias + C * 2**32 / M``; how wide it is, is a concave function of ``1 / M``.
@@ -64,12 +66,14 @@ class Staircase:
         steps: for each the least accumulator that gives it, shape (L,).
         low: least accumulator.
         high: greatest accumulator; at least one step lies in between.
+        unit: of which all accumulators are multiples.
     """
 
     outputs: Int64
     steps: Int64
     low: int
     high: int
+    unit: int = 1
 
     def fit(self, multiplier: int, shift: int, fields: Fields) -> Line | None:
         """Return an exact line of about this slope, ``None`` if none was found."""
@@ -102,7 +106,7 @@ class Staircase:
         """Return what ``bias + C * ratio`` must reach, and what it must stay below."""
         place = self.outputs * 2.0**shift * ratio - self.steps
         least = float(place[self.steps <= self.high].max())
-        return least, float(place[self.steps > self.low].min()) + 1
+        return least, float(place[self.steps > self.low].min()) + self.unit
 
     def _placed(self, multiplier: int, shift: int, fields: Fields) -> Line | None:
         """Return the line nearest to the middle of its interval."""
@@ -128,7 +132,8 @@ class Staircase:
         """Tell whether a line has exactly these steps."""
         if max(abs(self.low + line.bias), abs(self.high + line.bias)) >= 2**31:
             return False
-        at, before = np.maximum(self.steps, self.low), np.minimum(self.steps - 1, self.high)
+        at = np.maximum(self.steps, self.low)
+        before = np.minimum(self.steps - self.unit, self.high)
         reached = (self.steps > self.high) | (line(at) >= self.outputs)
         not_before = (self.steps <= self.low) | (line(before) < self.outputs)
         return bool(np.all(reached & not_before))

@@ -8,8 +8,8 @@ Five formulas, the cheapest that is exact for all filters of a node is taken:
   small ``C`` tunes where the steps fall. It has 12 bits and shares a word with a bias of 20 bits.
   It serves outputs that never lie below their zero point (a fused ReLU): below zero, double
   rounding is not one line.
-* ``short``: the same for vectors, with 8 bits for ``C``, less half of ``2**S`` that a narrowing
-  instruction adds, and 32 bits for the bias.
+* ``fine``: the same for vectors: ``C`` is the half of ``2**S`` that a narrowing instruction adds,
+  and the bias has ``F`` bits behind the binary point: accumulators are taken ``2**F`` times.
 * ``linear``: the same with 16 bits for ``C`` and 32 for the bias.
 * ``signed``: the two roundings in six instructions, for right shifts of 1 to 22.
 * ``general``: as the portable kernels do it.
@@ -17,7 +17,7 @@ Five formulas, the cheapest that is exact for all filters of a node is taken:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -38,15 +38,15 @@ _USUAL = 4  # of the shifts of lines
 _LEAN_BITS = 12
 _LEAN_TUNING = -(1 << _LEAN_BITS >> 1), 1 << _LEAN_BITS >> 1
 _LEAN_START = 1 << 31 - _LEAN_BITS
-_MANY = range(-96, 96)  # multipliers: a short ``C`` meets an interval by luck alone
 _NARROWING = 16  # the most that a vector instruction shifts, rounds and narrows
+_LEAST_FRACTION = 4
 
 
 class Mode(Enum):
     """The formulas, cheapest first; the value is the name that the templates know."""
 
     LEAN = "lean"
-    SHORT = "short"
+    FINE = "fine"
     LINEAR = "linear"
     SIGNED = "signed"
     GENERAL = "general"
@@ -75,7 +75,32 @@ class Filters:
     bounds: tuple[int, int]
 
 
-Fit = Callable[[Filters, Mask, Int64, int, Mode], list[Line] | None]
+@dataclass(frozen=True)
+class Form:
+    """What the lines of a node have in common: the formula, ``S`` and ``F``."""
+
+    mode: Mode
+    shift: int
+    fraction: int = 0
+
+    def stairs(self, f: Filters, steps: Int64, reach: tuple[int, int]) -> Staircase:
+        """Return the steps of a filter between its least and greatest accumulator."""
+        unit = 1 << self.fraction
+        low, high = (unit * end for end in reach)
+        return Staircase(_levels(f) + f.zero, unit * steps, low, high, unit)
+
+    def fields(self, start: Int64, reach: tuple[int, int]) -> Fields:
+        """Return what a bias, added to those that filters ``start`` from, and a ``C`` may be."""
+        if self.mode is Mode.LEAN:
+            biases = 1 - _LEAN_START - int(start.min()), _LEAN_START - 1 - int(start.max())
+            return Fields(biases, _LEAN_TUNING)
+        low, high = (end << self.fraction for end in reach)
+        half = 1 << self.shift >> 1
+        biases = 1 - 2**31 - low, 2**31 - 1 - high
+        return Fields(biases, (half, half + 1) if self.mode is Mode.FINE else None)
+
+
+Fit = Callable[[Filters, Mask, Int64, Form], list[Line] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +109,11 @@ class OutputStage:
 
     Attributes:
         mode: the formula.
-        shift: the common shift ``S`` of ``lean``, ``short`` and ``linear``, else 0.
-        bias: shape (N,), to be added to the filters' biases.
+        shift: the common shift ``S`` of ``lean``, ``fine`` and ``linear``, else 0.
+        fraction: the common ``F`` of ``fine``, else 0.
+        bias: shape (N,), to be added to ``2**F`` times the filters' biases.
         multiplier: shape (N,), int32.
-        extra: shape (N,): ``C`` of ``linear``, 16 bits (of ``lean``: 12, of ``short``: 8),
+        extra: shape (N,): ``C`` of lines, 16 bits (of ``lean``: 12, of ``fine`` all the same),
             the right shift of ``signed``, the shift of ``general``.
         constant: shape (N,), filters that reach one output only: their products and own bias must
             be left out.
@@ -97,6 +123,7 @@ class OutputStage:
 
     mode: Mode
     shift: int
+    fraction: int
     bias: Int64
     multiplier: Int64
     extra: Int64
@@ -178,7 +205,7 @@ def choose(
         filters: the requantisation of a node.
         common: prefer constants that all filters share, apart from the bias, where they have one
             scale.
-        lines: which of ``lean``, ``short`` and ``linear`` the kernel has, cheapest first.
+        lines: which of ``lean``, ``fine`` and ``linear`` the kernel has, cheapest first.
     """
     f = filters
     arrays = (f.multiplier, f.shift, f.start, f.low, f.high)
@@ -203,7 +230,7 @@ def _choose(
     filters = Filters(q, right, start, low, high, zero, bounds)
     least, most = _output(filters, filters.low), _output(filters, filters.high)
     varies = least < most
-    one = _linear(filters, varies, least, Mode.LINEAR, _one_line) if common else None
+    one = _linear(filters, varies, least, lines[-1], _one_line) if common else None
     tries = (_linear(filters, varies, least, mode, _lines) for mode in lines)
     return (
         one
@@ -219,7 +246,7 @@ def _output(f: Filters, acc: Int64) -> Int64:
 
 def _general(f: Filters, varies: Mask, value: Int64) -> OutputStage:
     bias, multiplier, shift = _rounded(f, varies, value)
-    return OutputStage(Mode.GENERAL, 0, bias, multiplier, shift, ~varies, f.zero, f.bounds)
+    return OutputStage(Mode.GENERAL, 0, 0, bias, multiplier, shift, ~varies, f.zero, f.bounds)
 
 
 def _rounded(f: Filters, varies: Mask, value: Int64) -> tuple[Int64, Int64, Int64]:
@@ -254,7 +281,7 @@ def _signed(f: Filters, varies: Mask, value: Int64) -> OutputStage | None:
     if reach.max() >= 2**30:
         return None
     bias, multiplier, shift = _rounded(f, varies, value)
-    return OutputStage(Mode.SIGNED, 0, bias, multiplier, -shift, ~varies, f.zero, f.bounds)
+    return OutputStage(Mode.SIGNED, 0, 0, bias, multiplier, -shift, ~varies, f.zero, f.bounds)
 
 
 def _linear(f: Filters, varies: Mask, value: Int64, mode: Mode, fit: Fit) -> OutputStage | None:
@@ -263,68 +290,81 @@ def _linear(f: Filters, varies: Mask, value: Int64, mode: Mode, fit: Fit) -> Out
         return None
     if right.max() > _MAX_SHIFT:
         return None
-    # Layers of one shift share their code, so the usual one comes first. A large shift gives M all
-    # its bits; a small one more places for a line, where 2**32 / M is nearly an integer.
-    most = int(right.min() - 1) & ~1
-    shifts = dict.fromkeys((min(_USUAL, most), *range(most, max(most - 5, -1), -2)))
-    fitting = (s for s in shifts if mode is not Mode.SHORT or s <= _NARROWING)
-    tries = (_lined(f, varies, value, shift, mode, fit) for shift in fitting)
+    least = int(right.min())
+    forms = _fine_forms(least, _farthest(f, varies)) if mode is Mode.FINE else _forms(mode, least)
+    tries = (_lined(f, varies, value, form, fit) for form in forms)
     return next((found for found in tries if found is not None), None)
 
 
-def _lined(
-    f: Filters, varies: Mask, value: Int64, shift: int, mode: Mode, fit: Fit
-) -> OutputStage | None:
-    drop: Int64 = np.where(varies, -f.shift - 1 - shift, 0)
+def _forms(mode: Mode, right: int) -> Iterator[Form]:
+    """Yield the shifts to try where the least right shift of a filter is ``right``.
+
+    Layers of one shift share their code, so the usual one comes first. A large shift gives M all
+    its bits; a small one more places for a line, where 2**32 / M is nearly an integer.
+    """
+    most = (right - 1) & ~1
+    shifts = dict.fromkeys((min(_USUAL, most), *range(most, max(most - 5, -1), -2)))
+    return (Form(mode, shift) for shift in shifts)
+
+
+def _fine_forms(right: int, farthest: float) -> Iterator[Form]:
+    """Yield the fractions to try where sums may lie ``farthest`` from 0.
+
+    Shifts are multiples of 4, so that more layers share their code.
+    """
+    most = int(np.log2((2**31 - 1) / farthest))
+    for fraction in range(most, _LEAST_FRACTION - 1, -2):
+        yield Form(Mode.FINE, min(_NARROWING, (fraction + right - 1) & ~3), fraction)
+
+
+def _farthest(f: Filters, varies: Mask) -> float:
+    """Return how far from 0 an accumulator may lie to which the output's zero point is added."""
+    level = 2.0 ** (31 - f.shift) / np.maximum(f.multiplier, 1)
+    ends = np.stack([f.low + (f.zero - 1) * level, f.high + (f.zero + 1) * level])
+    return float(np.abs(ends[:, varies]).max(initial=1))
+
+
+def _lined(f: Filters, varies: Mask, value: Int64, form: Form, fit: Fit) -> OutputStage | None:
+    drop: Int64 = np.where(varies, form.fraction - f.shift - 1 - form.shift, 0)
     slopes = (f.multiplier + (1 << drop >> 1)) >> drop
-    lines = fit(f, varies, slopes, shift, mode)
+    lines = fit(f, varies, slopes, form)
     if lines is None:
         return None
     reached = (line.reach(int(v)) for line, v in zip(lines, value, strict=True))
     bias = np.where(varies, [line.bias for line in lines], np.fromiter(reached, np.int64))
-    if mode is Mode.LEAN and np.abs(bias + np.where(varies, f.start, 0)).max() >= _LEAN_START:
+    most = _LEAN_START if form.mode is Mode.LEAN else 2**31
+    if np.abs(bias + np.where(varies, f.start << form.fraction, 0)).max() >= most:
         return None
     multiplier = np.array([line.multiplier for line in lines])
     tuning = np.array([line.tuning for line in lines])
-    return OutputStage(mode, shift, bias, multiplier, tuning, ~varies, f.zero, f.bounds)
+    numbers = form.mode, form.shift, form.fraction
+    return OutputStage(*numbers, bias, multiplier, tuning, ~varies, f.zero, f.bounds)
 
 
-def _one_line(f: Filters, varies: Mask, slopes: Int64, shift: int, mode: Mode) -> list[Line] | None:
+def _one_line(f: Filters, varies: Mask, slopes: Int64, form: Form) -> list[Line] | None:
     """Return a line for all filters, if they have one scale: they differ in their reach only."""
     if _common(f, varies) is None:
         return None
     first = int(np.argmax(varies))
-    low, high = int(f.low[varies].min()), int(f.high[varies].max())
-    stairs = Staircase(_levels(f) + f.zero, _steps(f)[first], low, high)
-    fields = _fields(f.start[varies], (low, high), mode, shift)
-    line = stairs.fit(int(slopes[first]), shift, fields)
+    reach = int(f.low[varies].min()), int(f.high[varies].max())
+    fields = form.fields(f.start[varies], reach)
+    line = form.stairs(f, _steps(f)[first], reach).fit(int(slopes[first]), form.shift, fields)
     return [line] * len(varies) if line is not None else None
 
 
-def _lines(f: Filters, varies: Mask, slopes: Int64, shift: int, mode: Mode) -> list[Line] | None:
+def _lines(f: Filters, varies: Mask, slopes: Int64, form: Form) -> list[Line] | None:
     """Return a line for each filter."""
-    lines, outputs, steps = [], _levels(f) + f.zero, _steps(f)
+    lines, steps = [], _steps(f)
     for i, slope in enumerate(slopes):
-        line: Line | None = Line(0, 1 << shift >> 1, 2**30, shift)
+        line: Line | None = Line(0, 1 << form.shift >> 1, 2**30, form.shift)
         if varies[i]:
-            low, high = int(f.low[i]), int(f.high[i])
-            stairs = Staircase(outputs, steps[i], low, high)
-            line = stairs.fit(int(slope), shift, _fields(f.start[i], (low, high), mode, shift))
+            reach = int(f.low[i]), int(f.high[i])
+            fields = form.fields(f.start[i], reach)
+            line = form.stairs(f, steps[i], reach).fit(int(slope), form.shift, fields)
         if line is None:
             return None
         lines.append(line)
     return lines
-
-
-def _fields(start: Int64, reach: tuple[int, int], mode: Mode, shift: int) -> Fields:
-    """Return what a bias, added to those that filters ``start`` from, and a ``C`` may be."""
-    if mode is not Mode.LEAN:
-        biases, half = (1 - 2**31 - reach[0], 2**31 - 1 - reach[1]), 1 << shift >> 1
-        if mode is Mode.LINEAR:
-            return Fields(biases, None)
-        return Fields(biases, (half - 128, half + 128), _MANY)
-    biases = 1 - _LEAN_START - int(start.min()), _LEAN_START - 1 - int(start.max())
-    return Fields(biases, _LEAN_TUNING)
 
 
 def _levels(f: Filters) -> Int64:

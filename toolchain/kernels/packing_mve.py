@@ -24,7 +24,8 @@ class Constants:
 
     Attributes:
         filters: int8 values of shape (N, K), 0 where a filter's output is constant.
-        bias: shape (N,), the input's zero point and the output stage folded in.
+        bias: shape (N,), what sums start from, the input's zero point and the output stage folded
+            in.
         output: the formula of the output stage.
     """
 
@@ -33,17 +34,29 @@ class Constants:
     output: OutputStage
 
     def stage(self, order: Int64 | None = None) -> Array:
-        """Return int32 records of shape (N / 4, 9): 4 biases, 4 multipliers, 4 8-bit extras.
+        """Return int32 records of four filters: 4 biases, 4 multipliers, 4 8-bit extras.
+
+        Records of ``fine`` have no extras.
 
         Args:
             order: filters of the records, numbers beyond N for none; by default all in turn.
+
+        Returns:
+            Shape (N / 4, 9), of ``fine`` (N / 4, 8).
         """
         order = np.arange(len(self.bias)) if order is None else order
         columns = (np.append(v, 0) for v in (self.bias, self.output.multiplier, self._extras))
         chosen = (fours(column[np.minimum(order, len(self.bias))]) for column in columns)
         bias, multiplier, extra = (column.reshape(-1, GROUP) for column in chosen)
         quarters = extra.astype("<i1").view("<i4")
-        return np.concatenate([bias.astype("<i4"), multiplier.astype("<i4"), quarters], 1)
+        words = [bias.astype("<i4"), multiplier.astype("<i4"), quarters]
+        return np.concatenate(words if self.twice else words[:2], 1)
+
+    @property
+    def one_scale(self) -> Array:
+        """Return what filters of one scale need, int32: multiplier, extra, the biases in fours."""
+        scale = self.output.multiplier[:1], self._extras[:1]
+        return np.concatenate([*scale, fours(self.bias)]).astype("<i4")
 
     @property
     def numbers(self) -> dict[str, Number]:
@@ -52,38 +65,66 @@ class Constants:
         return {
             "mode": output.mode.value,
             "shift": output.shift,
-            "y_zero": output.zero if self.twice else 0,
+            "scalar": self.scalar,
             "y_min": output.bounds[0],
             "y_max": output.bounds[1],
         }
 
     @property
+    def scalar(self) -> int:
+        """Return the number of the formula: of ``fine`` the unit, else the zero point."""
+        return self.output.zero if self.twice else 1 << self.output.fraction
+
+    @property
     def twice(self) -> bool:
         """Tell whether outputs are rounded twice, not taken from a line."""
-        return self.output.mode is not Mode.SHORT
+        return self.output.mode is not Mode.FINE
 
     @property
     def _extras(self) -> Int64:
-        """Return the constants, what rounding adds taken off; shifts with the vectors' sign."""
-        half = 1 << self.output.shift >> 1
-        return -self.output.extra if self.output.mode is Mode.SIGNED else self.output.extra - half
+        """Return the shifts, to the left; 0 of ``fine``."""
+        shifts = {Mode.SIGNED: -self.output.extra, Mode.GENERAL: self.output.extra}
+        return shifts.get(self.output.mode, np.zeros_like(self.bias))
 
 
 def constants(
-    filters: Int64, tables: Mapping[str, Array], numbers: Mapping[str, Number]
+    filters: Int64,
+    tables: Mapping[str, Array],
+    numbers: Mapping[str, Number],
+    *,
+    common: bool = False,
 ) -> Constants | None:
     """Fold zero points and output stage into the biases of filters (N, K).
+
+    Args:
+        filters: in the order in which the kernel reads its inputs.
+        tables: ``bias``, ``multiplier`` and ``shift`` of the node.
+        numbers: the node's zero points and output range.
+        common: whether the kernel takes one scale for all filters where they have but one.
 
     Returns:
         The constants, ``None`` if a sum could leave 32 bits.
     """
     reach = reachable(filters, tables["bias"].astype(np.int64), integer(numbers, "x_zero"))
     node = filters_of(numbers, tables["multiplier"], tables["shift"], reach)
-    output = choose(node, lines=(Mode.SHORT,))
+    output = choose(node, common=common, lines=(Mode.FINE,))
+    live = filters * ~output.constant[:, None]
+    if output.mode is Mode.FINE:
+        start = np.where(output.constant, 0, reach[0] << output.fraction) + output.bias
+        return Constants(live, _once_and_shifted(start, output.fraction), output)
     start, far = folded(*reach, output)
-    if far.max() >= 2**31:
-        return None
-    return Constants(filters * ~output.constant[:, None], start, output)
+    return Constants(live, start, output) if far.max() < 2**31 else None
+
+
+def _once_and_shifted(total: Int64, fraction: int) -> Int64:
+    """Return ``w``, int32, with ``w + w * 2**fraction == total`` modulo ``2**32``.
+
+    Sums start from ``w``, so that kernels need no other word: ``sum * 2**fraction + w``, taken
+    modulo ``2**32``, is the products' sum times ``2**fraction``, plus ``total``.
+    """
+    inverse = pow((1 << fraction) + 1, -1, 1 << 32)
+    words = [int(value) * inverse % (1 << 32) for value in total]
+    return np.array(words, np.uint32).view(np.int32).astype(np.int64)
 
 
 def interleave(filters: Int64) -> Array:
@@ -103,13 +144,14 @@ def fours(values: Int64) -> Int64:
 
 def matrix_tables(packed: Constants) -> dict[str, Array]:
     """Return the tables of the matrix product kernels."""
-    return {"weights": interleave(packed.filters), "stage": packed.stage()}
+    stage = packed.one_scale if packed.output.common else packed.stage()
+    return {"weights": interleave(packed.filters), "stage": stage}
 
 
 def matrix_helpers(packed: Constants, pixels: int) -> tuple[Helper, ...]:
     """Return the matrix products for pairs of pixels and, where ``pixels`` is odd, for the last."""
     sizes = [2] * (pixels > 1) + [1] * (pixels % 2)
     rest = len(packed.filters) % GROUP
-    numbers = {**packed.numbers, "rest": rest}
-    del numbers["y_zero"]
+    numbers = {**packed.numbers, "rest": rest, "common": packed.output.common}
+    del numbers["scalar"]
     return tuple(Helper("matmul_mve", {"pixels": p, **numbers}) for p in sizes)
