@@ -26,7 +26,7 @@ class Buffer:
     view: memoryview
 
     @classmethod
-    def over(cls, memory: bytearray | mmap.mmap | array[float]) -> Buffer:
+    def over(cls, memory: bytearray | mmap.mmap | array[float] | array[int]) -> Buffer:
         """Return all of a writable object's memory."""
         view = memoryview(memory)
         if not view.nbytes:

@@ -7,9 +7,11 @@ from ctypes import addressof, byref, c_int32
 from dataclasses import dataclass
 
 from runtimes.cluster.buffers import Buffer, Rows
+from runtimes.cluster.channels import layer_order
 from runtimes.cluster.engine import Block, check_positions, check_tokens
 from runtimes.cluster.memory import BlockMemory
 from runtimes.cluster.native.library import (
+    KV_BLOCKS,
     KV_KINDS,
     AttentionStruct,
     FeedForwardStruct,
@@ -21,7 +23,7 @@ from runtimes.cluster.shard import ShardFile
 from runtimes.cluster.shard_layout import matrix_offsets
 from toolchain.cluster.config import ModelConfig, rotary_frequencies
 from toolchain.cluster.residency import plan_residency
-from toolchain.cluster.split import KvKind, Share
+from toolchain.cluster.split import KvKind, Share, mantissa_bits
 from toolchain.errors import UsageError
 
 
@@ -93,6 +95,7 @@ class NativeEngine:
         self._frequencies = [
             tuple(rotary_frequencies(self.config, layer)) for layer in range(self.config.layers)
         ]
+        self._orders = self._make_orders()
         self._attention, self._feed_forward = self._make_blocks()
         self._blocks = self._make_memory(options)
 
@@ -199,7 +202,8 @@ class NativeEngine:
             ffn=len(share.ffn),
             vocab=len(share.vocab),
             bits=self._shard.header.bits,
-            kv_kind=KV_KINDS[options.kv],
+            kv_kind=KV_KINDS.get(options.kv, KV_BLOCKS),
+            kv_bits=mantissa_bits(options.kv),
             capacity=self.capacity,
             interleaved=config.rope_style == "interleaved",
             gelu=config.activation == "gelu_tanh",
@@ -218,6 +222,13 @@ class NativeEngine:
         layers = range(self.config.layers)
         return [[Buffer.zeros(size) for _ in layers] for _ in range(self.slots)]
 
+    def _make_orders(self) -> list[Buffer]:
+        """Order of the cached channels of each layer; none unless blocks share exponents."""
+        if self._rank.kv_kind != KV_BLOCKS:
+            return []
+        dim, layers = self.config.head_dim, range(self.config.layers)
+        return [layer_order(self._vectors, layer, dim) for layer in layers]
+
     def _make_blocks(self) -> tuple[list[AttentionStruct], list[FeedForwardStruct]]:
         config, bits = self.config, self._shard.header.bits
         self._o_offset = matrix_offsets(config, self.share, bits, "attention")["o"]
@@ -229,7 +240,9 @@ class NativeEngine:
                 for name, key in _ATTENTION_VECTORS
                 if f"layers.{layer}.{key}" in self._vectors
             }
-            attention.append(AttentionStruct(window=config.layer_window(layer), **vector))
+            order = self._orders[layer].address if self._orders else None
+            window = config.layer_window(layer)
+            attention.append(AttentionStruct(window=window, order=order, **vector))
             norm = self._vectors[f"layers.{layer}.feed_forward_norm"].address
             feed_forward.append(FeedForwardStruct(norm=norm))
         return attention, feed_forward

@@ -109,6 +109,7 @@ def _open_reference(shard: ShardFile, request: EngineRequest) -> Engine:
         slots=request.slots,
         capacity=request.capacity or None,
         reproducible=request.reproducible,
+        kv=request.kv,
     )
 
 

@@ -12,7 +12,7 @@ def own_rows(config: ModelConfig, share: Share, name: str) -> Span:
     dim = config.head_dim
     if name in ("q", "q_bias"):
         return Span(share.heads.start * dim, share.heads.stop * dim)
-    if name in ("k", "v", "k_bias", "v_bias"):
+    if name in ("k", "v", "k_bias", "v_bias", "k_magnitude", "v_magnitude"):
         return Span(share.kv_heads.start * dim, share.kv_heads.stop * dim)
     if name in ("gate", "up"):
         return share.ffn

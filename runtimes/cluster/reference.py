@@ -6,17 +6,20 @@ attention (2305.13245), gated feed-forward (2002.05202), split as in Megatron-LM
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from runtimes.cluster.arrays import F32, Partial, array_of, rows_of
 from runtimes.cluster.buffers import Rows
+from runtimes.cluster.channels import MAGNITUDES, channel_order
 from runtimes.cluster.engine import FIXED_POINT, Block, check_positions, check_tokens
+from runtimes.cluster.kv_cache import row_store
 from runtimes.cluster.rotation import rotation_table
 from runtimes.cluster.weights import RankWeights
 from toolchain.cluster.config import ModelConfig, rotary_frequencies
+from toolchain.cluster.split import KvKind, mantissa_bits
 
 _LANES = 16
 _CHUNK = 1 << 20  # products held at a time by the order-free sums
@@ -31,6 +34,7 @@ class ReferenceEngine:
         capacity: positions per slot; the model's context by default.
         reproducible: order-free sums: each product is rounded to 2^-24 and added as int64, in
             every matrix, so that no sum depends on how rows and columns were cut.
+        kv: type of the key/value cache.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class ReferenceEngine:
         slots: int = 1,
         capacity: int | None = None,
         reproducible: bool = False,
+        kv: KvKind = "f32",
     ) -> None:
         self.config = weights.config
         self.share = weights.share
@@ -47,8 +52,11 @@ class ReferenceEngine:
         self.capacity = capacity or self.config.context
         self.reproducible = reproducible
         self._weights = weights
-        shape = (slots, self.config.layers, 2, len(self.share.kv_heads), self.capacity)
-        self._cache = np.zeros((*shape, self.config.head_dim), np.float32)
+        heads = len(self.share.kv_heads)
+        places = (slots, self.config.layers, heads, self.capacity)
+        self._keys = row_store(kv, places, self.config.head_dim)
+        self._values = row_store(kv, places, self.config.head_dim)
+        self._orders = [self._order(layer, kv) for layer in range(self.config.layers)]
 
     def embed(self, tokens: Sequence[int]) -> Rows:
         """Look up embedding rows; see `Engine.embed`."""
@@ -63,19 +71,16 @@ class ReferenceEngine:
         x = self._norm(array_of(hidden), f"layers.{layer}.attention_norm")
         q, k, v = (self._project(layer, kind, x).reshape(n, -1, dim) for kind in "qkv")
         rotation = self._rotation(layer, position, n)
-        cache = self._cache[slot, layer]  # (2, kv heads, capacity, dim)
-        cache[0, :, position : position + n] = rotate(config, k, rotation).swapaxes(0, 1)
-        cache[1, :, position : position + n] = v.swapaxes(0, 1)
-        q = rotate(config, q, rotation)
+        q, k = rotate(config, q, rotation), rotate(config, k, rotation)
         mixed = np.empty((n, len(self.share.heads), dim), np.float32)
-        for own, head in enumerate(range(self.share.heads.start, self.share.heads.stop)):
-            kv = head // config.group - self.share.kv_heads.start
-            keys, values = cache[:, kv, : position + n]
-            for i in range(n):  # row by row: a row's sums must not depend on its neighbours
-                seen = visible(config, layer, position + i)
-                scores = _dot(keys[seen], q[i, own]) * np.float32(config.attention_scale)
-                scores = _softmax(softcap(scores, config.attention_softcap))
-                mixed[i, own] = (scores[:, None] * values[seen]).sum(0, dtype=np.float32)
+        for kv, (key_order, value_order) in enumerate(self._orders[layer]):
+            rows = slot, layer, kv, slice(position, position + n)
+            self._keys[rows] = k[:, kv, key_order]
+            self._values[rows] = v[:, kv, value_order]
+            cached = slot, layer, kv, slice(0, position + n)
+            keys, values = self._keys[cached], self._values[cached]
+            for own in self._readers(kv):
+                mixed[:, own, value_order] = self._mix(layer, q[:, own, key_order], keys, values)
         return rows_of(self._partial(mixed.reshape(n, -1), f"layers.{layer}.o"))
 
     def feed_forward(self, layer: int, hidden: Rows) -> Rows:
@@ -105,6 +110,31 @@ class ReferenceEngine:
     def close(self) -> None:
         """Close the weights."""
         self._weights.close()
+
+    def _order(self, layer: int, kv: KvKind) -> npt.NDArray[np.intp]:
+        """(kv heads, 2, dim): the channel at each place of a cached key, and of a value."""
+        dim, heads = self.config.head_dim, len(self.share.kv_heads)
+        if not mantissa_bits(kv):
+            return np.tile(np.arange(dim), (heads, 2, 1))
+        magnitudes = [self._weights.tensor(f"layers.{layer}.{name}") for name in MAGNITUDES]
+        orders = [channel_order(values.tolist(), dim) for values in magnitudes]
+        return np.array(orders, np.intp).reshape(2, heads, dim).swapaxes(0, 1)
+
+    def _readers(self, kv: int) -> Iterator[int]:
+        """Own query heads that read an own key/value head, by number within the rank."""
+        for own, head in enumerate(range(self.share.heads.start, self.share.heads.stop)):
+            if head // self.config.group - self.share.kv_heads.start == kv:
+                yield own
+
+    def _mix(self, layer: int, q: F32, keys: F32, values: F32) -> F32:
+        """Attention of one head's (n, dim) queries, the newest, over (positions, dim) rows."""
+        config, mixed = self.config, np.empty_like(q)
+        for i, query in enumerate(q):  # row by row: sums must not depend on a row's neighbours
+            seen = visible(config, layer, len(keys) - len(q) + i)
+            scores = _dot(keys[seen], query) * np.float32(config.attention_scale)
+            scores = _softmax(softcap(scores, config.attention_softcap))
+            mixed[i] = (scores[:, None] * values[seen]).sum(0, dtype=np.float32)
+        return mixed
 
     def _project(self, layer: int, kind: str, x: F32) -> F32:
         """One of q, k, v with its bias and head norm: (n, hidden) to (n, rows)."""

@@ -10,7 +10,8 @@ Layout::
                 resident, layers.0.attention, layers.0.feed_forward, ..., classifier[, embedding]
 
 ``attention`` holds the tiles of q, k, v and o, ``feed_forward`` those of gate, up and down, each
-matrix padded to whole tiles. ``resident`` holds all norms and biases as float32 (`resident_order`).
+matrix padded to whole tiles. ``resident`` holds all norms and biases as float32 (`resident_order`),
+and how large the channels of keys and values are (`runtimes.cluster.channels`).
 ``embedding`` (rank 0 only) holds plain rows, float32 for 32-bit shards and fp16 otherwise: rows
 are read one by one when a token needs them, never the whole.
 """
@@ -38,7 +39,7 @@ from toolchain.errors import ModelError, TesseraError
 
 MAGIC = b"TESSERA1"
 HEADER_START = 48  # where the JSON begins
-FORMAT = 1
+FORMAT = 2
 MAX_HEADER = 1 << 24
 # The matrices of each streamed block, in the order of the file.
 MATRICES = {
@@ -107,9 +108,7 @@ class ShardHeader:
             ModelError: E224, not a header, or not the one this model and share would have.
         """
         try:
-            values: dict[str, Any] = json.loads(text)
-            if values["format"] != FORMAT:
-                raise ModelError("E224", f"shard format {values['format']!r:.20} is not supported")
+            values = _values_of(text)
             config = ModelConfig.from_dict(values["model"])
             share = Share.from_dict(values["share"])
             digests = [str(block["sha256"]) for block in values["blocks"]]
@@ -117,11 +116,27 @@ class ShardHeader:
             same = json.loads(header.to_json())["blocks"] == values["blocks"]
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ModelError("E224", f"the shard's header is damaged: {error!r:.80}") from error
+        except _OtherFormatError:
+            raise
         except TesseraError as error:
             raise ModelError("E224", f"the shard's header is damaged: {error.what}") from error
         if not same:
             raise ModelError("E224", "the shard's blocks are not those of its model and share")
         return header
+
+
+class _OtherFormatError(ModelError):
+    """The header is whole, but of another version."""
+
+
+def _values_of(text: bytes) -> dict[str, Any]:
+    """Parse a header of this version."""
+    values: dict[str, Any] = json.loads(text)
+    if values["format"] != FORMAT:
+        raise _OtherFormatError(
+            "E224", f"the shard has format {values['format']!r:.20}, this version reads {FORMAT}"
+        )
+    return values
 
 
 def layout(
@@ -172,6 +187,7 @@ def resident_order(config: ModelConfig) -> Iterator[str]:
         names += ["q_norm", "k_norm"]
     if config.qkv_bias:
         names += ["q_bias", "k_bias", "v_bias"]
+    names += ["k_magnitude", "v_magnitude"]
     for layer in range(config.layers):
         yield from (f"layers.{layer}.{name}" for name in names)
     yield "final_norm"

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from runtimes.cluster.arrays import F32, Bytes
+from runtimes.cluster.channels import MAGNITUDES, channel_magnitudes
 from runtimes.cluster.formats.base import WeightSource
 from runtimes.cluster.ownership import own_columns, own_rows
 from runtimes.cluster.packing import Packer, best_packer
@@ -87,8 +88,7 @@ def _content(
     """Make the bytes of a block in pieces, without its padding."""
     if name == "resident":
         for tensor in resident_order(source.config):
-            rows = own_rows(source.config, share, tensor.rpartition(".")[2])
-            yield _finite(source.rows(tensor, rows.start, rows.stop), tensor).view(np.uint8)
+            yield _resident(source, share, tensor).view(np.uint8)
     elif name == "embedding":
         yield from _embedding(source, bits)
     else:
@@ -96,6 +96,18 @@ def _content(
         for kind in MATRICES[part]:
             tensor = f"{prefix}.{kind}" if prefix else kind
             yield from (packer(part, bits) for part in _parts(source, share, tensor))
+
+
+def _resident(source: WeightSource, share: Share, name: str) -> F32:
+    """Read or compute a vector that stays in memory."""
+
+    def read(tensor: str, start: int, stop: int) -> F32:
+        return _finite(source.rows(tensor, start, stop), tensor)
+
+    rows = own_rows(source.config, share, name.rpartition(".")[2])
+    if name.endswith(MAGNITUDES):
+        return channel_magnitudes(source.config, read, name, rows)
+    return read(name, rows.start, rows.stop)
 
 
 def _parts(source: WeightSource, share: Share, name: str) -> Iterator[F32]:

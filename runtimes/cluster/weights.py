@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from runtimes.cluster.arrays import F32
+from runtimes.cluster.channels import MAGNITUDES, channel_magnitudes
 from runtimes.cluster.formats.base import WeightSource
 from runtimes.cluster.ownership import own_columns, own_rows
 from toolchain.cluster.config import ModelConfig
@@ -45,6 +46,8 @@ class SlicedWeights:
         """Return this rank's part of a tensor."""
         kind = name.rpartition(".")[2]
         rows = own_rows(self.config, self.share, kind)
+        if kind in MAGNITUDES:
+            return channel_magnitudes(self.config, self._source.rows, name, rows)
         whole = self._source.rows(name, rows.start, rows.stop)
         columns = own_columns(self.config, self.share, kind)
         return whole if columns is None else np.ascontiguousarray(whole[:, columns.slice()])

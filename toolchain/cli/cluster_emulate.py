@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from toolchain.cli.cluster_model import KV_CHOICE
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.sizes import Size, human
 from toolchain.errors import UsageError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from runtimes.cluster.deploy import HeadOptions
     from runtimes.cluster.head import Head
     from toolchain.cluster.predict import Prediction
+    from toolchain.cluster.split import KvKind
 
 
 @click.command()
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--max-ram", type=Size(), default=0, help="Cap of every device: 600M.")
 @click.option("--topology", type=click.Choice(["mesh", "star", "doubling"]), default="mesh")
 @click.option("--exchange", type=click.Choice(["int8", "f16", "f32", "fixed"]), default="int8")
+@click.option("--kv", type=KV_CHOICE, help="Key/value cache.  [int8; f32 with fixed]")
 @click.option("--prompt-tokens", type=click.IntRange(1, 4096), default=28, show_default=True)
 @click.option("--tokens", type=click.IntRange(1, 4096), default=16, show_default=True)
 @click.option("--fetch", is_flag=True, help="Send shards over the links, as at a first start.")
@@ -44,6 +47,7 @@ def command(
     max_ram: int,
     topology: str,
     exchange: str,
+    kv: KvKind | None,
     prompt_tokens: int,
     tokens: int,
     fetch: bool,
@@ -72,7 +76,7 @@ def command(
         topology=Topology(topology),
         encoding=Encoding[exchange.upper()],
         capacity=min(folder.config.context, prompt_tokens + tokens + 1),
-        kv="f32" if exchange == "fixed" else "int8",
+        kv=kv or ("f32" if exchange == "fixed" else "int8"),
         max_ram=max_ram,
     )
     request = _Request(link, prompt_tokens, tokens, fetch, kill_after)

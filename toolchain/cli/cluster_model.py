@@ -7,12 +7,13 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from toolchain.cli.report import Reporter
 from toolchain.cli.sizes import Size
+from toolchain.cluster.split import KvKind
 from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from runtimes.cluster.launch import OpenModel
     from runtimes.cluster.sampling import Sampling
 
+KV_CHOICE = click.Choice(get_args(KvKind))
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -117,7 +119,7 @@ def model_options(function: _Function) -> _Function:
         click.option("--context", type=click.IntRange(2, 1 << 24), help="Tokens."),
         click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True),
         click.option("--max-ram", type=Size(), default=0, help="Of this device: 600M, 2G."),
-        click.option("--kv", type=click.Choice(["int8", "f32"]), help="Cache.  [int8]"),
+        click.option("--kv", type=KV_CHOICE, help="Key/value cache.  [int8]"),
         click.option("--exchange", type=click.Choice(["int8", "f16", "f32"]), help="[int8]"),
         click.option("--topology", type=click.Choice(["mesh", "star", "doubling"]), help="[mesh]"),
         click.option("--key", type=click.Path(path_type=Path), help="The head's .key_secret."),

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
+from toolchain.cli.cluster_model import KV_CHOICE
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.sizes import human
 
 if TYPE_CHECKING:
     from toolchain.cluster.config import ModelConfig
     from toolchain.cluster.plan import ClusterPlan, DevicePlan
+    from toolchain.cluster.split import KvKind
 
 
 @click.command()
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option("--bits", type=click.Choice(["4", "8", "32"]), default="4", help="Of a weight.")
 @click.option("--exchange", type=click.Choice(["int8", "f16", "f32", "fixed"]), default="int8")
-@click.option("--kv", type=click.Choice(["int8", "f16", "f32"]), default="int8")
+@click.option("--kv", type=KV_CHOICE, default="int8", help="Key/value cache.")
 @click.option("--context", type=click.IntRange(1), default=2048, show_default=True)
 @click.option("--slots", type=click.IntRange(1, 1024), default=1, show_default=True)
 @click.option("--prompt", type=click.IntRange(1), default=28, help="Tokens, for the prediction.")
@@ -62,7 +64,7 @@ def command(
     options = PlanOptions(
         bits=cast("Literal[4, 8, 32]", int(bits)),
         payload=cast("Literal['int8', 'f16', 'f32', 'fixed']", exchange),
-        kv=cast("Literal['int8', 'f16', 'f32']", kv),
+        kv=cast("KvKind", kv),
         context=context,
         slots=slots,
         prompt=prompt,

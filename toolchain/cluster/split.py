@@ -21,12 +21,16 @@ from toolchain.cluster.config import ModelConfig
 from toolchain.errors import FitError, UsageError
 
 Bits = Literal[4, 8, 32]
-KvKind = Literal["f32", "f16", "int8"]
+# Types of the key/value cache: floats, int8 with a scale per head and position, or block floating
+# point with mantissas of so many bits.
+KvKind = Literal["f32", "f16", "int8", "bfp8", "bfp7", "bfp6", "bfp5", "bfp4"]
 
 TILE_ROWS = 16
 TILE_COLUMNS = 32
 PAGE = 4096
 MAX_RANKS = 256
+KV_BLOCK = 16  # channels of a head that share an exponent in block floating point
+KV_SLACK = 16  # bytes after such a cache: kernels read whole vectors
 # 16 x 32 weights: 16 fp16 scales and the integers, or plain float32.
 TILE_BYTES: dict[Bits, int] = {4: 288, 8: 544, 32: 2048}
 
@@ -205,21 +209,32 @@ def block_bytes(config: ModelConfig, share: Share, bits: Bits) -> BlockBytes:
 
 
 def resident_values(config: ModelConfig, share: Share) -> int:
-    """Count of float32 norm and bias values of one rank, all layers and the final norm."""
+    """Count of float32 values that always stay in memory: norms, biases, channel magnitudes."""
     norms = (4 if config.post_norms else 2) * config.hidden
     head_norms = 2 * config.head_dim if config.qk_norm else 0
     heads = len(share.heads) + 2 * len(share.kv_heads)
     biases = heads * config.head_dim if config.qkv_bias else 0
-    return config.layers * (norms + head_norms + biases) + config.hidden
+    magnitudes = 2 * len(share.kv_heads) * config.head_dim
+    return config.layers * (norms + head_norms + biases + magnitudes) + config.hidden
 
 
 def kv_bytes(config: ModelConfig, share: Share, positions: int, kind: KvKind) -> int:
     """Bytes of one sequence's key/value cache on one rank.
 
-    ``int8`` holds one fp16 scale per head and position for keys and one for values.
+    ``int8`` holds one fp16 scale per head and position for keys and one for values; block floating
+    point one byte of exponent per `KV_BLOCK` channels.
     """
-    per_head = {"f32": 4 * config.head_dim, "f16": 2 * config.head_dim, "int8": config.head_dim + 2}
-    return 2 * config.layers * len(share.kv_heads) * positions * per_head[kind]
+    dim, bits = config.head_dim, mantissa_bits(kind)
+    per_head = {"f32": 4 * dim, "f16": 2 * dim, "int8": dim + 2}.get(
+        kind, _tiles(dim, KV_BLOCK) + _tiles(dim * bits, 8)
+    )
+    rows = 2 * len(share.kv_heads) * positions
+    return config.layers * (rows * per_head + (KV_SLACK if bits else 0))
+
+
+def mantissa_bits(kind: KvKind) -> int:
+    """Bits of a block floating point mantissa, sign included; 0 for other caches."""
+    return int(kind[3:]) if kind.startswith("bfp") else 0
 
 
 def _cut(total: int, unit: int, weights: Sequence[float]) -> list[Span]:

@@ -112,6 +112,31 @@ static void mix(const struct attention *a, const struct group *g)
     }
 }
 
+/* Give the queries the order of the cached keys. The mixture's memory is free until then. */
+static void arrange(const struct attention *a, struct group *g)
+{
+    const size_t dim = (size_t)a->rank->head_dim;
+    const int32_t *order = cache_order(a->rank, a->orders, CACHE_KEY, g->kv);
+    if (order == NULL)
+        return;
+    for (size_t head = (size_t)g->first; head < (size_t)g->last; head++)
+        for (size_t i = 0; i < dim; i++)
+            g->mixed[head * dim + i] = g->q[head * dim + (size_t)order[i]];
+    g->q = g->mixed;
+}
+
+/* Put the mixture's channels, in the order of the cached values, back in their places. */
+static void restore(const struct attention *a, const struct group *g)
+{
+    const size_t dim = (size_t)a->rank->head_dim;
+    const int32_t *order = cache_order(a->rank, a->orders, CACHE_VALUE, g->kv);
+    for (size_t head = (size_t)g->first; head < (size_t)g->last && order != NULL; head++) {
+        memcpy(g->buffer, g->mixed + head * dim, dim * sizeof *g->buffer);
+        for (size_t i = 0; i < dim; i++)
+            g->mixed[head * dim + (size_t)order[i]] = g->buffer[i];
+    }
+}
+
 /* An item is one key/value head of one position. */
 static void attend(const void *context, int32_t begin, int32_t end, int32_t thread)
 {
@@ -128,13 +153,15 @@ static void attend(const void *context, int32_t begin, int32_t end, int32_t thre
             first++;
         for (last = first; last < rank->heads && rank->kv_of_head[last] == kv;)
             last++;
-        const struct group group = {
+        struct group group = {
             a->q + (size_t)row * a->q_stride, a->mixed + (size_t)row * width, scratch,
             scratch + (size_t)rank->group * (size_t)rank->capacity,
             kv, first, last, start, (size_t)(seen - start)};
+        arrange(a, &group);
         score(a, &group);
         normalise(a, &group);
         mix(a, &group);
+        restore(a, &group);
     }
 }
 

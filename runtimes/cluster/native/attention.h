@@ -10,6 +10,7 @@
 struct attention {
     const struct tessera_rank *rank;
     const uint8_t *cache;   /* keys and values, those of the new positions included */
+    const int32_t *orders;  /* of struct tessera_attention */
     int32_t window;         /* positions seen, 0: all */
     int32_t position;       /* of the first row */
     const float *q;         /* rotated queries: row i at q + i * q_stride */

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "blocks.h"
 #include "half.h"
 
 static const size_t VALUE_BYTES[] = {4, 2, 1};
@@ -17,7 +18,9 @@ static size_t row_number(const struct tessera_rank *rank, enum cache_part part, 
 
 static size_t row_offset(const struct tessera_rank *rank, size_t row)
 {
-    return row * (size_t)rank->head_dim * VALUE_BYTES[rank->kv_kind];
+    const size_t size = (size_t)rank->head_dim;
+    return row * (rank->kv_kind == TESSERA_KV_BLOCKS ? block_row_bytes(size, rank->kv_bits)
+                                                     : size * VALUE_BYTES[rank->kv_kind]);
 }
 
 /* Where the fp16 scale of an int8 row lies. */
@@ -30,7 +33,16 @@ static size_t scale_offset(const struct tessera_rank *rank, size_t row)
 int64_t tessera_cache_bytes(const struct tessera_rank *rank)
 {
     const size_t rows = 2 * (size_t)rank->kv_heads * (size_t)rank->capacity;
-    return (int64_t)(row_offset(rank, rows) + (rank->kv_kind == TESSERA_KV_INT8 ? 2 * rows : 0));
+    const size_t scales = rank->kv_kind == TESSERA_KV_INT8 ? 2 * rows : 0;
+    const size_t slack = rank->kv_kind == TESSERA_KV_BLOCKS ? BLOCK_SLACK : 0;
+    return (int64_t)(row_offset(rank, rows) + scales + slack);
+}
+
+const int32_t *cache_order(const struct tessera_rank *rank, const int32_t *orders,
+                           enum cache_part part, int32_t head)
+{
+    const size_t number = (size_t)part * (size_t)rank->kv_heads + (size_t)head;
+    return rank->kv_kind == TESSERA_KV_BLOCKS ? orders + number * (size_t)rank->head_dim : NULL;
 }
 
 static void store_int8(const float *row, size_t size, int8_t *out, uint8_t *scale_bytes)
@@ -50,7 +62,7 @@ static void store_int8(const float *row, size_t size, int8_t *out, uint8_t *scal
 }
 
 void cache_store(const struct tessera_rank *rank, uint8_t *cache, enum cache_part part,
-                 int32_t head, int32_t position, const float *row)
+                 int32_t head, int32_t position, const float *row, const int32_t *order)
 {
     const size_t number = row_number(rank, part, head, position), size = (size_t)rank->head_dim;
     uint8_t *out = cache + row_offset(rank, number);
@@ -61,8 +73,10 @@ void cache_store(const struct tessera_rank *rank, uint8_t *cache, enum cache_par
             const uint16_t half = float_to_half(row[i]);
             memcpy(out + 2 * i, &half, sizeof half);
         }
-    else
+    else if (rank->kv_kind == TESSERA_KV_INT8)
         store_int8(row, size, (int8_t *)out, cache + scale_offset(rank, number));
+    else
+        block_encode(row, order, size, rank->kv_bits, out);
 }
 
 static void load_int8(const struct tessera_rank *rank, const uint8_t *cache, size_t row,
@@ -85,6 +99,8 @@ const float *cache_load(const struct tessera_rank *rank, const uint8_t *cache,
         return (const float *)in;
     if (rank->kv_kind == TESSERA_KV_F16)
         halfs_to_floats(in, buffer, (size_t)count * size);
+    else if (rank->kv_kind == TESSERA_KV_BLOCKS)
+        block_decode(in, (size_t)count, size, rank->kv_bits, buffer);
     else
         for (size_t row = 0; row < (size_t)count; row++)
             load_int8(rank, cache, first + row, buffer + row * size);

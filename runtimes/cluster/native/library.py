@@ -11,8 +11,9 @@ from runtimes.cluster.native.build import build
 from runtimes.cluster.native.cpu import VARIANTS, supported
 from toolchain.errors import ToolError, UsageError
 
-ABI = 3
+ABI = 4
 KV_KINDS = {"f32": 0, "f16": 1, "int8": 2}
+KV_BLOCKS = 3
 
 
 class RankStruct(ctypes.Structure):
@@ -20,8 +21,8 @@ class RankStruct(ctypes.Structure):
 
     _fields_ = (
         *((name, c_int32) for name in ("hidden", "head_dim", "heads", "kv_heads", "group", "ffn")),
-        *((name, c_int32) for name in ("vocab", "bits", "kv_kind", "capacity", "interleaved")),
-        *((name, c_int32) for name in ("gelu", "fixed_point", "batch")),
+        *((name, c_int32) for name in ("vocab", "bits", "kv_kind", "kv_bits", "capacity")),
+        *((name, c_int32) for name in ("interleaved", "gelu", "fixed_point", "batch")),
         *((name, c_float) for name in ("norm_eps", "attention_scale")),
         *((name, c_float) for name in ("attention_softcap", "logit_softcap")),
         *((name, c_void_p) for name in ("kv_of_head", "pool", "scratch")),
@@ -33,7 +34,7 @@ class AttentionStruct(ctypes.Structure):
 
     _fields_ = (
         *((name, c_void_p) for name in ("qkv", "o", "norm", "q_bias", "k_bias", "v_bias")),
-        *((name, c_void_p) for name in ("q_norm", "k_norm")),
+        *((name, c_void_p) for name in ("q_norm", "k_norm", "order")),
         ("window", c_int32),
     )
 
@@ -69,6 +70,8 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "tessera_decode_sums": (None, (c_void_p, c_int64, c_void_p)),
     "tessera_encode_halfs": (None, (c_void_p, c_int64, c_void_p)),
     "tessera_decode_halfs": (None, (c_void_p, c_int64, c_void_p)),
+    "tessera_encode_blocks": (None, (c_void_p, c_void_p, c_int32, c_int32, c_void_p)),
+    "tessera_decode_blocks": (None, (c_void_p, c_int32, c_int32, c_int32, c_void_p)),
     "tessera_add_ranks": (None, (c_void_p, c_int32, c_int64, c_int32)),
     "tessera_pack": (None, (c_void_p, c_int32, c_int32, c_int32, c_void_p)),
     "tessera_matmul": (None, (_RANK, c_void_p, c_int32, c_int32, c_void_p, c_int32, c_void_p)),

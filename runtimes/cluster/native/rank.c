@@ -224,8 +224,10 @@ static void finish_qkv(const struct tessera_rank *rank, const struct tessera_att
     finish_heads(rank, k, rank->kv_heads, block->k_bias, block->k_norm, cosines, sines);
     finish_heads(rank, v, rank->kv_heads, block->v_bias, NULL, NULL, NULL);
     for (int32_t head = 0; head < rank->kv_heads; head++) {
-        cache_store(rank, cache, CACHE_KEY, head, position, k + head * dim);
-        cache_store(rank, cache, CACHE_VALUE, head, position, v + head * dim);
+        cache_store(rank, cache, CACHE_KEY, head, position, k + head * dim,
+                    cache_order(rank, block->order, CACHE_KEY, head));
+        cache_store(rank, cache, CACHE_VALUE, head, position, v + head * dim,
+                    cache_order(rank, block->order, CACHE_VALUE, head));
     }
 }
 
@@ -241,7 +243,7 @@ void tessera_attention(const struct tessera_rank *rank, const struct tessera_att
     for (int32_t i = 0; i < n; i++)
         finish_qkv(rank, block, cache, s.wide + (size_t)i * width, rotation + (size_t)i * half,
                    rotation + (size_t)(n + i) * half, position + i);
-    const struct attention attention = {rank, cache, block->window, position,
+    const struct attention attention = {rank, cache, block->order, block->window, position,
                                         s.wide, width, s.mixed, s.scores};
     attention_run(&attention, n);
     set_columns(&s.columns, q);

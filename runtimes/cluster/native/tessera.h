@@ -8,9 +8,14 @@
 
 #include <stdint.h>
 
-enum { TESSERA_ABI = 3 };
+enum { TESSERA_ABI = 4 };
 
-enum tessera_kv { TESSERA_KV_F32 = 0, TESSERA_KV_F16 = 1, TESSERA_KV_INT8 = 2 };
+enum tessera_kv {
+    TESSERA_KV_F32 = 0,
+    TESSERA_KV_F16 = 1,
+    TESSERA_KV_INT8 = 2,
+    TESSERA_KV_BLOCKS = 3, /* block floating point */
+};
 
 struct tessera_pool;
 
@@ -25,6 +30,7 @@ struct tessera_rank {
     int32_t vocab;              /* own classifier rows */
     int32_t bits;               /* of a weight: 4, 8 or 32 */
     int32_t kv_kind;            /* enum tessera_kv */
+    int32_t kv_bits;            /* of a block floating point mantissa, 4 to 8 */
     int32_t capacity;           /* positions of a sequence */
     int32_t interleaved;        /* rotated pairs are (2i, 2i+1), else (i, i + head_dim/2) */
     int32_t gelu;               /* gate activation is tanh-GELU, else SiLU */
@@ -49,6 +55,8 @@ struct tessera_attention {
     const float *v_bias;
     const float *q_norm;  /* (head_dim,) */
     const float *k_norm;
+    const int32_t *order; /* (2, kv_heads, head_dim): channel at each place of a cached key, and of a
+                           * cached value; block floating point only */
     int32_t window;       /* positions seen, 0: all */
 };
 
@@ -103,6 +111,13 @@ void tessera_decode_sums(const uint8_t *payload, int64_t size, float *out);
 /* The same as fp16: 2 bytes per value. */
 void tessera_encode_halfs(const float *sums, int64_t size, uint8_t *out);
 void tessera_decode_halfs(const uint8_t *payload, int64_t size, float *out);
+
+/* A row (size,) as block floating point, its number i being row[order[i]], and rows (count, size)
+ * back: see blocks.h. */
+void tessera_encode_blocks(const float *row, const int32_t *order, int32_t size, int32_t bits,
+                           uint8_t *out);
+void tessera_decode_blocks(const uint8_t *rows, int32_t count, int32_t size, int32_t bits,
+                           float *out);
 
 /* Add (ranks, size) float, or int64 if `fixed`, into rank 0 in one fixed order: ranks beyond the
  * largest power of two are folded in, then neighbours at distance 1, 2, 4 ... are added. The other

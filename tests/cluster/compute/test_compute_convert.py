@@ -148,7 +148,7 @@ def test_damaged_shards_are_refused(data, tmp_path_factory):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
+        {"format": 1},
         {"bits": 3},
         {"share": {}},
         {"share": {"rank": 7, "ranks": 2}},
@@ -170,6 +170,15 @@ def test_hostile_headers_with_a_right_digest_are_refused(change, tmp_path):
     with pytest.raises(ModelError) as caught:
         ShardFile(path)
     assert caught.value.code == "E224"
+
+
+def test_a_shard_of_another_version_says_so(tmp_path):
+    path = one_shard(tmp_path)
+    text = json.dumps({"format": 1}).encode()
+    start = b"TESSERA1" + len(text).to_bytes(8, "little") + hashlib.sha256(text).digest()
+    path.write_bytes(start + text)
+    with pytest.raises(ModelError, match="format 1, this version reads 2"):
+        ShardFile(path)
 
 
 @pytest.mark.parametrize("share_of_weights", [0.9, 0.5, 0.36])

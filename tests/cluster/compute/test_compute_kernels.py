@@ -144,8 +144,8 @@ def test_unknown_variants_are_refused_by_name():
         load("sse9")
 
 
-def arm_program(variant, folder):
-    """Compile the kernels and `run_product.c` into a static program for AArch64 Linux."""
+def arm_program(variant, main, folder):
+    """Compile the kernels and a main program into a static one for AArch64 Linux."""
     pytest.importorskip("ziglang")
     features = "+dotprod" if variant == "neon-dotprod" else ""
     program = folder / variant
@@ -154,7 +154,7 @@ def arm_program(variant, folder):
             *(sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-static"),
             *(f"-mcpu=generic{features}", "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror"),
             *("-ffp-contract=off", "-I", str(sources()[0].parent)),
-            *(*map(str, sources()), str(Path(__file__).with_name("run_product.c"))),
+            *(*map(str, sources()), str(Path(__file__).with_name(main))),
             *("-o", str(program), "-lm", "-lpthread"),
         ],
         check=True,
@@ -162,13 +162,19 @@ def arm_program(variant, folder):
     return program
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", ["neon-dotprod", "neon"])
-def test_arm_kernels_give_the_bits_of_the_definition(variant, tmp_path):
-    program = arm_program(variant, tmp_path)
+def run_arm_program(program, data):
+    """Run it here, or in an emulator."""
     emulator = shutil.which("qemu-aarch64")
     if platform.machine() != "aarch64" and emulator is None:
         pytest.skip("compiled, but qemu-user is not installed")
+    command = [*([emulator, "-cpu", "max"] if emulator else []), str(program)]
+    return subprocess.run(command, input=data, capture_output=True, check=True).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["neon-dotprod", "neon"])
+def test_arm_kernels_give_the_bits_of_the_definition(variant, tmp_path):
+    program = arm_program(variant, "run_product.c", tmp_path)
     random = np.random.default_rng(3)
     for bits, rows, columns, n in [
         (4, 37, 70, 1),
@@ -179,13 +185,8 @@ def test_arm_kernels_give_the_bits_of_the_definition(variant, tmp_path):
         packed = tiles.pack(random.standard_normal((rows, columns)).astype(np.float32), bits)
         x = random.standard_normal((n, columns)).astype(np.float32)
         header = np.array([bits, rows, columns, n, packed.size], np.int32)
-        done = subprocess.run(
-            [*([emulator, "-cpu", "max"] if emulator else []), str(program)],
-            input=header.tobytes() + packed.tobytes() + x.tobytes(),
-            capture_output=True,
-            check=True,
-        )
-        actual = np.frombuffer(done.stdout, np.float32).reshape(n, rows)
+        answer = run_arm_program(program, header.tobytes() + packed.tobytes() + x.tobytes())
+        actual = np.frombuffer(answer, np.float32).reshape(n, rows)
         np.testing.assert_array_equal(actual, tiles.product(packed, rows, columns, bits, x))
 
 

@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from typing import get_args
 
 import pytest
 from cluster_models import configs, device_weights
@@ -14,7 +15,7 @@ from runtimes.cluster.shard import ShardFile
 from runtimes.cluster.sparse_shard import write_sparse_shard
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.residency import fixed_bytes, plan_residency, streamable_blocks
-from toolchain.cluster.split import block_bytes, split
+from toolchain.cluster.split import KvKind, block_bytes, split
 from toolchain.errors import FitError
 
 LLAMA_70B = ModelConfig("llama", 8192, 28672, 80, 64, 8, 128, 32000, 4096)
@@ -104,7 +105,7 @@ def test_a_70b_model_fits_four_small_devices_on_paper():
 @given(
     config=configs(),
     weights=device_weights,
-    kv=st.sampled_from(["f32", "f16", "int8"]),
+    kv=st.sampled_from(get_args(KvKind)),
     sizes=st.tuples(st.integers(1, 32), st.integers(1, 3), st.integers(1, 40)),
 )
 @settings(max_examples=30, deadline=None)

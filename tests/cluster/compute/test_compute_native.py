@@ -100,7 +100,7 @@ def test_every_variant_gives_equal_sums_for_quantised_weights(variant, tmp_path)
     np.testing.assert_allclose(other, best, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "tolerance"), [("f16", 2e-3), ("int8", 3e-2)])
+@pytest.mark.parametrize(("kind", "tolerance"), [("f16", 2e-3), ("int8", 3e-2), ("bfp6", 0.1)])
 def test_small_caches_are_close_to_float32(kind, tolerance, tmp_path):
     source, tokens = synthetic(SMALL), tokens_of(SMALL, 24)
     paths = shard_files(source, [1.0, 1.0], 32, tmp_path)
@@ -111,7 +111,7 @@ def test_small_caches_are_close_to_float32(kind, tolerance, tmp_path):
 
 
 @pytest.mark.parametrize("bits", [4, 8, 32])
-@pytest.mark.parametrize("kv", ["f32", "f16", "int8"])
+@pytest.mark.parametrize("kv", ["f32", "f16", "int8", "bfp6"])
 def test_a_batch_has_the_bits_of_its_tokens_one_by_one(bits, kv, tmp_path):
     source, tokens = synthetic(SMALL), tokens_of(SMALL, 21)
     paths = shard_files(source, [1.0, 1.0], bits, tmp_path)
