@@ -73,7 +73,7 @@ def test_the_transform_is_that_of_a_real_signal() -> None:
         data = rng.integers(-(2**29) + 1, 2**29, size)
         angles = -2 * np.pi * np.arange(size // 2) / size
         turns = np.stack([np.cos(angles), np.sin(angles)], 1)
-        twiddles = np.minimum(np.round(turns * 2.0**31), 2.0**31 - 1).astype(np.int64)
+        twiddles = np.round(turns * 2.0**30).astype(np.int64)
         re, im = real_transform(data, twiddles)
         expected = np.fft.rfft(data) / (size / 2)
         assert np.abs(re + 1j * im - expected).max() < 3 * np.log2(size)

@@ -1,8 +1,8 @@
 """Log-mel energies and MFCCs in integers: the reference of ``firmware_templates/frontend``.
 
 A frame is scaled to 29 bits (block floating point), windowed and transformed in 32 bits with half
-the sum kept in each of the radix-2 stages; the real transform comes out of a complex one of half
-the points. Bands are summed in 64 bits, logarithms are interpolated in a table, and one integer
+the sum kept in each of the stages; the real transform comes out of a complex one of half the
+points. Bands are summed in 64 bits, logarithms are interpolated in a table, and one integer
 matrix makes features of them: DCT, base of the logarithm, normalisation and quantisation at once.
 """
 
@@ -91,10 +91,10 @@ class AudioFrontend:
         exponent = 29 - largest.bit_length() if largest else 0
         data = data << exponent if exponent >= 0 else data >> -exponent
         re, im = real_transform(data, self.tables.twiddles.astype(np.int64))
+        if self.spec.power == 1:
+            return magnitudes(re, im), exponent
         power = [int(a) * int(a) + int(b) * int(b) for a, b in zip(re, im, strict=True)]
-        if self.spec.power == 2:
-            return [p >> POWER_SHIFT for p in power], exponent
-        return [math.isqrt(p) for p in power], exponent
+        return [p >> POWER_SHIFT for p in power], exponent
 
     def _energy(self, spectrum: list[int], band: int) -> int:
         start, weights = self.tables.bands[band].start, self.tables.bands[band].weights
@@ -116,41 +116,72 @@ class AudioFrontend:
 def real_transform(data: Array, twiddles: Array) -> tuple[Array, Array]:
     """Return real and imaginary parts of bins 0 to N / 2 of the transform of N reals, over N / 2.
 
+    The first two stages only add; later ones multiply, with products that lose 32 bits, which
+    cores without wide products make of four narrow ones.
+
     Args:
-        data: int64 (N,), below 2^29.
-        twiddles: int64 (N / 2, 2), e^(-2 pi i k / N) in 1 / 2^31.
+        data: int64 (N,), below 2^29; N is at least 8.
+        twiddles: int64 (N / 2, 2), e^(-2 pi i k / N) in 1 / 2^30.
     """
     half = len(data) // 2
     bits = half.bit_length() - 1
-    order = [int(f"{i:0{bits}b}"[::-1], 2) if bits else 0 for i in range(half)]
-    re, im = data[0::2][order], data[1::2][order]
-    size = 1
+    order = [int(f"{i:0{bits}b}"[::-1], 2) for i in range(half)]
+    re, im = _first_stages(data[0::2][order], data[1::2][order])
+    size = 4
     while size < half:
         turns = twiddles[:: half // size][:size]
         re, im = re.reshape(-1, 2, size), im.reshape(-1, 2, size)
         b_re, b_im = _turned(re[:, 1], im[:, 1], turns)
-        a_re, a_im = re[:, 0], im[:, 0]
-        re = np.stack([a_re + b_re + 1 >> 1, a_re - b_re + 1 >> 1], 1).reshape(-1)
-        im = np.stack([a_im + b_im + 1 >> 1, a_im - b_im + 1 >> 1], 1).reshape(-1)
+        a_re, a_im = re[:, 0] >> 1, im[:, 0] >> 1
+        re = np.stack([a_re + 2 * b_re, a_re - 2 * b_re], 1).reshape(-1)
+        im = np.stack([a_im + 2 * b_im, a_im - 2 * b_im], 1).reshape(-1)
         size *= 2
     return _split(re, im, twiddles)
 
 
+def _first_stages(re: Array, im: Array) -> tuple[Array, Array]:
+    """Return the transforms of four numbers each over 4, with turns 1 and -i."""
+    re, im = re.reshape(-1, 2, 2), im.reshape(-1, 2, 2)
+    sum_re, sum_im = (re[..., 0] + re[..., 1]) >> 1, (im[..., 0] + im[..., 1]) >> 1
+    less_re, less_im = (re[..., 0] - re[..., 1]) >> 1, (im[..., 0] - im[..., 1]) >> 1
+    made_re = [
+        sum_re[:, 0] + sum_re[:, 1], less_re[:, 0] + less_im[:, 1],
+        sum_re[:, 0] - sum_re[:, 1], less_re[:, 0] - less_im[:, 1],
+    ]  # fmt: skip
+    made_im = [
+        sum_im[:, 0] + sum_im[:, 1], less_im[:, 0] - less_re[:, 1],
+        sum_im[:, 0] - sum_im[:, 1], less_im[:, 0] + less_re[:, 1],
+    ]  # fmt: skip
+    return np.stack(made_re, 1).reshape(-1) >> 1, np.stack(made_im, 1).reshape(-1) >> 1
+
+
 def _turned(re: Array, im: Array, turns: Array) -> tuple[Array, Array]:
-    """Return products with e^(-i angle), rounded to nearest."""
+    """Return quarters of products with e^(-i angle); each of four products is rounded down."""
     cos, sin = turns[:, 0], turns[:, 1]
-    half = 1 << 30
-    return (re * cos - im * sin + half) >> 31, (re * sin + im * cos + half) >> 31
+    return (re * cos >> 32) - (im * sin >> 32), (re * sin >> 32) + (im * cos >> 32)
 
 
 def _split(re: Array, im: Array, twiddles: Array) -> tuple[Array, Array]:
-    """Return the bins of a real signal whose even samples are ``re`` and whose odd ones ``im``."""
+    """Return the bins of a real signal whose even samples are ``re`` and whose odd ones ``im``.
+
+    Bins k and N / 2 - k come of the same two points; the second is conjugated.
+    """
     count = len(re)
-    k = np.arange(count + 1)
-    a_re, a_im = re[k % count], im[k % count]
-    b_re, b_im = re[-k % count], -im[-k % count]
-    even_re, even_im = a_re + b_re >> 1, a_im + b_im >> 1
-    odd_re, odd_im = a_im - b_im >> 1, -(a_re - b_re >> 1)
-    turns = np.concatenate([twiddles, [[-(2**31), 0]]])
-    turned_re, turned_im = _turned(odd_re, odd_im, turns)
-    return even_re + turned_re, even_im + turned_im
+    k = np.arange(count // 2 + 1)
+    a_re, a_im, b_re, b_im = re[k], im[k], re[-k % count], im[-k % count]
+    odd_re, odd_im = a_im + b_im >> 1, -(a_re - b_re >> 1)
+    turned_re, turned_im = _turned(odd_re, odd_im, twiddles[k])
+    even_re, even_im = a_re + b_re >> 1, a_im - b_im >> 1
+    bins_re, bins_im = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
+    bins_re[k], bins_im[k] = even_re + 4 * turned_re, even_im + 4 * turned_im
+    bins_re[count - k], bins_im[count - k] = even_re - 4 * turned_re, 4 * turned_im - even_im
+    return bins_re, bins_im
+
+
+def magnitudes(re: Array, im: Array) -> list[int]:
+    """Return roots of ``re^2 + im^2``; 15 bits from the larger one's first count, of both parts."""
+    found = []
+    for a, b in zip(np.abs(re).tolist(), np.abs(im).tolist(), strict=True):
+        shift = max(0, (a | b).bit_length() - 15)
+        found.append(math.isqrt((a >> shift) ** 2 + (b >> shift) ** 2) << shift)
+    return found

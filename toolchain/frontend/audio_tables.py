@@ -35,7 +35,7 @@ class AudioTables:
 
     Attributes:
         window: uint16 (window,), 32768 is 1.
-        twiddles: int32 (fft / 2, 2), cosine and sine of -2 pi k / fft, 2^31 - 1 is 1.
+        twiddles: int32 (fft / 2, 2), cosine and sine of -2 pi k / fft, 2^30 is 1.
         bands: one per mel bin.
         offsets: uint64, the log's offset for each exponent from `LOW_EXPONENT` on.
         logarithms: int32 (65,), log2 of 1 to 2 in 1/65536.
@@ -77,7 +77,7 @@ def audio_tables(spec: AudioSpec, scale: float, zero_point: int) -> AudioTables:
     mantissas = 1 + np.arange(LOG_TABLE + 1) / LOG_TABLE
     return AudioTables(
         window=np.round(_window(spec) * 32768).astype(np.uint16),
-        twiddles=np.minimum(np.round(turns * 2.0**31), 2.0**31 - 1).astype(np.int32),
+        twiddles=np.round(turns * 2.0**30).astype(np.int32),
         bands=tuple(_band(row * 2.0**weight_bits) for row in mel),
         offsets=np.array(offsets, np.uint64),
         logarithms=np.round(np.log2(mantissas) * (1 << LOG_BITS)).astype(np.int32),
