@@ -46,10 +46,12 @@ def random_fully_connected(rng: np.random.Generator) -> Graph:
 
 
 def random_pixel(rng: np.random.Generator) -> Graph:
+    """Return a convolution whose window is the whole map, mostly of one pixel."""
     out_c = int(rng.integers(1, 14))
     in_c = int(rng.integers(1, 50) if rng.random() < 0.8 else rng.integers(300, 500))
+    height, width = (1, 1) if rng.random() < 0.6 else (int(n) for n in rng.integers(1, 4, 2))
     op = Conv2D(activation=activation(rng))
-    graph = layer(rng, op, (1, 1, 1, in_c), (out_c, 1, 1, in_c))
+    graph = layer(rng, op, (1, height, width, in_c), (out_c, height, width, in_c))
     return graph if rng.random() < 0.5 else with_one_scale(graph)
 
 

@@ -178,6 +178,26 @@ def random_bottlenecks(rng: np.random.Generator) -> Graph:
     return build.graph(x)
 
 
+def random_separables(rng: np.random.Generator) -> Graph:
+    """Return depthwise and pointwise convolutions in turn, on maps of any width from 1 on."""
+    build = Builder(rng)
+    width = int(rng.choice([1, 1, 2, 4, 7]))
+    shape = (1, int(rng.integers(8, 25)), width, 4 * int(rng.integers(1, 4)))
+    x = y = build.activation("x", shape)
+    for _ in range(int(rng.integers(1, 5))):
+        height = int(min(rng.integers(1, 7), y.shape[1]))
+        kernel = height, int(min(rng.choice([1, 3]), width))
+        top, left = (int(rng.integers(0, k)) for k in kernel)
+        weights = build.weights((1, *kernel, y.shape[3]), 3)
+        y = build.add(DepthwiseConv2D(pads=Pads(top, 0, left, kernel[1] - 1 - left)), y, *weights)
+        for _ in range(int(rng.choice([1, 1, 2]))):
+            channels = 4 * int(rng.integers(1, 6))
+            y = build.add(Conv2D(), y, *build.weights((channels, 1, 1, y.shape[3]), 0))
+    if rng.random() < 0.3:
+        y = build.add(Conv2D(), y, *build.weights((5, *y.shape[1:]), 0))
+    return build.graph(x)
+
+
 def random_shortcuts(rng: np.random.Generator) -> Graph:
     """Return residual blocks of two convolutions with a convolution beside them."""
     build = Builder(rng)

@@ -47,6 +47,28 @@ def test_the_distance_is_the_least_that_survives() -> None:
             assert survives(slide, (in_rows, out_rows), (in_size, out_size), found["x"])
 
 
+def test_the_distance_of_blocks_is_the_least_that_survives() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        threes, twos = (int(n) for n in rng.integers(0, 4, 2))
+        blocks = tuple(run for run in ((3, threes), (2, twos)) if run[1]) or ((1, 1),)
+        pixels, in_c, out_c = sum(p * n for p, n in blocks), *rng.integers(1, 9, 2)
+        x = Tensor("x", (1, 1, pixels, int(in_c)), DType.INT8)
+        y = Tensor("y", (1, 1, pixels, int(out_c)), DType.INT8)
+        window = Window((IDENTITY, IDENTITY, IDENTITY, Whole(int(in_c))))
+        (found,) = distances((window,), Operands((x,), (y,)), blocks).values()
+        least = next(d for d in range(y.nbytes) if blocks_survive(blocks, in_c, out_c, d))
+        assert found == least
+
+
+def blocks_survive(
+    blocks: tuple[tuple[int, int], ...], in_c: int, out_c: int, distance: int
+) -> bool:
+    """Simulate: is no pixel overwritten before its block is read?"""
+    ends = np.cumsum([pixels for pixels, count in blocks for _ in range(count)])
+    return all(distance + end * in_c >= end * out_c for end in ends[:-1])
+
+
 def test_growing_elements_start_apart_and_shrinking_ones_in_place() -> None:
     small, large = Tensor("a", (9,), DType.INT8), Tensor("b", (9,), DType.FLOAT32)
     window = (Window((IDENTITY,)),)

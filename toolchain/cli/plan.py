@@ -56,7 +56,7 @@ def command(
 ) -> int:
     """Plan MODEL: the arena's map, its lower bound, and whether a board has room for it.
 
-    With --max-ram the least work within that arena; else the least memory.
+    With --max-ram the least work within that arena; else the least memory that costs little work.
     """
     from boards import load_board
     from toolchain.cli.compile import say_fit

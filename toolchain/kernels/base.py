@@ -61,6 +61,9 @@ class Specialised:
             has the input's channels and is no larger: it may start exactly where the input does.
         over_row: the kernel makes one row per call, no longer than those it reads, and may write
             it over any one of these, from the same first byte on.
+        blocks: set if the kernel makes a pixel from the pixel at its place: runs of blocks as
+            (pixels, count), in order. It reads all inputs of a block before it writes an output of
+            it, so that a block may be written where it stood.
         taps: set if the C function is a row kernel; the generated layer then loops over the rows.
         helpers: functions that the kernel calls; its template knows their names as ``helpers``.
         instructions: estimate for the whole node (`toolchain.kernels.cost`), 0 if there is none.
@@ -73,6 +76,7 @@ class Specialised:
     in_order: bool = False
     in_place: bool = False
     over_row: bool = False
+    blocks: tuple[tuple[int, int], ...] = ()
     taps: RowTaps | None = None
     helpers: tuple[Helper, ...] = ()
     instructions: int = 0

@@ -236,6 +236,7 @@ class Conv1x1Dsp:
             _tables(packed),
             blocks[0][0] * in_c * 2,
             in_order=True,
+            blocks=blocks,
             taps=long_row,
             helpers=_helpers(packed, blocks, self.packing, lowered),
             instructions=cost.pointwise(_blocks(packed, pixels, in_c // 4, prices)),

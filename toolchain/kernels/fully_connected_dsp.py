@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class FullyConnectedDsp:
 
 @dataclass(frozen=True)
 class PixelDsp:
-    """A pointwise convolution of a single pixel: its inputs are a vector."""
+    """A convolution whose window is the whole map: its inputs are a vector."""
 
     name: str = "conv1x1_pixel_dsp"
     isa: Isa = Isa.DSP
@@ -64,9 +64,9 @@ class PixelDsp:
         n, taps = lowered.numbers, lowered.taps
         return (
             lowered.kernel == "conv2d"
-            and (n["kernel"], n["in_w"], n["out_w"]) == ((1, 1), 1, 1)
             and taps is not None
-            and (taps.batch, taps.in_rows, taps.out_rows) == (1, 1, 1)
+            and (taps.batch, taps.out_rows, n["out_w"]) == (1, 1, 1)
+            and n["kernel"] == (taps.in_rows, n["in_w"])
             and not Geometry.of(n).edges
             and plain_filters(lowered) is not None
             and _packed(lowered) is not None
@@ -74,10 +74,12 @@ class PixelDsp:
 
     def specialise(self, lowered: Lowered) -> Specialised:
         """See `Kernel.specialise`."""
-        packed = _packed(lowered)
+        packed, taps = _packed(lowered), lowered.taps
         assert packed is not None
-        depth, units = integer(lowered.numbers, "in_c"), len(packed.output.bias)
-        return _vectors(packed, {"depth": depth, "units": units}, lowered.taps)
+        assert taps is not None
+        depth, units = taps.in_rows * taps.in_row_size, len(packed.output.bias)
+        long_row = replace(taps, count=1, stride=1, dilation=1, in_rows=1, in_row_size=depth)
+        return _vectors(packed, {"depth": depth, "units": units}, long_row)
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,7 @@ class _Check:
             tuple(self.shadow.span(tensor) for tensor in operands.outputs),
             in_order=special.in_order,
             in_place=special.in_place,
+            blocks=special.blocks,
         )
         scratch = self.shadow.scratch(node.name, special.scratch_bytes)
         self.shadow.perform(done, scratch, reader)

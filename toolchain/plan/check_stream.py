@@ -169,20 +169,23 @@ class _TileCheck:
 
     def _moments(self, work: RowWork, row: int, result: Span) -> Iterator[Moment]:
         pairs = list(zip(work.needs, work.operands.activations, strict=True))
-        if work.special.taps is not None:
+        special = work.special
+        if special.taps is not None and not special.blocks:
             reads = tuple(
                 self._read(replace(need, low=(source,)), tensor, 0)
                 for need, tensor in pairs
                 for source in range(need.low[row], need.high[row])
             )
-            over = work.special.over_row
+            over = special.over_row
             keeps = tuple(read for read in reads if not over or read.low != result.low)
             yield Moment(reads, (result,), keeps)
             return
         sources = tuple(self._read(need, tensor, row) for need, tensor in pairs)
         windows = work.node.op.windows(work.row_operands)
-        in_order = work.special.in_order
-        yield from moments(work.row_operands, windows, sources, (result,), in_order=in_order)
+        places = sources, (result,)
+        yield from moments(
+            work.row_operands, windows, *places, in_order=special.in_order, blocks=special.blocks
+        )
 
     def _keep(self, worker: Worker, row: int) -> None:
         tensor = worker.output

@@ -16,6 +16,7 @@ from toolchain.kernels.cost import products
 from toolchain.plan.assemble import Segment
 from toolchain.plan.edges import Edge
 from toolchain.plan.lifetimes import Work, kernel_works, roots, share_places
+from toolchain.plan.overlap import as_close
 from toolchain.plan.quicken import Faster, ladder
 from toolchain.plan.rows import RowWork, named_row_work, row_work
 from toolchain.plan.schedule import Feed, Worker
@@ -191,7 +192,8 @@ class Cuts:
                 [
                     Faster(new.kernel, new.scratch_bytes, old.instructions - new.instructions)
                     for new in ways[:-1]
-                    if (old.overlaps, old.homes) == (new.overlaps, new.homes)
+                    if as_close(new.overlaps, old.overlaps)
+                    and old.homes == new.homes
                     and old.in_place == new.in_place
                 ]
             )

@@ -90,7 +90,9 @@ def kernel_works(graph: Graph, node: Node, isa: Isa) -> Iterator[Work]:
 def _work(
     node: Node, operands: Operands, lowered: Lowered, kernel: Kernel, special: Specialised
 ) -> Work:
-    overlaps = distances(node.op.windows(operands), operands) if special.in_order else {}
+    overlaps: dict[str, int] = {}
+    if special.in_order:
+        overlaps = distances(node.op.windows(operands), operands, special.blocks)
     return Work(
         node,
         operands,

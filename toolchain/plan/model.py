@@ -57,9 +57,10 @@ def plan_model(
         graph: a verified graph.
         board: whose kernels and banks to use; ``None`` for portable ones in one arena.
         max_ram: with it, the plan of least work whose arena has at most so many bytes; without
-            it, the plan of least memory whose kernels miss the fastest by few instructions.
+            it, the plan of least memory that takes few instructions more than plain layers, or
+            that saves a share of memory no smaller than that by which the work grows.
         max_macs: greatest factor of multiply-accumulates over the plain network. Without it, and
-            without ``max_ram``, nothing is computed twice; with 1, slower kernels are allowed.
+            without ``max_ram``, nothing is computed twice; with 1, slower plans are allowed.
         fed: let the caller hand over the input row by row, if the network can take it so
             (`Plan.feed`), and in plans that compute things twice part by part, some parts several
             times (`Plan.pull`).

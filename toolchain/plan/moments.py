@@ -1,7 +1,8 @@
 """Moments: what a node's kernel reads and writes, in the order that it promises.
 
 A kernel that promises nothing does everything in one moment. One that works in order has a moment
-per slice of its output; an elementwise one reads each element before it writes its place.
+per slice of its output; an elementwise one reads each element before it writes its place, and one
+that works in blocks of pixels all pixels of a block.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def moments(
     *,
     in_order: bool,
     in_place: bool = False,
+    blocks: Sequence[tuple[int, int]] = (),
 ) -> Iterator[Moment]:
     """Yield the moments of one execution.
 
@@ -69,6 +71,7 @@ def moments(
         results: where each output lies.
         in_order: whether the kernel works in order.
         in_place: whether the kernel reads all of a channel before it writes that channel.
+        blocks: of pixels that it reads before it writes them (`Specialised.blocks`).
     """
     inputs = operands.activations
     if in_place and len(sources) == len(results) == 1 and sources[0].low == results[0].low:
@@ -79,6 +82,9 @@ def moments(
     apart = not any(source.touches(result) for source in sources for result in results)
     if apart or not ordered or len(results) != 1:
         yield Moment(sources, results, sources)
+        return
+    if blocks:
+        yield from _blocks(blocks, sources[0], results[0])
         return
     parts = list(zip(windows, inputs, sources, strict=True))
     exact = [(x, source) for window, x, source in parts if window.elementwise]
@@ -103,6 +109,15 @@ def _lost(x: Tensor, source: Span, y: Tensor, result: Span) -> Span | None:
     return Span(
         source.value, int(max(written[first], low[first])), int(written[first]) + y.dtype.itemsize
     )
+
+
+def _blocks(blocks: Sequence[tuple[int, int]], source: Span, result: Span) -> Iterator[Moment]:
+    every = [pixels for pixels, count in blocks for _ in range(count)]
+    first = 0
+    for pixels in every:
+        read, written = (span.part(first, first + pixels, sum(every)) for span in (source, result))
+        yield Moment((read,), (written,), ())
+        first += pixels
 
 
 def _slices(

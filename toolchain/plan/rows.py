@@ -173,8 +173,10 @@ def fold_work(node: Node, operands: Operands, folding: Lowered) -> RowWork:
 
 def _makes_rows(lowered: Lowered, special: Specialised) -> bool:
     """Tell whether the kernel's walk is still one output row per call."""
-    taps = special.taps
-    return taps == lowered.taps or (taps is not None and taps.in_rows == taps.out_rows == 1)
+    taps, plain = special.taps, lowered.taps
+    if taps is None or plain is None:
+        return taps == plain
+    return taps == plain or taps.in_rows == taps.out_rows == plain.count == 1
 
 
 def _work(
@@ -191,8 +193,8 @@ def _work(
         for tensor, window in zip(operands.activations, windows, strict=True)
     )
     overlaps: dict[str, int] = {}
-    if special.in_order and special.taps is None:
-        overlaps = distances(node.op.windows(row_operands), row_operands)
+    if special.in_order and (special.taps is None or special.blocks):
+        overlaps = distances(node.op.windows(row_operands), row_operands, special.blocks)
     return RowWork(
         node, operands, row_operands, kernel.name, kernel.isa, special, needs, overlaps, folds=False
     )

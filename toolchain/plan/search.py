@@ -97,16 +97,15 @@ class Search:
         return tuple(found)
 
     def quick(self) -> list[Plan]:
-        """Return those of `once` whose kernels miss the fastest by few instructions.
+        """Return those of `once` that pay, and whose kernels miss the fastest by few instructions.
 
-        Where the whole takes clearly more than plain layers, slower kernels save a share of the
+        A plan pays if it takes few instructions more than plain layers, or saves a share of the
         memory no smaller than that by which the work grows.
         """
         first, *others = self.once()
         quick = [first]
         for plan in others:
-            slowed = self._slowed(plan)
-            if slowed <= 0 or (slowed <= _SLOWED and self._pays(quick[-1], plan)):
+            if self._slowed(plan) <= _SLOWED and self._pays(quick[-1], plan):
                 quick.append(plan)
         return quick
 
@@ -227,9 +226,8 @@ class Search:
 
 def _limits(cuts: Passes, points: int) -> list[int]:
     """Return limits of memory that lead to different stages, the greatest first."""
-    floor = cuts.narrowest()
-    limits: list[int] = []
-    limit = 1 << 60
+    floor, limit = cuts.narrowest(), 1 << 60
+    limits = [limit] if cuts.fed else []
     while limit >= floor and len(limits) < points:
         limit = max(link.edge.need for link in cuts.path(limit)) - 1
         limits.append(limit)

@@ -33,7 +33,7 @@ class Starts:
         self.values = {v.name: v for v in cuts.values}
         self.sizes = [row_bytes(worker.output) for worker in self.workers]
         storages = zip(self.workers, self.flow.storage, strict=True)
-        self.passing = {worker.output.name for worker, s in storages if not s.kept}
+        self.passing = {w.output.name: i for i, (w, s) in enumerate(storages) if not s.kept}
         self.enclosed: list[int] = []
         self.calls = self.dearer = 0
 
@@ -108,15 +108,19 @@ class Starts:
                 rings += storage.kept * size
                 rows = self.workers[position].rows if storage.kept else 0
                 moving += streamed(0, rows, rows * size)
-                start += self._in_place(self.workers[position])
+                if (over := self._over(position, sizes)) is not None:
+                    fresh[position] += over
+                    start += 1
             for p in range(start, self.flow.last_reader[position] + 1):
                 fresh[p] += size
         return rings + max(fresh), moving
 
-    def _in_place(self, worker: Worker) -> bool:
-        """Tell whether the output row can take the place of an input row that dies."""
+    def _over(self, position: int, sizes: Sequence[int]) -> int | None:
+        """Return what an output row takes more than the dying input row over which it may run."""
+        worker, size = self.workers[position], sizes[position]
         overlaps = worker.overlaps if isinstance(worker, RowWork) else {}
-        return any(d == 0 and name in self.passing for name, d in overlaps.items())
+        dying = ((sizes[self.passing[n]], d) for n, d in overlaps.items() if n in self.passing)
+        return min((max(d + row, size) - row for row, d in dying), default=None)
 
     def _maps(self, end: int, *, overlapping: bool) -> int:
         """Return the bytes of whole tensors alive, less what the best overlap saves."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from toolchain.kernels import Isa
 from toolchain.kernels.cost import streamed
 from toolchain.plan.flow import Flow, best_flow, can_pace, merged, run_flow
+from toolchain.plan.overlap import as_close
 from toolchain.plan.plan import RowStore
 from toolchain.plan.quicken import Faster, ladder
 from toolchain.plan.rows import RowWork, row_bytes
@@ -130,9 +131,9 @@ def _faster(found: Streaming, tiling: Tiling, isa: Isa) -> tuple[tuple[Faster, .
 
 
 def _alike(old: RowWork, new: RowWork) -> bool:
-    """Tell whether two kernels of a node treat rows in the same way."""
-    same = old.special.over_row == new.special.over_row and old.overlaps == new.overlaps
-    return same and old.row_operands == new.row_operands
+    """Tell whether a node's new kernel may do with rows what the old one may."""
+    same = old.special.over_row == new.special.over_row and old.row_operands == new.row_operands
+    return same and as_close(new.overlaps, old.overlaps)
 
 
 def _distinct(tiles: Sequence[Tile]) -> list[tuple[Worker, ...]]:
