@@ -19,7 +19,7 @@ node = helper.make_node
 Generator = Callable[[Rng], bytes]
 CASES = 20
 # These have random cases in tests of their own.
-ELSEWHERE = {"GRU", "LSTM", "QuantizeLinear", "DequantizeLinear"}
+ELSEWHERE = {"GRU", "LSTM"}
 
 
 def shape_of(rng: Rng, rank: int | None = None) -> list[int]:
@@ -221,6 +221,28 @@ def through(kind: str, **extra: Any) -> Generator:
     return make
 
 
+def rounded(rng: Rng) -> bytes:
+    """Return a product of a tensor and a matrix, all three rounded to 8 bits by the file."""
+    kind = rng.choice([np.int8, np.uint8])
+    limits = np.iinfo(kind)
+    constants = {
+        "s": np.float32(rng.uniform(0.01, 0.1)),
+        "z": kind(rng.integers(limits.min, limits.max + 1)),
+        "wq": rng.integers(-127, 128, (6, 5), dtype=np.int8),
+        "ws": rng.uniform(0.001, 0.02, 5).astype(np.float32),
+        "wz": np.zeros(5, np.int8),
+    }
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        node("DequantizeLinear", ["wq", "ws", "wz"], ["w"], axis=1),
+        node("MatMul", ["xd", "w"], ["a"]),
+        node("QuantizeLinear", ["a", "s", "z"], ["aq"]),
+        node("DequantizeLinear", ["aq", "s", "z"], ["y"]),
+    ]
+    return model(nodes, {"x": [20, 6]}, constants)
+
+
 GENERATORS: Mapping[str, Generator] = {
     "Add": binary("Add"),
     "ArgMax": arg_max,
@@ -232,6 +254,7 @@ GENERATORS: Mapping[str, Generator] = {
     "Concat": maps.random_move,
     "Conv": maps.random_conv,
     "ConvTranspose": maps.random_conv_transpose,
+    "DequantizeLinear": rounded,
     "Div": binary("Div", constant=True),
     "Dropout": through("Dropout"),
     "Elu": unary("Elu"),
@@ -261,6 +284,7 @@ GENERATORS: Mapping[str, Generator] = {
     "PRelu": prelu,
     "Pad": maps.random_move,
     "Pow": power,
+    "QuantizeLinear": rounded,
     "Reciprocal": reciprocal,
     "ReduceMean": reduce_mean,
     "Relu": unary("Relu"),

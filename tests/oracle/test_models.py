@@ -19,24 +19,24 @@ from toolchain.passes import simplify
 INPUTS = 20
 INT8 = [
     "mlonmcu/aww",
-    "mlonmcu/micro_kws_m_quantized",
     "mlperf_tiny/ad01_int8",
     "mlperf_tiny/kws_ref_model",
     "mlperf_tiny/pretrainedResnet_quant",
     "mlperf_tiny/vww_96_int8",
     "ml_zoo/ad_small_int8",
     "ml_zoo/ds_cnn_s_quantized",
-    "ml_zoo/rnnoise_INT8",
     "tflm/hello_world_int8",
     "tflm/person_detect",
     "tflm/simple_add_model",
     "tinyengine/ptq_mnist_lenet-300-100",
     "tinyengine/vww",
 ]
-STATEFUL = [
+SEQUENCES = [
     "micro_wake_word/hey_jarvis",
     "micro_wake_word/okay_nabu",
     "micro_wake_word/vad",
+    "ml_zoo/rnnoise_INT8",
+    "mlonmcu/micro_kws_m_quantized",
     "tflm/keyword_scrambled_8bit",
     "tflm/trained_lstm_int8",
 ]
@@ -86,8 +86,8 @@ def test_int8_networks_equal_tflite_micro(name: str) -> None:
     assert_equal(path, Micro(path.read_bytes()))
 
 
-@pytest.mark.parametrize("name", STATEFUL)
-def test_sequences_of_stateful_networks_equal_tflite_micro(name: str) -> None:
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_sequences_of_networks_equal_tflite_micro(name: str) -> None:
     path = model(name)
     assert_equal(path, Micro(path.read_bytes()), STEPS)
 
