@@ -59,12 +59,23 @@ class Alone:
 
     Attributes:
         tables: ``weights``, int8 as they came; ``stage``, int32 of shape (N, 2), bias and
-            multiplier; but for ``lean``, ``extra``, int16 of shape (N,).
+            multiplier; but for ``lean``, ``extra``, int16 of shape (N,). With ``common`` ``stage``
+            has shape (2 + N,): multiplier and extra of all filters, then the biases.
         output: the formula of the output stage.
+        common: whether all filters have one scale.
     """
 
     tables: Mapping[str, Array]
     output: OutputStage
+    common: bool = False
+
+    @property
+    def numbers(self) -> dict[str, Number]:
+        """Return the literals of the output stage."""
+        literals = {**self.output.numbers, "common": self.common}
+        if self.common and self.output.lean:
+            literals["mode"] = Mode.LINEAR.value  # the extra stands apart from the biases
+        return literals
 
 
 def reachable(filters: Int64, bias: Int64, x_zero: int) -> tuple[Int64, Int64, Int64]:
@@ -116,7 +127,11 @@ def pack(
 
 
 def alone(
-    filters: Int64, tables: Mapping[str, Array], numbers: Mapping[str, Number]
+    filters: Int64,
+    tables: Mapping[str, Array],
+    numbers: Mapping[str, Number],
+    *,
+    common: bool = False,
 ) -> Alone | None:
     """Prepare filters of shape (N, K) to be read one by one; ``None`` if sums could overflow.
 
@@ -124,18 +139,24 @@ def alone(
         filters: in the order in which the kernel reads its inputs.
         tables: ``bias``, ``multiplier`` and ``shift`` of the node.
         numbers: the node's zero points, of the weights too, and output range.
+        common: whether the kernel takes one scale for all filters where they have but one.
     """
     zero = integer(numbers, "w_zero")
     bias, low, high = reach = reachable(
         filters - zero, tables["bias"].astype(np.int64), integer(numbers, "x_zero")
     )
-    output = choose(filters_of(numbers, tables["multiplier"], tables["shift"], reach))
+    node = filters_of(numbers, tables["multiplier"], tables["shift"], reach)
+    output = choose(node, common=common)
     start, far = folded(bias, low, high, output)
     # What is taken off for zero points, and for weights stored without a sign, is summed apart.
     apart = filters.shape[1] << 15
     if far.max() + apart >= 2**31:
         return None
     live = np.where(output.constant[:, None], zero, filters).astype(np.int8)
+    if common and output.common:
+        scale = output.multiplier[:1], output.extra[:1]
+        stage = np.concatenate([*scale, start]).astype(np.int32)
+        return Alone({"weights": live, "stage": stage}, output, common=True)
     if output.lean:
         start = output.shared(start)
     stage = np.stack([start, output.multiplier], 1).astype(np.int32)

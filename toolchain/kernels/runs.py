@@ -54,7 +54,7 @@ class Conv2dRuns:
             "outside": geometry.length if geometry.edges else 0,
             "runs": _runs(geometry),
             "extra": "extra" in packed.tables,
-            "odd": packed.output.mode is Mode.SIGNED,
+            "odd": _odd(packed),
             "odd_zero": packed.output.odd_zero,
         }
         return Specialised(
@@ -117,20 +117,24 @@ def _filters(packed: Alone, numbers: Mapping[str, Number], *, shared: bool = Tru
     """Return the function of all filters; if ``shared``, layers of several zero points call it."""
     count, eights = _counts(packed)
     rest = count - 8 * eights
+    output = {**packed.numbers, "y_zero": 0} if _odd(packed) and shared else packed.numbers
     literals: dict[str, Number] = {
         "w_zero": numbers["w_zero"],
         "eights": eights > 0,
         "fours": rest >= 4,
         "ones": rest % 4 > 0,
-        "odd": shared and packed.output.mode is Mode.SIGNED,
+        "odd": shared and _odd(packed),
     }
-    output = packed.output.shared_numbers if shared else packed.output.numbers
     return Helper("filters_runs", {**literals, **output})
+
+
+def _odd(packed: Alone) -> bool:
+    return packed.output.mode is Mode.SIGNED
 
 
 def _counts(packed: Alone) -> tuple[int, int]:
     """Return the number of filters and that of groups of eight."""
-    count = len(packed.tables["stage"])
+    count = len(packed.output.bias)
     return count, count // 8 if count >= cost.EIGHTS else 0
 
 
@@ -148,4 +152,4 @@ def _packed(lowered: Lowered) -> Alone | None:
     if weights.dtype != np.int8:
         return None
     filters = weights.astype(np.int64).reshape(len(weights), -1)
-    return alone(filters, lowered.tables, lowered.numbers)
+    return alone(filters, lowered.tables, lowered.numbers, common=True)
