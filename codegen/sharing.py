@@ -45,6 +45,9 @@ FREE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "depthwise_conv2d_mve": _free(
         "in_w in_c out_w pad_left stride_w first last inside at out step scalar"
     ),
+    "depthwise_pairs_dsp": _free(
+        "in_c row_words words columns taps out_w w_zero helpers.*", nonzero="first"
+    ),
     "depthwise_row_dsp": _PLANES,
     "mean": _free("kept.*.0 reduced.*.0 offset multiplier shift y_zero", steps="reduced.*.1"),
     "mean_dsp": _free("channels count multiplier shift y_zero", nonzero="offset"),
@@ -57,7 +60,11 @@ FREE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "table": _free("size"),
 }
 # C types of functions that are called by pointer, by the start of their names.
-_POINTERS = {"plane_dsp": "tsr_plane", "matmul_mve": "tsr_mve_matmul"}
+_POINTERS = {
+    "plane_dsp": "tsr_plane",
+    "row_pairs_dsp": "tsr_row_pairs",
+    "matmul_mve": "tsr_mve_matmul",
+}
 _RANGES = (("uint16_t", 0, 2**16 - 1), ("int16_t", -(2**15), 2**15 - 1))
 
 

@@ -104,10 +104,52 @@ static TSR_NOINLINE const int8_t *tsr_gather(const int8_t *x, int step, int pair
     return x;
 }
 
+/* Four channels of two rows, `step` bytes from column to column, as four rows of pairs, `apart` words
+ * from one another. A null row is padding: `zeros`; where both are, nothing is written. */
+static TSR_NOINLINE void tsr_gather_rows(const int8_t *low, const int8_t *high, int step,
+                                         int columns, const int8_t *zeros, int apart, uint32_t *out)
+{
+    if (!low && !high) {
+        return;
+    }
+    const int low_step = low ? step : 0, high_step = high ? step : 0;
+    low = low ? low : zeros;
+    high = high ? high : zeros;
+    uint32_t *second = out + apart, *third = second + apart, *fourth = third + apart;
+    for (; columns > 0; columns--, low += low_step, high += high_step) {
+        const uint32_t a = tsr_load4(low), b = tsr_load4(high);
+        const uint32_t front = tsr_pack_low(a, b), back = tsr_pack_high(a, b);
+        *out++ = tsr_even(front), *second++ = tsr_odd(front);
+        *third++ = tsr_even(back), *fourth++ = tsr_odd(back);
+    }
+}
+
+/* The same of one row, whose neighbours in an even column and an odd one are pairs; `first` columns lie
+ * before it in the plane. */
+static TSR_NOINLINE void tsr_gather_neighbours(const int8_t *x, int step, int columns,
+                                               const int8_t *zeros, int apart, uint32_t *out,
+                                               int first)
+{
+    out += first >> 1;
+    if (first & 1) {
+        tsr_gather_rows(0, x, step, 1, zeros, apart, out++);
+        x += step, columns--;
+    }
+    tsr_gather_rows(x, x + step, 2 * step, columns >> 1, zeros, apart, out);
+    if (columns & 1) {
+        tsr_gather_rows(x + (columns - 1) * step, 0, step, 1, zeros, apart, out + (columns >> 1));
+    }
+}
+
 /* One channel of a depthwise convolution from its plane: see plane_dsp. */
 typedef void tsr_plane(const uint32_t *plane, int step, const int8_t *weights, const int32_t *stage,
                        int32_t extra, int rows, int columns, int8_t *y, int out_c,
                        int32_t w_zero);
+
+/* The same from rows of pairs: see row_pairs_dsp. */
+typedef void tsr_row_pairs(const uint32_t *plane, int step, const int8_t *weights,
+                           const int32_t *stage, int32_t extra, int columns, int8_t *y, int out_c,
+                           int32_t w_zero);
 
 /* 256 times the bias and less than 256 more: what it adds ends below the accumulator. */
 TSR_INLINE int32_t tsr_bias_256(int32_t word)

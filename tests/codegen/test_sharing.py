@@ -18,11 +18,15 @@ from tests.kernels.vector_board import wrong_seeds
 from tests.ops.harness import assert_c_equals_reference
 from toolchain.ir import Graph
 from toolchain.kernels import Isa
+from toolchain.kernels.depthwise_dsp import DepthwiseDsp
+from toolchain.kernels.depthwise_pairs_dsp import DepthwisePairsDsp
 from toolchain.numerics import Activation
 from toolchain.ops import HardSwish, Mul
 from toolchain.plan import plan_layers
 
 CASES = 6
+# Streams have these, layers faster ones.
+OF_ROWS = DepthwisePairsDsp(), DepthwiseDsp("depthwise_row_dsp", scratch=0)
 
 
 def branches(rng: np.random.Generator) -> Graph:
@@ -51,10 +55,22 @@ def shared_templates(isa: Isa) -> set[str]:
 
 
 @pytest.mark.slow
-def test_every_kernel_that_may_be_shared_is() -> None:
+def test_every_kernel_that_may_be_shared_is(monkeypatch: pytest.MonkeyPatch) -> None:
     found = set[str]().union(*(shared_templates(isa) for isa in Isa))
-    # Streams of rows have this kernel, whose text is that of the planes.
-    assert found | {"depthwise_row_dsp"} == set(FREE)
+    for kernel in OF_ROWS:
+        monkeypatch.setattr("toolchain.kernels._SPECIAL", (kernel,))
+        found |= shared_templates(Isa.DSP)
+    assert found == set(FREE)
+
+
+@pytest.mark.slow
+def test_shared_kernels_of_rows_equal_the_interpreter(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolchain.kernels._SPECIAL", (DepthwisePairsDsp(),))
+    assert_c_equals_reference(branches, tmp_path / "emulated", CASES, Isa.DSP, "emulator_m4_16m")
+    assert_portable_text_is_exact(branches, Isa.DSP, tmp_path / "here", range(CASES))
+    assert "runtime error" not in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -30,7 +30,17 @@ def random_pointwise(rng: np.random.Generator) -> Graph:
 
 
 def random_depthwise(rng: np.random.Generator) -> Graph:
-    in_c, multiplier = int(rng.integers(1, 6)), int(rng.choice([1, 1, 1, 2, 3]))
+    return _depthwise(rng, int(rng.integers(1, 6)))
+
+
+def random_depthwise_of_fours(rng: np.random.Generator) -> Graph:
+    """Return a depthwise layer whose channels come in fours, at times as legacy files have them."""
+    graph = _depthwise(rng, 4 * int(rng.integers(1, 4)))
+    return graph if rng.random() < 0.7 else with_weight_zero_point(graph, rng)
+
+
+def _depthwise(rng: np.random.Generator, in_c: int) -> Graph:
+    multiplier = int(rng.choice([1, 1, 1, 2, 3]))
     kernel = int(rng.choice([1, 2, 3, 5, 7])), int(rng.choice([1, 2, 3, 3, 4, 5, 7]))
     dilation = (int(rng.choice([1, 1, 1, 2])), 1)
     op = DepthwiseConv2D(stride(rng), dilation, pads(rng), activation(rng))

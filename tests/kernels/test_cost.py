@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.networks import wake_word
 from boards import Board, load_board
 from codegen.project import project_files
+from nas.draft import Draft
 from nas.layer_list import Block, LayerList, build_graph
 from runtimes.emulator.choose import open_emulator
 from runtimes.emulator.emulator import Emulator
@@ -35,6 +38,8 @@ from toolchain.cli.arguments import random_cases
 from toolchain.ir import Graph
 from toolchain.kernels import Isa
 from toolchain.kernels.cost import ERROR
+from toolchain.kernels.depthwise_pairs_dsp import DepthwisePairsDsp
+from toolchain.numerics import Activation
 from toolchain.passes import simplify
 from toolchain.plan import LayerStage, plan_layers
 from toolchain.plan.lowering import lower, specialise
@@ -78,6 +83,36 @@ def test_estimates_are_within_the_stated_error(draw: Callable[[], Graph], tmp_pa
     assert abs(estimated / counted - 1) <= ERROR / 2
     assert plan.instructions >= estimated
     assert len(checked) >= 4
+
+
+def rows_by_pairs() -> Graph:
+    """Return random depthwise layers of 5 and 7 rows, as wide as those of image networks."""
+    rng, draft = np.random.default_rng(6), Draft("layers", 6)
+    makers = itertools.product((5, 7), (1, 2), (Activation.NONE, Activation.RELU6))
+    return draft.graph(
+        *(
+            draft.depthwise(
+                draft.input(1, 12, int(rng.integers(9, 45)), 4 * int(rng.integers(4, 12))),
+                (size, size),
+                step,
+                activation,
+            )
+            for size, step, activation in makers
+        )
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(gcc() is None, reason="the constants are those of GCC's code")
+def test_estimates_of_pairs_of_rows_are_within_the_stated_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolchain.kernels._SPECIAL", (DepthwisePairsDsp(),))
+    for kernel, estimate, count in measured(
+        rows_by_pairs(), Isa.DSP, load_board("emulator_m4_16m"), tmp_path
+    ):
+        assert kernel == "depthwise_pairs_dsp"
+        assert abs(estimate / count - 1) <= ERROR
 
 
 def beside() -> Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.kernels.random_weighted import (
     random_column,
     random_conv,
     random_depthwise,
+    random_depthwise_of_fours,
     random_fully_connected,
     random_pixel,
     random_pointwise,
@@ -23,9 +25,11 @@ from tests.kernels.random_weighted import (
 from tests.kernels.sanitized import assert_portable_text_is_exact
 from tests.ops.harness import CASES, assert_c_equals_reference
 from toolchain.ir import Graph
-from toolchain.kernels import Isa, candidates
+from toolchain.kernels import Isa, Kernel, candidates
 from toolchain.kernels.base import integer
+from toolchain.kernels.conv_dsp import Geometry
 from toolchain.kernels.depthwise_dsp import DepthwiseDsp
+from toolchain.kernels.depthwise_pairs_dsp import DepthwisePairsDsp
 from toolchain.ops import DepthwiseConv2D
 from toolchain.ops.spatial import Pads
 from toolchain.plan import LayerStage, plan_layers
@@ -33,6 +37,11 @@ from toolchain.plan import LayerStage, plan_layers
 Make = Callable[[np.random.Generator], Graph]
 MAKERS = [random_conv, random_pointwise, random_depthwise, random_fully_connected]
 NARROW = [random_pixel, random_column]
+BY_PLANES: list[tuple[Kernel, Make]] = [
+    (DepthwiseDsp(), random_depthwise),
+    (DepthwiseDsp("depthwise_row_dsp", scratch=0), random_depthwise),
+    (DepthwisePairsDsp(), random_depthwise_of_fours),
+]
 
 
 def variants(make: Make) -> Counter[tuple[object, ...]]:
@@ -59,12 +68,38 @@ def test_the_emulated_core_is_exact(make: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", [DepthwiseDsp(), DepthwiseDsp("depthwise_row_dsp", scratch=0)])
+@pytest.mark.parametrize(("kernel", "make"), BY_PLANES, ids=lambda part: getattr(part, "name", ""))
 def test_the_depthwise_kernels_by_planes_are_exact(
-    kernel: DepthwiseDsp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kernel: Kernel, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("toolchain.kernels._SPECIAL", (kernel,))
-    assert_c_equals_reference(random_depthwise, tmp_path, isa=Isa.DSP)
+    assert_c_equals_reference(make, tmp_path, isa=Isa.DSP)
+
+
+@pytest.mark.slow
+def test_the_portable_text_of_pairs_of_rows_is_exact_and_defined(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolchain.kernels._SPECIAL", (DepthwisePairsDsp(),))
+    assert_portable_text_is_exact(random_depthwise_of_fours, Isa.DSP, tmp_path)
+    assert "runtime error" not in capfd.readouterr().err
+
+
+def test_the_random_layers_reach_all_of_the_kernel_of_pairs_of_rows() -> None:
+    kernel, modes, heights, parities = DepthwisePairsDsp(), set(), set(), set()
+    for seed in range(CASES):
+        graph = random_depthwise_of_fours(np.random.default_rng(seed))
+        lowered = graph.nodes[0].op.lower(graph.operands(graph.nodes[0]))
+        if not kernel.supports(lowered):
+            continue
+        (helper,) = kernel.specialise(lowered).helpers
+        (height, width), numbers = Geometry.of(lowered.numbers).kernel, helper.numbers
+        modes |= {numbers["mode"], numbers["w_zero"]}
+        heights.add(height)
+        parities.add((height % 2, width % 2, integer(numbers, "stride_w") % 2))
+    assert modes == {"lean", "linear", "signed", "general", False, True}
+    assert heights == {1, 2, 3, 5, 7}
+    assert parities == set(itertools.product((0, 1), repeat=3))
 
 
 def random_small_depthwise(rng: np.random.Generator) -> Graph:

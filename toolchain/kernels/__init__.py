@@ -8,6 +8,7 @@ from toolchain.kernels.conv_mve import Conv1x1Mve, Conv2dMve
 from toolchain.kernels.depthwise_column_dsp import DepthwiseColumnDsp
 from toolchain.kernels.depthwise_dsp import DepthwiseDsp
 from toolchain.kernels.depthwise_mve import DepthwiseInPlaceMve, DepthwiseMve
+from toolchain.kernels.depthwise_pairs_dsp import DepthwisePairsDsp
 from toolchain.kernels.depthwise_rolling_dsp import DepthwiseRollingDsp
 from toolchain.kernels.fully_connected_dsp import (
     FullyConnectedApartDsp,
@@ -48,6 +49,7 @@ _SPECIAL: tuple[Kernel, ...] = (
     Conv2dDsp("conv2d_w4_dsp", packing=Packing.NIBBLES),
     DepthwiseRollingDsp(),
     DepthwiseDsp(),
+    DepthwisePairsDsp(),
     DepthwiseDsp("depthwise_row_dsp", scratch=0),
     FullyConnectedDsp(),
     FullyConnectedDsp("fully_connected_w4_dsp", nibbles=True),

@@ -228,13 +228,44 @@ def planes(
         zero: whether weights have a zero point.
     """
     (height, width), (pairs, out_w) = kernel, row
-    groups = out_w // _GROUP + (out_w % _GROUP).bit_count() if out_w >= _GROUP else 1
+    groups = _groups(out_w)
     gather = taps.count * (14.0 + 9.0 * pairs)
     setup = 42.0 + 1.6 * height * width + zero * (58.0 + 1.3 * height * width)
     product = groups * height * (3.1 + 2.0 * width) + 1.1 * out_w * height * ((width + 1) // 2)
     finish = 6.6 * groups + out_w * (_OUTPUT[mode] - 2.0)
     each = gather + setup + taps.rows * (16.0 + product + finish)
     return round(_calls(taps) * channels * each)
+
+
+def row_pairs(
+    kernel: tuple[int, int], stride: int, sizes: tuple[int, int, int], taps: RowTaps, mode: Mode
+) -> int:
+    """Estimate a depthwise kernel on pairs of rows.
+
+    Args:
+        kernel: (height, width).
+        stride: along a row.
+        sizes: columns that are gathered per input row, columns of an output row, channels of the
+            output.
+        taps: calls and rows.
+        mode: formula of the output stage.
+    """
+    (height, width), (in_w, out_w, channels) = kernel, sizes
+    paired, alone, span = height // 2, height % 2, (out_w - 1) * stride + width
+    groups = _groups(out_w)
+    gather = paired * (22.0 + 4.0 * in_w) + alone * (34.0 + 2.0 * in_w)
+    read = 2.0 * width + 3.0 * min(stride, width)
+    loads = groups * read * (paired + 0.6 * alone) + 6.0 * groups * paired * (paired > 2)
+    product = 1.16 * out_w * (paired * width + alone * ((width + 1) // 2))
+    finish = 10.0 * groups + out_w * _OUTPUT[mode]
+    each = 2.9 * height * width + gather + loads + product + finish
+    fill = 12.0 * span * paired + 6.0 * span * alone
+    return round(_calls(taps) * (fill + channels * each))
+
+
+def _groups(outputs: int) -> int:
+    """Return in how many groups a depthwise kernel makes the outputs of a row: fours, 2 and 1."""
+    return outputs // _GROUP + (outputs % _GROUP).bit_count() if outputs >= _GROUP else 1
 
 
 def columns(steps: int, channels: int, taps: RowTaps, mode: Mode) -> int:

@@ -22,7 +22,7 @@ from toolchain.numerics import Int64
 from toolchain.ops.base import Lowered, Number, RowTaps
 
 _SCRATCH = 6144  # a plane may take about as much as a small network's other needs
-_GROUP = 4  # outputs side by side
+GROUP = 4  # outputs side by side
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,10 @@ class DepthwiseDsp:
         }
         helper: dict[str, Number] = {
             "kernel": geometry.kernel,
-            "stride": (taps.stride, geometry.stride_w),
-            "narrow": geometry.out_w if geometry.out_w < _GROUP else 0,
-            "whole": geometry.out_w % _GROUP == 0 or geometry.out_w < _GROUP,
+            "stride_h": taps.stride,
+            "stride_w": geometry.stride_w,
+            "narrow": geometry.out_w if geometry.out_w < GROUP else 0,
+            "whole": geometry.out_w % GROUP == 0 or geometry.out_w < GROUP,
             "w_zero": lowered.numbers["w_zero"] != 0,
             **output.numbers,
         }
@@ -163,3 +164,23 @@ def packed_filters(lowered: Lowered) -> tuple[dict[str, Array], OutputStage] | N
     if not output.lean:
         packed["extra"] = output.extras
     return packed, output
+
+
+def in_pairs(filters: Int64) -> Array:
+    """Bring filters (channels, KH, KW) into the order in which kernels of pairs of rows read them.
+
+    Pairs of two rows come first, column by column, then pairs of columns of a row alone;
+    two pairs share a word (the first one the even bytes, as SXTB16 widens them); what is left over
+    comes last.
+    """
+    count, height, width = filters.shape
+    rows = range(0, height - 1, 2)
+    pairs = [filters[:, r : r + 2, kx] for r in rows for kx in range(width)]
+    if height % 2:
+        pairs += [filters[:, -1, kx : kx + 2] for kx in range(0, width - 1, 2)]
+    words = [
+        np.stack([pairs[i], pairs[i + 1]], 2).reshape(count, 4) for i in range(0, len(pairs) - 1, 2)
+    ]
+    rest = pairs[len(pairs) // 2 * 2 :]
+    last = [filters[:, -1, width - 1 :]] if height % 2 and width % 2 else []
+    return np.concatenate([*words, *rest, *last], 1).astype(np.int8)
