@@ -39,20 +39,22 @@ def command(
     """
     from runtimes.cluster.convert import convert
 
-    def note(rank: int, block: str, size: int) -> None:
-        reporter.note(f"rank {rank}  {block:32s} {size / 2**20:8.1f} MB")
-
     width: Bits = {"4": 4, "8": 8, "32": 32}[bits]  # type: ignore[assignment]
-    if plan is None:
-        result = convert(
-            *(model, folder),
-            bits=width,
-            weights=_weights(devices),
-            progress=note,
-            warn=reporter.warn,
-        )
-    else:
-        result = _follow(plan, model, folder, note)
+    with reporter.status("converting") as show:
+
+        def progress(rank: int, block: str, size: int) -> None:
+            show(f"rank {rank}  {block}  {size / 2**20:.1f} MB")
+
+        if plan is None:
+            result = convert(
+                *(model, folder),
+                bits=width,
+                weights=_weights(devices),
+                progress=progress,
+                warn=reporter.warn,
+            )
+        else:
+            result = _follow(plan, model, folder, progress)
     sizes = [result.shard(share.rank).stat().st_size for share in result.shares]
     for share, size in zip(result.shares, sizes, strict=True):
         reporter.say(
@@ -64,7 +66,7 @@ def command(
 
 
 def _follow(
-    path: Path, model: Path, folder: Path, note: Callable[[int, str, int], None]
+    path: Path, model: Path, folder: Path, progress: Callable[[int, str, int], None]
 ) -> ShardFolder:
     """Convert as a plan says, and keep the plan with the shards."""
     from runtimes.cluster.convert import convert
@@ -74,7 +76,7 @@ def _follow(
     plan = load_plan(path)
     check_plan(plan)
     shares = [rank.share for rank in plan.ranks]
-    result = convert(model, folder, bits=plan.options.bits, shares=shares, progress=note)
+    result = convert(model, folder, bits=plan.options.bits, shares=shares, progress=progress)
     (folder / PLAN_FILE).write_text(plan.to_json())
     return result
 

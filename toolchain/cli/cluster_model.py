@@ -168,14 +168,23 @@ def _sampling(temperature: float, top_k: int, top_p: float, min_p: float, seed: 
     return Sampling(temperature, top_k, top_p, min_p, seed)
 
 
+def check_address(text: str, option: str) -> str:
+    """Return ``HOST:PORT`` as it is.
+
+    Raises:
+        UsageError: E133, it is something else.
+    """
+    host, _, port = text.rpartition(":")
+    if not (host and port.isdecimal() and len(port) < 6 and int(port) < 1 << 16):
+        raise UsageError(
+            "E133", f"not the address of a worker: {text!r:.60}", hints=[f"{option} 192.0.2.7:9500"]
+        )
+    return text
+
+
 def _host_and_key(text: str) -> tuple[str, str]:
     address, _, key = text.partition("=")
-    host, _, port = address.rpartition(":")
-    if not (host and port.isdecimal() and int(port) < 1 << 16):
-        raise UsageError(
-            "E133", f"not the address of a worker: {text!r:.60}", hints=["--worker 192.0.2.7:9500"]
-        )
-    return address, key
+    return check_address(address, "--worker"), key
 
 
 def fault_reporter(reporter: Reporter) -> Callable[[Fault], None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from toolchain.cli.cluster_model import check_address
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.sizes import Size
 from toolchain.errors import UsageError
@@ -46,6 +47,7 @@ def command(
     The shard is fetched from the head once and kept; later starts send none. Prompts and tokens
     never come here.
     """
+    check_address(listen, "--listen")
     if key is None and not is_open and not listen.startswith(_LOOPBACK):
         raise UsageError(
             "E144",

@@ -6,6 +6,7 @@ zmq) is imported when that verb runs.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -35,6 +36,16 @@ VERBS: dict[str, tuple[str, str]] = {
     "cluster": ("toolchain.cli.cluster", "Split a language model over several machines."),
     "doctor": ("toolchain.cli.doctor", "Show which tools are installed."),
 }
+
+# What a file system says when a path cannot be written or read, or the disk is full.
+_REFUSALS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EDQUOT", "EEXIST", "EFBIG", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOENT"),
+        *("ENOSPC", "ENOTDIR", "EPERM", "EROFS"),
+    )
+    if hasattr(errno, name)
+)
 
 
 @click.command(
@@ -66,15 +77,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     reporter = Reporter.from_arguments(arguments)
     try:
         result = cli.main(args=arguments, prog_name="tessera", standalone_mode=False, obj=reporter)
-    except click.ClickException as error:
-        return reporter.failure(UsageError("E101", error.format_message()))
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except TesseraError as error:
-        return reporter.failure(error)
-    except ModuleNotFoundError as error:
-        missing = missing_package(error, reporter.command)
-        return reporter.failure(missing) if missing else reporter.crash(error)
     except Exception as error:
-        return reporter.crash(error)
+        known = _known(error, reporter.command)
+        return reporter.failure(known) if known else reporter.crash(error)
     return result if isinstance(result, int) else 0
+
+
+def _known(error: Exception, command: str) -> TesseraError | None:
+    """Return what an exception means for people; None for a bug."""
+    match error:
+        case TesseraError():
+            return error
+        case click.ClickException():
+            return UsageError("E101", error.format_message())
+        case ModuleNotFoundError():
+            return missing_package(error, command)
+        case OSError() if error.errno in _REFUSALS:
+            reason = (error.strerror or str(error)).lower()
+            return UsageError("E109", reason, where=error.filename and str(error.filename))
+        case _:
+            return None

@@ -1,7 +1,13 @@
 """The verbs as a user types them."""
 
 import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 from network_cluster import SMALL
 
@@ -12,6 +18,14 @@ from runtimes.cluster.shard_writer import write_shard
 from toolchain.cli import main
 from toolchain.cli.sizes import Size, human
 from toolchain.cluster.split import split
+
+
+def write_raw_model(path):
+    """A llama2.c file: hidden 64, feed-forward 96, 2 layers, 4 heads, 2 read, vocabulary 256."""
+    layer = 64 * (1 + 64 + 2 * 32 + 64 + 1 + 3 * 96)
+    values = np.random.default_rng(0).standard_normal(256 * 64 + 2 * layer + 64 + 2 * 8 * 32)
+    header = struct.pack("<7i", 64, 96, 2, 4, 2, 256, 32)
+    path.write_bytes(header + values.astype("<f4").tobytes())
 
 
 def converted(folder, count, bits=4):
@@ -45,6 +59,38 @@ def test_device_count_must_be_that_of_the_shards(tmp_path, capsys):
 def test_worker_beyond_loopback_needs_keys(capsys):
     assert main(["cluster", "worker", "--listen", "192.0.2.7:9500"]) == 2
     assert "error[E144]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["foo", "127.0.0.1:99999", ":9500", "127.0.0.1:", "h:-1"])
+def test_what_is_no_address_is_not_listened_on(address, capsys):
+    assert main(["cluster", "worker", "--listen", address]) == 2
+    assert "error[E133]: not the address of a worker" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
+def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path):
+    write_raw_model(tmp_path / "model.bin")
+    command = [sys.executable, "-m", "toolchain", "cluster", "convert", "model.bin", "-o", "out"]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 64; "$@"', "sh", *command],  # blocks of 512 bytes
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "error[E109]: file too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "out").glob("*shard*"))
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path, capsys):
+    write_raw_model(tmp_path / "model.bin")
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "shards"
+    assert main(["cluster", "convert", str(tmp_path / "model.bin"), "-o", str(out)]) == 2
+    assert f"error[E109]: not a directory\n  at {out}" in capsys.readouterr().err
 
 
 def test_keygen_says_what_to_do(tmp_path, capsys):
