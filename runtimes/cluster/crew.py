@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -81,6 +81,7 @@ class Crew:
         self._shards = tuple(shards)
         self._context = zmq.Context(io_threads=1)
         self._peers: dict[int, Peer] = {}
+        self._known: set[int] = set()  # have answered: their keys are right
         self._index: dict[Peer, int] = {}
 
     def peer(self, worker: int) -> Peer:
@@ -99,6 +100,11 @@ class Crew:
         if peer is not None:
             del self._index[peer]
             self.mailbox.drop(peer.socket)
+
+    def keep(self, workers: Collection[int]) -> None:
+        """Close the connections to all others: what becomes of those is no loss any more."""
+        for worker in set(self._peers) - set(workers):
+            self.hang_up(worker)
 
     def close(self) -> None:
         """Close all connections."""
@@ -146,6 +152,7 @@ class Crew:
             if isinstance(message, m.Welcome):
                 answers[worker] = message
                 asked.discard(worker)
+                self._known.add(worker)
         return answers
 
     def ask(
@@ -185,7 +192,7 @@ class Crew:
     def lost(self, gone: PeerGone) -> WorkersLost:
         """Name the worker whose connection ended."""
         worker = self._index[gone.peer]
-        return WorkersLost([worker], self._error_of(worker, refused=gone.refused))
+        return WorkersLost([worker], self._error_of(worker, refused=self._refused(gone)))
 
     def silent(self, workers: Sequence[int]) -> TesseraError:
         """Return the error that names workers which do not answer."""
@@ -234,8 +241,12 @@ class Crew:
     def _gone(self, gone: PeerGone, asked: set[int]) -> None:
         """While saying hello: a refusal is final, anything else may yet come back."""
         worker = self._index[gone.peer]
-        if gone.refused and worker in asked:
+        if self._refused(gone) and worker in asked:
             raise WorkersLost([worker], self._error_of(worker, refused=True), final=True)
+
+    def _refused(self, gone: PeerGone) -> bool:
+        """Whether keys differ; a stopped process that was here before fails handshakes as well."""
+        return gone.refused and self._index[gone.peer] not in self._known
 
     def _error_of(self, worker: int, *, refused: bool) -> TesseraError:
         address = self.addresses[worker].address

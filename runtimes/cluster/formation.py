@@ -125,8 +125,7 @@ class Formation:
         deployment = self._deployment
         placed = self._place(previous, alive)
         workers = sorted({host for host in placed.values() if host != HEAD})
-        for idle in set(alive) - set(workers):
-            self._crew.hang_up(idle)
+        self._crew.keep(workers)
         rosters = [
             tuple(sorted(rank for rank, at in placed.items() if at == host))
             for host in (HEAD, *workers)

@@ -7,9 +7,11 @@ runs the pass again: its caller only notices a pause.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +24,15 @@ from runtimes.cluster.formation import Deployment, Formation, Session
 from runtimes.cluster.keys import KeyRing
 from runtimes.cluster.links import PeerGone
 from runtimes.cluster.placement import HEAD
+from runtimes.cluster.returning import LONGEST_S, RETRY_S, homeless, is_listening, with_returned
 from runtimes.cluster.stall import StallWatch
 from runtimes.cluster.step import OpenEngine, receive_logits, run_layers
 from runtimes.cluster.wire import Encoding, Header, Kind
 from toolchain.errors import DeviceError, TesseraError, UsageError
 
 _ANSWER_S = 5.0
+_log = logging.getLogger("tessera.head")
+_Result = TypeVar("_Result")
 _TAKE_OVER_S = 3.0  # after which a crashed head's connections are certainly closed
 
 
@@ -81,6 +86,8 @@ class Head:
         self._on_fault = on_fault
         self._tokens: list[list[int]] = [[] for _ in range(deployment.slots)]
         self._excluded: set[int] = set()
+        self._home: dict[int, int] = {}
+        self._look_at, self._pause_s = 0.0, RETRY_S
         self._crew = Crew(deployment.workers, keys, deployment.shards)
         self._stall = StallWatch(self._crew)
         self._formation = Formation(deployment, self._crew, open_engine, self._stall)
@@ -139,6 +146,7 @@ class Head:
         ids = np.asarray(tokens, np.int64)
         self._check(slot, ids, position)
         wanted = len(ids) if rows is None else min(rows, len(ids))
+        self._welcome_back()
         logits = self._safely(lambda: self._run(slot, ids, position, wanted))
         self._tokens[slot][position:] = ids.tolist()
         return logits
@@ -181,7 +189,7 @@ class Head:
         if ids.ndim != 1 or (ids.size and not 0 <= ids.min() <= ids.max() < self.config.vocab):
             raise UsageError("E112", f"tokens are not ids below {self.config.vocab}")
 
-    def _safely(self, action: Callable[[], F32]) -> F32:
+    def _safely(self, action: Callable[[], _Result]) -> _Result:
         """Run an action; after a loss repair the cluster and run it again."""
         while True:
             try:
@@ -277,7 +285,8 @@ class Head:
             raise self._crew.silent(missing)
         if self.deployment.standby:
             self._formation.stock([worker for worker in spares if worker in answers])
-        return self._begin({0: HEAD, **{worker + 1: worker for worker in required}}, answers)
+        self._home = {0: HEAD, **{worker + 1: worker for worker in required}}
+        return self._begin(self._home, answers)
 
     def _begin(self, previous: dict[int, int], alive: dict[int, m.Welcome]) -> Session:
         session = self._formation.open(previous, alive)
@@ -292,7 +301,9 @@ class Head:
         first = lost
         for _ in range(2 * len(self.deployment.workers) + 2):
             try:
-                self._reopen(lost)
+                if lost.final:
+                    self._excluded.update(lost.workers)
+                self._reopen(lost.workers)
                 replayed = self._replay()
                 break
             except PeerGone as gone:
@@ -305,19 +316,49 @@ class Head:
             began, names, first.error, time.monotonic() - began, replayed, self.sent_bytes - sent
         )
         self.faults.append(fault)
+        self._pause_s = RETRY_S
+        self._look_at = time.monotonic() + RETRY_S
         if self._on_fault is not None:
             self._on_fault(fault)
 
-    def _reopen(self, lost: WorkersLost) -> None:
-        for worker in lost.workers:
+    def _reopen(self, lost: Collection[int]) -> None:
+        """Open a new session without the lost workers, and with those that are back."""
+        for worker in lost:
             self._crew.hang_up(worker)
-        if lost.final:
-            self._excluded.update(lost.workers)
+        alive = self._greet(lost)
+        self._session = self._begin(self._best_placement(alive), alive)
+
+    def _greet(self, lost: Collection[int] = ()) -> dict[int, m.Welcome]:
+        """Ask everyone who may be there; those that serve now have time to answer."""
         workers = [w for w in range(len(self._crew.addresses)) if w not in self._excluded]
-        serving = [w for w in self._session.hosts[1:] if w in workers and w not in lost.workers]
+        serving = [w for w in self._session.hosts[1:] if w in workers and w not in lost]
         doubtful = [w for w in workers if w not in serving]
-        alive = self._crew.hello(serving, doubtful, _ANSWER_S)
-        self._session = self._begin(self._session.placed, alive)
+        answers = self._crew.hello(serving, doubtful, _ANSWER_S)
+        return {worker: answer for worker, answer in answers.items() if not answer.busy}
+
+    def _best_placement(self, alive: dict[int, m.Welcome]) -> dict[int, int]:
+        return with_returned(self._session.placed, self._home, alive, self.deployment.shards)
+
+    def _welcome_back(self) -> None:
+        """Look now and then, ever more rarely, whether lost workers are there again."""
+        away = set(homeless(self._session.placed, self._home).values()) - self._excluded
+        if not away or time.monotonic() < self._look_at:
+            return
+        self._pause_s = min(2 * self._pause_s, LONGEST_S)
+        self._look_at = time.monotonic() + self._pause_s
+        if any(is_listening(self._crew.addresses[worker].address) for worker in away):
+            self._safely(self._regroup)
+
+    def _regroup(self) -> None:
+        """Give workers that are back their ranks, and replay."""
+        alive, before = self._greet(), self._session.placed
+        if self._best_placement(alive) == before:
+            self._crew.keep(self._session.hosts[1:])
+            return
+        self._session = self._begin(self._best_placement(alive), alive)
+        for worker in set(self._session.placed.values()) - set(before.values()):
+            _log.info("%s is back", self._crew.addresses[worker].address)
+        self._replay()
 
     def _replay(self) -> int:
         """Run all tokens that the head holds through the new session."""

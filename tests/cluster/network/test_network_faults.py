@@ -6,7 +6,15 @@ import threading
 import time
 
 import pytest
-from network_cluster import SMALL, deployment, open_engine, synthetic, workers, write_shards
+from network_cluster import (
+    SMALL,
+    WorkerProcess,
+    deployment,
+    open_engine,
+    synthetic,
+    workers,
+    write_shards,
+)
 
 from runtimes.cluster.exchange import Topology
 from runtimes.cluster.head import Head
@@ -137,6 +145,50 @@ def test_all_workers_lost_one_after_another(tmp_path):
             assert generate(head, each=each) == expected
             assert len(head.faults) == 2
             assert set(head.placement.values()) == {HEAD}
+
+
+def test_a_worker_that_comes_back_computes_its_rank_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("runtimes.cluster.head.RETRY_S", 0.1)
+    weights = [1, 1, 1]
+    expected = expected_tokens(tmp_path, weights)
+    source, shards = write_shards(tmp_path / "shards", weights, **synthetic())
+    with workers(tmp_path, 2) as running:
+        plan = deployment(source, shards, [w.at() for w in running])
+        with Head(plan, open_engine) as head:
+            sent, address = head.sent_bytes, running[0].address
+            head.forward(0, PROMPT, 0)
+            running[0].close()
+            head.truncate(0, 0)
+            assert generate(head) == expected
+            assert head.placement == {0: HEAD, 1: HEAD, 2: 1}
+            running[0] = WorkerProcess(tmp_path / "cache-0", listen=address)
+            time.sleep(0.2)
+            head.truncate(0, 5)  # in the middle of a sequence
+            tokens, position = [expected[0]], len(PROMPT)
+            for token in expected[1:]:
+                tokens = [int(head.forward(0, tokens, position, rows=1)[0].argmax())]
+                position += 1
+                assert tokens == [token]
+            assert head.placement == {0: HEAD, 1: 0, 2: 1}
+            assert head.sent_bytes == sent
+            assert len(head.faults) == 1
+
+
+def test_a_stopped_worker_is_lost_once(tmp_path):
+    """Its port still takes connections, whose handshakes end after three seconds."""
+    weights = [1, 1, 1]
+    source, shards = write_shards(tmp_path / "shards", weights, **synthetic())
+    with workers(tmp_path, 2) as running:
+        plan = deployment(source, shards, [w.at() for w in running])
+        with Head(plan, open_engine) as head:
+            generate(head, 3)
+            running[1].signal(signal.SIGSTOP)
+            position, end = len(PROMPT) + 2, time.monotonic() + 5.5
+            while time.monotonic() < end:
+                head.forward(0, [1], position)
+                time.sleep(0.1)
+            (fault,) = head.faults
+            assert fault.error.code == "E520"
 
 
 def test_no_room_for_the_lost_rank_is_said(tmp_path):
