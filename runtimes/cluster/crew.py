@@ -122,7 +122,7 @@ class Crew:
         """Ask workers who they are.
 
         Args:
-            required: have until ``timeout_s`` to answer.
+            required: have until ``timeout_s`` to answer, or until their connection ends.
             optional: have half a second (spares, and those that were just lost).
             timeout_s: for the required ones.
 
@@ -133,18 +133,18 @@ class Crew:
             WorkersLost: with E523, a worker refused the key or is no Tessera worker.
         """
         answers: dict[int, m.Welcome] = {}
-        asked = {*required, *optional}
+        patient, asked = set(required), {*required, *optional}
         for worker in asked:
             self.tell(worker, m.Hello(__version__))
         began = time.monotonic()
         while asked:
             waited = time.monotonic() - began
-            if waited > timeout_s or (waited > _GRACE_S and not asked & set(required)):
+            if waited > timeout_s or (waited > _GRACE_S and not asked & patient):
                 break
             try:
                 delivery = self.mailbox.receive(0.05)
             except PeerGone as gone:
-                self._gone(gone, asked)
+                patient.discard(self._gone(gone, asked))
                 continue
             if delivery is None:
                 continue
@@ -238,11 +238,12 @@ class Crew:
             peer.send(header, chunk)
             self.sent_bytes += len(chunk)
 
-    def _gone(self, gone: PeerGone, asked: set[int]) -> None:
-        """While saying hello: a refusal is final, anything else may yet come back."""
+    def _gone(self, gone: PeerGone, asked: set[int]) -> int:
+        """While saying hello: a refusal is final, anything else may yet come back, but soon."""
         worker = self._index[gone.peer]
         if self._refused(gone) and worker in asked:
             raise WorkersLost([worker], self._error_of(worker, refused=True), final=True)
+        return worker
 
     def _refused(self, gone: PeerGone) -> bool:
         """Whether keys differ; a stopped process that was here before fails handshakes as well."""

@@ -174,6 +174,21 @@ def test_a_worker_that_comes_back_computes_its_rank_again(tmp_path, monkeypatch)
             assert len(head.faults) == 1
 
 
+def test_several_workers_lost_at_once_cost_no_more_than_one(tmp_path):
+    weights = [1, 1, 1, 1]
+    expected = expected_tokens(tmp_path, weights)
+    source, shards = write_shards(tmp_path / "shards", weights, **synthetic())
+    with workers(tmp_path, 3) as running:
+        plan = deployment(source, shards, [w.at() for w in running])
+        with Head(plan, open_engine) as head:
+            head.forward(0, PROMPT, 0)
+            for worker in running:
+                worker.signal(signal.SIGKILL)
+            head.truncate(0, 0)
+            assert generate(head) == expected
+            assert sum(fault.repaired_s for fault in head.faults) < 3.0
+
+
 def test_a_stopped_worker_is_lost_once(tmp_path):
     """Its port still takes connections, whose handshakes end after three seconds."""
     weights = [1, 1, 1]
