@@ -32,24 +32,30 @@ TSR_INLINE uint32_t tsr_load4(const int8_t *p)
  * r0 to r3, the sums in memory, and the weights' end goes back in r0. */
 #define TSR_NAKED static __attribute__((naked, noinline, unused))
 #define TSR_UNUSED __attribute__((unused))
-/* Sums into registers, r3 steps, four at a time first, sums back. */
-#define TSR_DOT(sums, step)                                                \
-    __asm__("push {r2, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"          \
-            "subs r12, r3, #4\n\t"                                         \
+/* Sums into registers, r3 steps, sums back. Eight steps stand in a row, which are entered half way if
+ * there are four more than a multiple of eight; the last ones come alone. */
+#define TSR_DOT(sums, four, step)                                          \
+    __asm__("push {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"      \
+            "lsrs r12, r3, #3\n\t"                                         \
             "ldmia r2, " sums "\n\t"                                       \
-            "blt 2f\n\t"                                                   \
-            "1:\n\t" step step step step                                   \
-            "subs r12, r12, #4\n\t"                                        \
-            "bge.w 1b\n\t"                                                 \
-            "2: adds r12, r12, #4\n\t"                                     \
-            "beq 4f\n\t"                                                   \
-            "3:\n\t" step                                                  \
+            "bcs.w 2f\n\t"                                                 \
+            "beq.w 3f\n\t"                                                 \
+            "sub r12, r12, #1\n\t"                                         \
+            "1:\n\t" four                                                  \
+            "2:\n\t" four                                                  \
             "subs r12, r12, #1\n\t"                                        \
-            "bne 3b\n\t"                                                   \
-            "4: ldr r2, [sp]\n\t"                                          \
-            "mov r0, r1\n\t"                                               \
+            "bge.w 1b\n\t"                                                 \
+            "3: ldrd r2, r12, [sp], #8\n\t"                                \
+            "ands r12, r12, #3\n\t"                                        \
+            "beq 5f\n\t"                                                   \
+            "push {r2}\n\t"                                                \
+            "4:\n\t" step                                                  \
+            "subs r12, r12, #1\n\t"                                        \
+            "bne 4b\n\t"                                                   \
+            "pop {r2}\n\t"                                                 \
+            "5: mov r0, r1\n\t"                                            \
             "stmia r2, " sums "\n\t"                                       \
-            "pop {r2, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t")
+            "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t")
 #define TSR_ALL_SMLAD_3(word, a, b, c)                 \
     "smlad " a ", " word ", r2, " a "\n\t"             \
     "smlad " b ", " word ", r3, " b "\n\t"             \
@@ -67,78 +73,94 @@ TSR_INLINE uint32_t tsr_load4(const int8_t *p)
     "sxtb16 lr, lr\n\t"                                \
     TSR_ALL_SMLAD_3("lr", "r8", "r9", "r10")
 
-/* The sums r5 to r10 of 3 pixels (words interleaved at r0) and a pair of filters (r1), r12 steps of
- * 4 inputs: adds to the first 3 sums the products with both filters (the high one times 256), to
- * the others those with the low one. Called by assembly only; r2 to r4, r11 and lr are lost. */
-TSR_NAKED __attribute__((used)) void tsr_sums_3x2(void)
-{
-    __asm__("push {lr}\n\t"
-            "subs r12, r12, #4\n\t"
-            "blt 2f\n\t"
-            "1:\n\t" TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2
-            "subs r12, r12, #4\n\t"
-            "bge.w 1b\n\t"
-            "2: adds r12, r12, #4\n\t"
-            "beq 4f\n\t"
-            "lsls r12, r12, #31\n\t" /* bit 1 to the carry, bit 0 to the sign */
-            "bcc 3f\n\t" TSR_STEP_3X2 TSR_STEP_3X2
-            "3: bpl 4f\n\t" TSR_STEP_3X2
-            "4: pop {pc}\n\t");
-}
+/* The same for the first step: sums of all pixels start from r5 (both filters) and r8 (the low one). */
+#define TSR_FIRST_3X2                        \
+    "ldrd r11, lr, [r1], #8\n\t"             \
+    "ldmia r0!, {r2, r3, r4}\n\t"            \
+    "smlad r6, r11, r3, r5\n\t"              \
+    "smlad r7, r11, r4, r5\n\t"              \
+    "smlad r5, r11, r2, r5\n\t"              \
+    "sxtb16 r11, r11\n\t"                    \
+    "smlad r9, r11, r3, r8\n\t"              \
+    "smlad r10, r11, r4, r8\n\t"             \
+    "smlad r8, r11, r2, r8\n\t"              \
+    "ldmia r0!, {r2, r3, r4}\n\t"            \
+    TSR_ALL_SMLAD_3("lr", "r5", "r6", "r7")  \
+    "sxtb16 lr, lr\n\t"                      \
+    TSR_ALL_SMLAD_3("lr", "r8", "r9", "r10")
 
-/* The same for C: sums in memory; returns the weights' end. */
+/* The sums of 3 pixels (words interleaved) and a pair of filters, `steps` steps of 4 inputs: adds to
+ * the first 3 sums the products with both filters (the high one times 256), to the others those
+ * with the low one; returns the weights' end. */
 TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *w TSR_UNUSED,
                                     int32_t *sums TSR_UNUSED, int steps TSR_UNUSED)
 {
-    __asm__("push {r2, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
-            "mov r12, r3\n\t"
-            "ldmia r2, {r5, r6, r7, r8, r9, r10}\n\t"
-            "bl tsr_sums_3x2\n\t"
-            "ldr r2, [sp]\n\t"
-            "mov r0, r1\n\t"
-            "stmia r2, {r5, r6, r7, r8, r9, r10}\n\t"
-            "pop {r2, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");
+    TSR_DOT("{r5, r6, r7, r8, r9, r10}", TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2,
+            TSR_STEP_3X2);
 }
 
 /* matmul_dsp for 3 pixels as a whole. `start` brings the biases of a pair of filters from the words
  * r3 and r4 of its stage to r5 (both) and r8 (the low one); `sums` adds products to r5 to r10, of
  * which `apart` makes the accumulators of the high and the low filter. `finish` makes outputs of
  * them; it finds the multipliers in r11 and lr and what follows them at r0, and may use r2 and r12.
- * `last` leaves a low filter out that is only there to make a pair. */
-#define TSR_LAST_ODD "ldr r0, [sp, #8]\n\tcmp r0, #1\n\tbeq 2f\n\t"
-#define TSR_MATMUL_3X2(name, start, sums, apart, finish, last)                                    \
+ * `last` leaves a low filter out that is only there to make a pair. Weights of a pair take `bytes`
+ * per step, as a shift. On the stack: inputs, a word for `sums` as `before` sets it from the steps in
+ * r12, stage, the weights' end; behind the registers the steps, which are for `sums` and `before`,
+ * outputs, bytes of a pixel's outputs, odd. */
+#define TSR_LAST_ODD "ldr r0, [sp, #12]\n\tcmp r1, r0\n\tbeq 2f\n\t"
+#define TSR_MATMUL_3X2(name, bytes, before, start, sums, apart, finish, last)                     \
     TSR_NAKED void name(const uint32_t *x TSR_UNUSED, const int8_t *weights TSR_UNUSED,           \
                         const int32_t *stage TSR_UNUSED, int pairs TSR_UNUSED,                    \
                         int steps TSR_UNUSED, int8_t *y TSR_UNUSED, int out_c TSR_UNUSED,         \
                         int32_t odd TSR_UNUSED)                                                   \
     {                                                                                             \
-        __asm__("push {r0, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"                     \
-                "1: ldr r2, [sp, #4]\n\t"                                                         \
-                "ldr r0, [sp]\n\t"                                                                \
-                "ldr r12, [sp, #48]\n\t"                                                          \
-                "ldr r3, [r2]\n\t"                                                                \
-                "ldr r4, [r2, #4]\n\t" start                                                      \
-                "mov r6, r5\n\tmov r7, r5\n\tmov r9, r8\n\tmov r10, r8\n\t"                       \
-                "bl " sums "\n\t"                                                                 \
-                "ldr r0, [sp, #4]\n\t"                                                            \
-                "ldmia r0!, {r3, r4, r11, lr}\n\t"                                                \
+        __asm__("push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"                 \
+                "ldr r12, [sp, #52]\n\t"                                                         \
+                "mul r3, r3, r12\n\t"                                                            \
+                "add r3, r1, r3, lsl " bytes "\n\t"                                              \
+                "str r3, [sp, #12]\n\t" before                                                   \
+                "1: ldr r2, [sp, #8]\n\t"                                                        \
+                "ldr r0, [sp]\n\t"                                                               \
+                "ldr r12, [sp, #52]\n\t"                                                         \
+                "ldr r3, [r2]\n\t"                                                               \
+                "ldr r4, [r2, #4]\n\t" start sums                                                \
+                "ldr r0, [sp, #8]\n\t"                                                           \
+                "ldmia r0!, {r3, r4, r11, lr}\n\t"                                               \
                 apart finish                                                                      \
-                "str r0, [sp, #4]\n\t"                                                            \
-                "ldr r12, [sp, #52]\n\t"                                                          \
-                "ldr r2, [sp, #56]\n\t"                                                           \
-                "strb r6, [r12, r2]\n\t"                                                          \
-                "strb r7, [r12, r2, lsl #1]\n\t"                                                  \
-                "strb r5, [r12], #1\n\t" last                                                     \
-                "strb r9, [r12, r2]\n\t"                                                          \
-                "strb r10, [r12, r2, lsl #1]\n\t"                                                 \
-                "strb r8, [r12], #1\n\t"                                                          \
-                "str r12, [sp, #52]\n\t"                                                          \
-                "ldr r0, [sp, #8]\n\t"                                                            \
-                "subs r0, r0, #1\n\t"                                                             \
-                "str r0, [sp, #8]\n\t"                                                            \
-                "bne 1b\n\t"                                                                      \
-                "2: pop {r0, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");                 \
+                "str r0, [sp, #8]\n\t"                                                           \
+                "ldr r12, [sp, #56]\n\t"                                                         \
+                "ldr r2, [sp, #60]\n\t"                                                          \
+                "strb r6, [r12, r2]\n\t"                                                         \
+                "strb r7, [r12, r2, lsl #1]\n\t"                                                 \
+                "strb r5, [r12], #1\n\t" last                                                    \
+                "strb r9, [r12, r2]\n\t"                                                         \
+                "strb r10, [r12, r2, lsl #1]\n\t"                                                \
+                "strb r8, [r12], #1\n\t"                                                         \
+                "str r12, [sp, #56]\n\t"                                                         \
+                "ldr r0, [sp, #12]\n\t"                                                          \
+                "cmp r1, r0\n\t"                                                                 \
+                "bne.w 1b\n\t"                                                                   \
+                "2: pop {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");             \
     }
+
+/* `before` and `sums` for weights of 8 bits: 8 steps stand in a row, of 64 bytes of code each, and
+ * are entered where as many are left as the steps behind the first are more than a multiple of 8. */
+#define TSR_BEFORE_3X2                  \
+    "sub r12, r12, #1\n\t"              \
+    "and r3, r12, #7\n\t"               \
+    "asr r12, r12, #3\n\t"              \
+    "str r12, [sp, #52]\n\t"            \
+    "adr.w r4, 4f\n\t"                  \
+    "sub r4, r4, r3, lsl #6\n\t"        \
+    "adds r4, r4, #1\n\t"               \
+    "str r4, [sp, #4]\n\t"
+#define TSR_SUMS_3X2                                                                    \
+    TSR_FIRST_3X2                                                                       \
+    "ldr pc, [sp, #4]\n\t"                                                              \
+    "3:\n\t" TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2                        \
+    TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2 TSR_STEP_3X2                                 \
+    "4: subs r12, r12, #1\n\t"                                                          \
+    "bge.w 3b\n\t"
 #define TSR_ALL_3(op, a, b, c, end) \
     op " " a ", " a end "\n\t" op " " b ", " b end "\n\t" op " " c ", " c end "\n\t"
 
@@ -166,7 +188,7 @@ TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *
     "smmlar r12, " twice ", " multiplier ", r2\n\t"                                               \
     "add r12, r12, " twice ", asr #31\n\t"                                                        \
     "asr r12, r12, " shift "\n\t" TSR_SATURATE(twice, "r12", "")
-#define TSR_OFFSET(shift) "ldr r2, [sp, #60]\n\tlsl r2, r2, " shift "\n\tasr r2, r2, #1\n\t"
+#define TSR_OFFSET(shift) "ldr r2, [sp, #64]\n\tlsl r2, r2, " shift "\n\tasr r2, r2, #1\n\t"
 #define TSR_FINISH_SIGNED                                                                         \
     TSR_EXTRA_WIDE TSR_OFFSET("r3")                                                               \
     TSR_ROUND_TWICE("r5", "r11", "r3") TSR_ROUND_TWICE("r6", "r11", "r3")                         \
@@ -193,34 +215,38 @@ TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *
 TSR_NAKED const int8_t *tsr_dot_2x2(const uint32_t *x TSR_UNUSED, const int8_t *w TSR_UNUSED,
                                     int32_t *sums TSR_UNUSED, int steps TSR_UNUSED)
 {
-    TSR_DOT("{r6, r7, r8, r9}", TSR_STEP_2X2);
+    TSR_DOT("{r6, r7, r8, r9}", TSR_STEP_2X2 TSR_STEP_2X2 TSR_STEP_2X2 TSR_STEP_2X2, TSR_STEP_2X2);
 }
 
-/* 4 inputs with 2 pairs of filters, 16 products in 16 instructions. */
-#define TSR_STEP_1X4                    \
-    "ldr r11, [r0], #4\n\t"             \
+/* 4 inputs (x) with 2 pairs of filters, 16 products in 16 instructions with the load. */
+#define TSR_WORD_1X4(x)                 \
     "ldmia r1!, {r2, r3, r4, r5}\n\t"   \
-    "sxtb16 lr, r11, ror #8\n\t"        \
-    "sxtb16 r11, r11\n\t"               \
-    "smlad r6, r2, r11, r6\n\t"         \
+    "sxtb16 lr, " x ", ror #8\n\t"      \
+    "sxtb16 " x ", " x "\n\t"           \
+    "smlad r6, r2, " x ", r6\n\t"       \
     "smlad r6, r3, lr, r6\n\t"          \
-    "smlad r7, r4, r11, r7\n\t"         \
+    "smlad r7, r4, " x ", r7\n\t"       \
     "smlad r7, r5, lr, r7\n\t"          \
     "sxtb16 r2, r2\n\t"                 \
     "sxtb16 r3, r3\n\t"                 \
     "sxtb16 r4, r4\n\t"                 \
     "sxtb16 r5, r5\n\t"                 \
-    "smlad r8, r2, r11, r8\n\t"         \
+    "smlad r8, r2, " x ", r8\n\t"       \
     "smlad r8, r3, lr, r8\n\t"          \
-    "smlad r9, r4, r11, r9\n\t"         \
+    "smlad r9, r4, " x ", r9\n\t"       \
     "smlad r9, r5, lr, r9\n\t"
+#define TSR_STEP_1X4 "ldr r11, [r0], #4\n\t" TSR_WORD_1X4("r11")
+/* Two steps: a load behind another one takes a cycle less. */
+#define TSR_STEPS_1X4                   \
+    "ldr r10, [r0, #4]\n\t"             \
+    "ldr r11, [r0], #8\n\t" TSR_WORD_1X4("r11") TSR_WORD_1X4("r10")
 
 /* One vector of bytes with two pairs of filters (words interleaved): adds to the first 2 sums the
  * products with both filters of a pair, to the others those with the low one. */
 TSR_NAKED const int8_t *tsr_dot_1x4(const int8_t *x TSR_UNUSED, const int8_t *w TSR_UNUSED,
                                     int32_t *sums TSR_UNUSED, int steps TSR_UNUSED)
 {
-    TSR_DOT("{r6, r7, r8, r9}", TSR_STEP_1X4);
+    TSR_DOT("{r6, r7, r8, r9}", TSR_STEPS_1X4 TSR_STEPS_1X4, TSR_STEP_1X4);
 }
 
 /* One word of each of 3 pixels: see tsr_widen_3. */

@@ -27,6 +27,15 @@ NO_IDIOM void *memcpy(void *restrict to, const void *restrict from, size_t count
     uint8_t *d = to;
     const uint8_t *s = from;
     if (aligned(d, s)) {
+#if defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB >= 2
+        for (; count >= 32; count -= 32) {
+            __asm__ volatile("ldmia %0!, {r3, r4, r5, r6, r8, r9, r10, r12}\n\t"
+                             "stmia %1!, {r3, r4, r5, r6, r8, r9, r10, r12}"
+                             : "+r"(s), "+r"(d)
+                             :
+                             : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "memory");
+        }
+#endif
         for (; count >= sizeof(block); count -= sizeof(block)) {
             *(block *)(void *)d = *(const block *)(const void *)s;
             d += sizeof(block);

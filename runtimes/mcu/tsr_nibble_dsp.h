@@ -36,7 +36,8 @@ TSR_INLINE uint32_t tsr_nibbles(uint32_t word, int place)
     "and lr, r12, lr, lsl #12\n\t"            \
     TSR_ALL_SMLAD_3("lr", "r8", "r9", "r10")
 
-/* As tsr_sums_3x2: the products with the high filter to r5 to r7, with the low one to r8 to r10.
+/* The sums r5 to r10 of 3 pixels (words interleaved at r0) and a pair of filters (r1), r12 steps of
+ * 4 inputs: the products with the high filter to r5 to r7, with the low one to r8 to r10.
  * All registers are taken, so the ends of the loops lie on the stack. */
 TSR_NAKED __attribute__((used)) void tsr_sums_w4_3x2(void)
 {
@@ -59,6 +60,9 @@ TSR_NAKED __attribute__((used)) void tsr_sums_w4_3x2(void)
             "bne.w 3b\n\t"
             "4: pop {r3, r12, pc}\n\t");
 }
+#define TSR_SUMS_W4_3X2                             \
+    "mov r6, r5\n\tmov r7, r5\n\t"                   \
+    "mov r9, r8\n\tmov r10, r8\n\tbl tsr_sums_w4_3x2\n\t"
 
 /* The same for C: sums in memory; returns the weights' end. */
 TSR_NAKED const int8_t *tsr_dot_w4_3x2(const uint32_t *x TSR_UNUSED, const int8_t *w TSR_UNUSED,

@@ -97,7 +97,7 @@ TSR_NAKED uint32_t *tsr_part_widen_2(const int8_t *x TSR_UNUSED, int stride TSR_
 }
 
 /* The outputs of 3 pixels; `apart` and `finish` as in TSR_MATMUL_3X2, which find `odd` where it has
- * it. On the stack: end of the outputs, next output. */
+ * it. On the stack: end of the outputs at 16, next output at 20. */
 #define TSR_PART_FINISH_3(name, apart, finish)                                                       \
     TSR_NAKED void name(const int32_t *sums TSR_UNUSED, const int32_t *stage TSR_UNUSED,             \
                         int pairs TSR_UNUSED, int8_t *y TSR_UNUSED, int out_c TSR_UNUSED,            \
@@ -105,23 +105,23 @@ TSR_NAKED uint32_t *tsr_part_widen_2(const int8_t *x TSR_UNUSED, int stride TSR_
     {                                                                                                \
         __asm__("add r2, r3, r2, lsl #1\n\t"                                                         \
                 "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"                    \
-                "sub sp, sp, #4\n\t"                                                                 \
-                "ldrd r1, r0, [sp, #4]\n\t"                                                          \
+                "sub sp, sp, #8\n\t"                                                                 \
+                "ldrd r1, r0, [sp, #8]\n\t"                                                          \
                 "1: ldmia r1!, {r5, r6, r7, r8, r9, r10}\n\t"                                        \
                 "ldmia r0!, {r3, r4, r11, lr}\n\t" apart finish                                      \
-                "ldr r12, [sp, #16]\n\t"                                                             \
-                "ldr r2, [sp, #56]\n\t"                                                              \
+                "ldr r12, [sp, #20]\n\t"                                                             \
+                "ldr r2, [sp, #60]\n\t"                                                              \
                 "strb r6, [r12, r2]\n\t"                                                             \
                 "strb r7, [r12, r2, lsl #1]\n\t"                                                     \
                 "strb r5, [r12], #1\n\t"                                                             \
                 "strb r9, [r12, r2]\n\t"                                                             \
                 "strb r10, [r12, r2, lsl #1]\n\t"                                                    \
                 "strb r8, [r12], #1\n\t"                                                             \
-                "ldr r2, [sp, #12]\n\t"                                                              \
-                "str r12, [sp, #16]\n\t"                                                             \
+                "ldr r2, [sp, #16]\n\t"                                                              \
+                "str r12, [sp, #20]\n\t"                                                             \
                 "cmp r12, r2\n\t"                                                                    \
                 "bne.w 1b\n\t"                                                                       \
-                "add sp, sp, #20\n\t"                                                                \
+                "add sp, sp, #24\n\t"                                                                \
                 "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");                                   \
     }
 

@@ -74,7 +74,7 @@ TSR_INLINE uint32_t tsr_load_pair(const int16_t *p)
     TSR_NAKED const int8_t *name(const int16_t *x TSR_UNUSED, const int8_t *w TSR_UNUSED, \
                                  int32_t *sums TSR_UNUSED, int steps TSR_UNUSED)   \
     {                                                                              \
-        TSR_DOT(registers, step);                                                  \
+        TSR_DOT(registers, step step step step, step);                             \
     }
 
 /* Products of `steps` pairs of inputs are added to sums[1...], those of the first filter first; the

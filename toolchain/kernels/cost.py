@@ -24,7 +24,7 @@ _PAIR = {
     Mode.SIGNED: {1: 45.0, 2: 64.5, 3: 76.0},
     Mode.GENERAL: {1: 90.0, 2: 150.0, 3: 230.0},
 }
-_STEP = {1: 14.0, 2: 12.5, 3: 17.5}
+_STEP = {1: 14.0, 2: 12.5, 3: 17.25}
 _WIDEN = {1: 7.0, 2: 13.0, 3: 13.0}  # 4 inputs of a block brought to 16 bits
 _BLOCK = 34.0  # calls of a block
 _PART = {2: (8.0, 12.0), 3: (12.0, 17.0)}  # the same of `parts`: brought to 16 bits, multiplied
@@ -41,18 +41,18 @@ class Matrix:
 
     Attributes:
         step: 4 inputs of a block with a pair of filters.
-        more: a block with a pair of filters, beside the products, more than `PAIRS` takes.
+        more: a block with a pair of filters, beside the products, more than `_PAIR` says.
         total: 4 inputs of a pixel that are summed up, for the zero point of the weights.
     """
 
     step: Mapping[int, float]
-    more: float = 0.0
+    more: Mapping[int, float]
     total: float = 0.0
 
 
-PAIRS = Matrix(_STEP)
-NIBBLES = Matrix({1: 16.0, 2: 19.2, 3: 19.4}, more=7.0)
-APART = Matrix({1: 15.0, 2: 22.5, 3: 20.2}, more=22.0)
+PAIRS = Matrix(_STEP, {1: 0.0, 2: 0.0, 3: -9.0})
+NIBBLES = Matrix({1: 16.0, 2: 19.2, 3: 19.4}, {1: 7.0, 2: 7.0, 3: 6.0})
+APART = Matrix({1: 15.0, 2: 22.5, 3: 20.2}, {1: 22.0, 2: 22.0, 3: 22.0})
 APART_ZERO = Matrix(APART.step, APART.more, total=17.0)
 
 
@@ -81,7 +81,7 @@ class Blocks:
         return sum(
             count
             * (
-                self.pairs * (_PAIR[self.mode][p] + prices.more + prices.step[p] * self.steps)
+                self.pairs * (_PAIR[self.mode][p] + prices.more[p] + prices.step[p] * self.steps)
                 + prices.total * p * self.steps
             )
             for p, count in self.runs
@@ -126,7 +126,7 @@ def windows(blocks: Blocks, taps: RowTaps, segments: int, length: int, *, edges:
     )
     border = 51.0 * segments if edges else 0.0
     loose = segments * (length % 4) / 4 * 8 * sum(p * count for p, count in blocks.runs)
-    return round(_calls(taps) * (blocks.products + gathered + border + loose) + _driver(taps))
+    return round(calls_of(taps) * (blocks.products + gathered + border + loose) + _driver(taps))
 
 
 def parts(
@@ -205,7 +205,7 @@ def rolling(
     setup = 27.0 + 3.1 * (width * paired + width // 2 * alone)
     products = read * (1.9 * paired + 0.9 * alone) + 1.5 * out_w * width * (paired + alone)
     finish = out_w * (1.25 * _OUTPUT[mode] + 0.6)
-    return round(_calls(taps) * channels * (setup + loop + products + finish))
+    return round(calls_of(taps) * channels * (setup + loop + products + finish))
 
 
 def planes(
@@ -234,7 +234,7 @@ def planes(
     product = groups * height * (3.1 + 2.0 * width) + 1.1 * out_w * height * ((width + 1) // 2)
     finish = 6.6 * groups + out_w * (_OUTPUT[mode] - 2.0)
     each = gather + setup + taps.rows * (16.0 + product + finish)
-    return round(_calls(taps) * channels * each)
+    return round(calls_of(taps) * channels * each)
 
 
 def row_pairs(
@@ -260,7 +260,7 @@ def row_pairs(
     finish = 10.0 * groups + out_w * _OUTPUT[mode]
     each = 2.9 * height * width + gather + loads + product + finish
     fill = 12.0 * span * paired + 6.0 * span * alone
-    return round(_calls(taps) * (fill + channels * each))
+    return round(calls_of(taps) * (fill + channels * each))
 
 
 def _groups(outputs: int) -> int:
@@ -271,7 +271,7 @@ def _groups(outputs: int) -> int:
 def columns(steps: int, channels: int, taps: RowTaps, mode: Mode) -> int:
     """Estimate a depthwise kernel over time."""
     four = 55.0 + 4 * (_OUTPUT[mode] - 3) + 28.0 * (steps // 2) + 12.0 * (steps % 2)
-    return round(_calls(taps) * (channels / 4 * four + 17.0 * steps))
+    return round(calls_of(taps) * (channels / 4 * four + 17.0 * steps))
 
 
 def runs(pixels: int, filters: int, depth: int, segments: int) -> int:
@@ -292,15 +292,17 @@ def runs(pixels: int, filters: int, depth: int, segments: int) -> int:
     return round(pixels * each)
 
 
-def _calls(taps: RowTaps) -> int:
+def calls_of(taps: RowTaps | None) -> int:
+    """Return how often a row kernel is called for the whole layer."""
+    assert taps is not None
     return taps.batch * taps.out_rows // taps.rows
 
 
 def rows(each: float, taps: RowTaps) -> int:
     """Return what a layer takes whose calls take ``each``."""
-    return round(_calls(taps) * each + _driver(taps))
+    return round(calls_of(taps) * each + _driver(taps))
 
 
 def _driver(taps: RowTaps) -> float:
     """Return what the layer's loop over the rows takes."""
-    return _calls(taps) * (20.0 + 7.0 * taps.count)
+    return calls_of(taps) * (20.0 + 7.0 * taps.count)
