@@ -54,6 +54,7 @@ class Count:
     Attributes:
         instructions: exact.
         cycles: the model's estimate, 0 where the emulator has none.
+        waits: of these cycles, those in which the core waits for its flash.
         trust: how far to trust it.
         arena_bytes: of the plan.
         wrong: output elements that differ from the interpreter's.
@@ -63,6 +64,7 @@ class Count:
 
     instructions: int
     cycles: int
+    waits: int
     trust: str
     arena_bytes: int
     wrong: int
@@ -70,14 +72,23 @@ class Count:
     flash: Flash
 
 
-def count(graph: Graph, board: Board, plan: Plan | None = None) -> Count:
-    """Run a graph on a random input, with its plain layer plan if no other is given."""
+def count(graph: Graph, board: Board, plan: Plan | None = None, *, waits: bool = False) -> Count:
+    """Run a graph on a random input.
+
+    Args:
+        graph: the network.
+        board: where it runs.
+        plan: how; its plain layer plan by default.
+        waits: whether cycles are counted in which the core waits for its flash.
+    """
     plan = plan or plan_layers(graph, Isa[board.isa.upper()])
     files = project_files(graph, plan, board, name="model")
     (case,) = random_cases(graph.input_tensors, 1, seed=1)
     with tempfile.TemporaryDirectory() as folder:
         firmware = build_firmware(files, board, Path(folder))
         with open_emulator(firmware, board, graph, plan.hash) as emulator:
+            if waits and isinstance(emulator, Emulator):
+                emulator.machine.watch_flash()
             done = emulator.run(case)
             spent = estimate(emulator) if isinstance(emulator, Emulator) else None
     pairs = zip(run(graph, case), done.outputs, strict=True)
@@ -85,6 +96,7 @@ def count(graph: Graph, board: Board, plan: Plan | None = None) -> Count:
     return Count(
         done.instructions,
         spent.total if spent else 0,
+        spent.waits if spent else 0,
         spent.trust if spent else "",
         plan.arena_bytes,
         sum(int(np.count_nonzero(want != got)) for want, got in pairs),

@@ -54,12 +54,35 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Copy:
+    """A table that is copied to the arena when a stage begins.
+
+    Attributes:
+        place: where to.
+        table: its name in flash.
+        ctype: of its elements.
+        size: bytes.
+    """
+
+    place: str
+    table: str
+    ctype: str
+    size: int
+
+    @property
+    def argument(self) -> str:
+        """Return the address of the copy, for the kernel."""
+        return f"(const {self.ctype} *)({self.place})"
+
+
+@dataclass(frozen=True)
 class Call:
     """One node: the function it calls and its arguments as C expressions.
 
     ``sources`` and ``results`` are the addresses of inputs and outputs, ``extras`` the tables and
     scratch memory between them. With ``taps`` the function is a row kernel. In a stream the
-    function makes one row, and `codegen.stream` says where rows lie.
+    function makes one row, and `codegen.stream` says where rows lie. ``copies`` are
+    made when the stage begins.
     """
 
     kind: ClassVar[str] = "layer"
@@ -73,6 +96,7 @@ class Call:
     results: tuple[str, ...]
     outputs: tuple[Tensor, ...]
     taps: RowTaps | None
+    copies: tuple[Copy, ...] = ()
 
 
 def identifier(text: str) -> str:

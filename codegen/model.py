@@ -13,7 +13,7 @@ from itertools import groupby
 import numpy as np
 
 from codegen.arenas import Arena, arena_of, arenas, hot_macro, hot_section_of
-from codegen.call import C_TYPES, Call, Function, Table, identifier
+from codegen.call import C_TYPES, Call, Copy, Function, Table, identifier
 from codegen.stream import Feeding
 from codegen.tiles import CStream, lower_stream
 from toolchain.ir.graph import Graph, Node, Operands
@@ -24,6 +24,7 @@ from toolchain.plan.lowering import lower, specialise
 from toolchain.plan.plan import Plan, Slot, Stage, StreamStage
 from toolchain.plan.repeats import repeated
 from toolchain.plan.rows import RowWork
+from toolchain.plan.staging import offsets, slot_name
 from toolchain.plan.tiles import Grid, Tile, Tiling
 
 _TABLE_PAYS = 16  # fewer layers in a row are called one by one
@@ -177,6 +178,8 @@ class _Builder:
         label = f"{index:02d}_{identifier(node.op.name)}"
         region, tables = self.hot.get(node.name, ""), special.tables.items()
         extras = [self._table(label, name, data, region) for name, data in tables]
+        copies = self._copies(node, special, extras)
+        extras = [copy.argument for copy in copies] or extras
         if special.scratch_bytes:
             extras.append(_place(self.named[f"{node.name}.scratch"]))
         return Call(
@@ -190,6 +193,23 @@ class _Builder:
             (),
             operands.outputs,
             special.taps,
+            copies,
+        )
+
+    def _copies(self, node: Node, special: Specialised, tables: Sequence[str]) -> tuple[Copy, ...]:
+        """Return how tables that the plan stages come to the arena."""
+        slot = self.named.get(slot_name(node.name))
+        if slot is None:
+            return ()
+        at = offsets(special)
+        return tuple(
+            Copy(
+                _place(replace(slot, offset=slot.offset + at[name])),
+                table,
+                C_TYPES[DType(data.dtype.name)],
+                data.nbytes,
+            )
+            for table, (name, data) in zip(tables, special.tables.items(), strict=True)
         )
 
     def _function(self, kernel: str, special: Specialised, operands: Operands) -> Function:

@@ -68,6 +68,7 @@ class Specialised:
         helpers: functions that the kernel calls; its template knows their names as ``helpers``.
         instructions: estimate for the whole node (`toolchain.kernels.cost`), 0 if there is none.
         template: name of the template if it is not the kernel's.
+        reads: how often the tables are read from start to end; 0 if about once, or not known.
     """
 
     numbers: Mapping[str, Number]
@@ -81,6 +82,7 @@ class Specialised:
     helpers: tuple[Helper, ...] = ()
     instructions: int = 0
     template: str = ""
+    reads: int = 0
 
 
 class Kernel(Protocol):

@@ -180,6 +180,7 @@ class Conv2dDsp:
             taps=lowered.taps,
             helpers=_helpers(packed, blocks, self.packing, lowered),
             instructions=_windows(_blocks(packed, geometry.out_w, geometry.steps, prices), lowered),
+            reads=sum(count for _, count in blocks) * cost.calls_of(lowered.taps),
         )
 
 
@@ -240,6 +241,7 @@ class Conv1x1Dsp:
             taps=long_row,
             helpers=_helpers(packed, blocks, self.packing, lowered),
             instructions=cost.pointwise(_blocks(packed, pixels, in_c // 4, prices)),
+            reads=sum(count for _, count in blocks),
         )
 
 

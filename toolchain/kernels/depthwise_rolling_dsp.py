@@ -67,6 +67,7 @@ class DepthwiseRollingDsp:
             over_row=over_row(taps, integer(lowered.numbers, "multiplier")),
             taps=taps,
             instructions=cost.rolling(kernel, geometry.stride_w, sizes, taps, output.mode),
+            reads=cost.calls_of(taps),
         )
 
 

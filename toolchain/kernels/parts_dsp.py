@@ -110,6 +110,7 @@ class Conv2dParts:
             taps=lowered.taps,
             helpers=tuple(_helpers(packed)),
             instructions=_instructions(lowered, packed, runs),
+            reads=sum(count for count, _, _ in runs) * cost.calls_of(lowered.taps),
             template="conv2d_parts_dsp",
         )
 

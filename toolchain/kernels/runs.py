@@ -64,6 +64,7 @@ class Conv2dRuns:
             taps=lowered.taps,
             helpers=(_filters(packed, lowered.numbers),),
             instructions=_instructions(lowered, geometry),
+            reads=geometry.out_w * cost.calls_of(lowered.taps),
         )
 
 

@@ -21,9 +21,18 @@ from toolchain.plan.check_stream import StreamCheck
 from toolchain.plan.hot import hot_bytes
 from toolchain.plan.lowering import lower, specialise
 from toolchain.plan.moments import Moment, Span, moments
-from toolchain.plan.plan import ARENA, LayerStage, Plan, StreamStage, graph_hash, stage_nodes
+from toolchain.plan.plan import (
+    ARENA,
+    LayerStage,
+    Plan,
+    Stage,
+    StreamStage,
+    graph_hash,
+    stage_nodes,
+)
 from toolchain.plan.repeats import repeated
 from toolchain.plan.shadow import Shadow, wrong
+from toolchain.plan.staging import slot_name, stageable, staged
 
 
 def check_plan(graph: Graph, plan: Plan, board: Board | None = None) -> Plan:
@@ -94,6 +103,7 @@ class _Check:
             found = [node for node in taken if node is not None]
             if len(found) != len(taken) or not taken:
                 raise wrong("no such node, or it is executed twice", str(stage_nodes(stage)))
+            copies = self._staged(stage)
             if isinstance(stage, LayerStage):
                 self._layer(found[0], stage.kernel)
                 self.shadow.step += 1
@@ -102,6 +112,8 @@ class _Check:
                 stream = StreamCheck(self.graph, self.shadow, stage, found, self.isa)
                 stream.run()
                 macs += sum(tile.macs for tile in stream.tiles)
+            for copy in copies:
+                self.shadow.read(copy, "the stage")
         if nodes:
             raise wrong("the plan leaves out this node", f'node "{next(iter(nodes))}"')
         self._figures(macs)
@@ -121,6 +133,26 @@ class _Check:
         if not 0 <= plan.lower_bound_bytes <= plan.arena_bytes:
             what = f"cannot be {plan.lower_bound_bytes} of an arena of {plan.arena_bytes}"
             raise wrong(what, "lower_bound_bytes")
+
+    def _staged(self, stage: Stage) -> list[Span]:
+        """Copy constants that are staged; nothing may overwrite them before the stage has ended."""
+        copies, slots = [], {slot.name: slot for slot in self.plan.slots}
+        try:
+            sizes = dict(staged(self.graph, stage, slots))
+        except (KeyError, AssertionError):
+            return []  # no such kernel, which the stage's own check says better
+        for name in stage_nodes(stage):
+            if (slot := slots.get(slot_name(name))) is None:
+                continue
+            where = f'slot "{slot.name}"'
+            if name not in sizes or not stageable(stage):
+                raise wrong("no constants can be staged here", where)
+            low = self.shadow.slot(slot.name, sizes[name], 4).offset
+            if slot.last < self.shadow.step + len(stage_nodes(stage)) - 1:
+                raise wrong("does not live as long as its stage", where)
+            copies.append(Span(slot.name, low, low + sizes[name]))
+            self.shadow.write(copies[-1])
+        return copies
 
     def _lasting(self, name: str) -> Span:
         """Return where a state lies, in a slot that nothing else uses at any time."""

@@ -20,6 +20,7 @@ from toolchain.plan.banks import CACHED, Bank, accesses, banks_of, place
 from toolchain.plan.hot import Constants, node_constants
 from toolchain.plan.plan import Hot, Plan
 from toolchain.plan.repeats import repeated
+from toolchain.plan.staging import without
 
 _SHARES = (1, 2, 4, 8)  # of the fast piece that is kept from the arena
 _FLASH_WAITS, _BUS_WAITS = 2, 1  # a read of flash, of RAM behind a bus: only their order is known
@@ -64,7 +65,7 @@ def _heated(plan: Plan, board: Board, constants: list[Constants], most_bytes: in
             taken |= set(one.sizes)
             places[one.node] = region
     hot = (Hot(one.node, places[one.node]) for one in constants if one.node in places)
-    return replace(plan, hot=tuple(hot))
+    return replace(without(plan, places), hot=tuple(hot))
 
 
 def _rooms(plan: Plan, board: Board) -> Iterator[Bank]:

@@ -10,10 +10,12 @@ from boards import Board
 from toolchain.errors import FitError
 from toolchain.ir.graph import Graph
 from toolchain.kernels import Isa
-from toolchain.plan.banks import place
+from toolchain.plan.banks import banks_of, place
+from toolchain.plan.check import check_plan
 from toolchain.plan.effort import OutOfTimeError, Watch
 from toolchain.plan.plan import Plan
 from toolchain.plan.search import Search
+from toolchain.plan.staging import with_staged_weights
 
 _ANY = 1 << 62
 
@@ -79,11 +81,11 @@ def plan_model(
     followed = watch or Watch()
     try:
         searches = _searches(graph, board, followed, fed=fed, recompute=goal.recompute)
-        return _best_of(searches, goal, board)
+        return _staged(graph, _best_of(searches, goal, board), board, max_ram)
     except (KeyboardInterrupt, OutOfTimeError) as ending:
         if watch is None:
             raise
-        return _so_far(graph, board, goal, watch, ending, fed=fed)
+        return _staged(graph, _so_far(graph, board, goal, watch, ending, fed=fed), board, max_ram)
 
 
 def pareto(
@@ -225,6 +227,17 @@ def _lightest(search: Search, most_bytes: int) -> Iterator[Plan]:
     yield from sorted(fitting, key=lambda plan: (plan.instructions, plan.arena_bytes))
     if not fitting and (plan := search.lightest(most_bytes)) is not None:
         yield plan
+
+
+def _staged(graph: Graph, plan: Plan, board: Board | None, most_bytes: int | None) -> Plan:
+    """Return ``plan`` with constants in free room where ``board`` would wait for its flash."""
+    if board is None or board.flash_access is None or len(plan.regions) > 1:
+        return plan
+    (region,) = plan.regions
+    room = next(bank.size for bank in banks_of(board) if bank.name == region)
+    most = None if most_bytes is None else min(most_bytes, room)
+    staged = with_staged_weights(graph, plan, board.flash_access, most)
+    return plan if staged is plan else check_plan(graph, staged)
 
 
 def _leanest(search: Search, most_macs: int | None) -> Plan:

@@ -130,7 +130,7 @@ class Slot:
 
     Attributes:
         name: the first tensor that lives here, or ``"<node>.scratch"``, ``"<tensor>.ring"``,
-            ``"<tensor>.fresh"``.
+            ``"<tensor>.fresh"``, ``"<node>.weights"`` (`toolchain.plan.staging`).
         tensors: all tensors that live here whole (a tensor and its views).
         region: piece of the board's RAM; ``"arena"`` is the largest, with stack and data.
         offset: bytes from the start of the region's arena.
