@@ -20,7 +20,8 @@ from toolchain.kernels import Isa
 from toolchain.ops import DepthwiseConv2D
 from toolchain.ops.window import IDENTITY
 from toolchain.plan.flow import best_flow
-from toolchain.plan.order import branches_first
+from toolchain.plan.lifetimes import prepare
+from toolchain.plan.order import branches_first, views_late
 from toolchain.plan.rows import RowWork, row_bytes, row_work
 from toolchain.plan.schedule import Feed, Make, Stream, Worker
 
@@ -34,7 +35,10 @@ def row_bound(graph: Graph, *, fed: bool) -> int:
         graph: a verified graph.
         fed: whether the caller hands over the input row by row.
     """
-    orders = dict.fromkeys((graph.nodes, branches_first(graph)))
+    works = prepare(graph, Isa.PORTABLE)
+    orders = [graph.nodes, branches_first(graph)]
+    orders += [views_late(graph, works, order) for order in orders]
+    orders = list(dict.fromkeys(orders))
     return min(_bound_of(replace(graph, nodes=order), fed=fed) for order in orders)
 
 

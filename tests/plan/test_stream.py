@@ -58,7 +58,7 @@ def random_cuts(graph: Graph, rng: np.random.Generator, repeats: tuple[Repeat, .
         longest -= step == 0 and cuts.fed  # the feed itself is no step
         length = int(rng.integers(0, longest + 1)) if rng.random() < 0.9 else 0
         stream = length > 0
-        path.append(Edge(step, step + max(1, length), stream, need=0, work=0))
+        path.append(Edge(step, step + max(1, length), stream, need=0, least=0, work=0))
         step = path[-1].end
     segments = cuts.segments(path, int(rng.choice([0, 200, 10**6])))
     return assemble(graph, isa, work, every.nodes, segments, repeats)

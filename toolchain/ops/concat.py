@@ -67,7 +67,8 @@ class Concat(Op):
             copy(name, View.of(x), "y0", y.cut(self.axis, start, x.shape[self.axis]))
             for name, (x, start) in zip(sources(operands), self._places(operands), strict=True)
         ]
-        return copies(operands, moves, parts=True)
+        outermost = all(size == 1 for size in operands.output.shape[: self.axis])
+        return copies(operands, moves, parts=True, in_order=outermost)
 
     def _places(self, operands: Operands) -> list[tuple[Tensor, int]]:
         """Return the inputs with their starts along the axis."""

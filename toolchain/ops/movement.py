@@ -70,7 +70,12 @@ def copy(source: str, x: View, target: str, y: View) -> Copy:
 
 
 def copies(
-    operands: Operands, moves: Sequence[Copy], fill: int | None = None, parts: bool = False
+    operands: Operands,
+    moves: Sequence[Copy],
+    fill: int | None = None,
+    parts: bool = False,
+    *,
+    in_order: bool = False,
 ) -> Lowered:
     """Return ``moves`` for the template, after filling all of the output with ``fill``.
 
@@ -79,15 +84,18 @@ def copies(
         moves: made by `copy`; input ``i`` is called as `sources` says, output ``i`` is ``y<i>``.
         fill: value of the elements that no move reaches.
         parts: constant inputs are sources too and become tables.
+        in_order: the moves go from the output's start to its end, each in one run, so that the
+            output may run over inputs that lie behind what is written.
     """
     tables = _constants(operands) if parts else {}
     numbers: dict[str, Number] = {
         "copies": tuple(moves),
         "constants": tuple(tables),
         "itemsize": operands.outputs[0].dtype.itemsize,
+        "function": "memmove" if in_order else "memcpy",
         "fill": () if fill is None else (operands.output.size, fill),
     }
-    return Lowered("copy", numbers, tables)
+    return Lowered("copy", numbers, tables, in_order=in_order)
 
 
 def sources(operands: Operands) -> list[str]:

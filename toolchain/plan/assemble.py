@@ -328,7 +328,8 @@ def _problem(needed: Sequence[Buffer], overlaps: Sequence[_Overlap]) -> Problem:
     for overlap in overlaps:
         upper, lower = index[overlap.upper], index[overlap.lower]
         if needed[upper].last == overlap.last and needed[lower].first == overlap.first:
-            pairs[upper, lower] = -(-overlap.distance // WORD)
+            distance = -(-overlap.distance // WORD)  # of the view that is read the slowest
+            pairs[upper, lower] = max(distance, pairs.get((upper, lower), distance))
     return Problem(tuple(Block(-(-b.size // WORD), b.first, b.last) for b in needed), pairs)
 
 

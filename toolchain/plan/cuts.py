@@ -214,12 +214,14 @@ class Cuts:
         ]
         every = sum(v.size for v in alive)
         need = every + work.scratch_bytes - max([0, *saved])
-        yield Edge(step, step + 1, stream=False, need=need, work=0)
+        made = sum(v.size for v in alive if v.made == step)
+        least = every + work.scratch_bytes - min(made, sum(saved))
+        yield Edge(step, step + 1, stream=False, need=need, least=least, work=0)
         if placed is not work:
             shared = every + placed.scratch_bytes - placed.operands.output.nbytes
             if shared < need:
                 dearer = self.dearer(step, placed.instructions)
-                yield Edge(step, step + 1, stream=False, need=shared, work=dearer, in_place=True)
+                yield Edge(step, step + 1, False, shared, shared, dearer, in_place=True)
 
     def dearer(self, step: int, instructions: int) -> int:
         """Return how many more instructions these are than those of a node as a layer, if known."""

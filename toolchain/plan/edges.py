@@ -14,6 +14,7 @@ class Edge:
         end: step behind the last.
         stream: whether it is a stream, else a single layer.
         need: bytes alive at its worst moment (an estimate: no layout, best overlaps).
+        least: the same if all that comes and goes in a stream shares its places.
         work: instructions beyond those of plain layers.
         columns: strips into which its outputs are cut.
         macs: multiply-accumulates that repeat work.
@@ -25,11 +26,16 @@ class Edge:
     end: int
     stream: bool
     need: int
+    least: int
     work: int
     columns: int = 1
     macs: int = 0
     repeats: bool = False
     in_place: bool = False
+
+    def bytes(self, *, shared: bool) -> int:
+        """Return ``least`` if all that comes and goes may share its places, else ``need``."""
+        return self.least if shared else self.need
 
     @property
     def once(self) -> bool:

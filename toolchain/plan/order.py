@@ -10,7 +10,7 @@ Source: minimax form of the ordering problem of Ahn et al., "Ordering chaos" (ML
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.plan.lifetimes import Work, roots
@@ -44,6 +44,30 @@ def update_early(graph: Graph, work: Mapping[str, Work], order: Sequence[Node]) 
         early.append(node)
         done.add(node.name)
     return tuple(early)
+
+
+def views_late(graph: Graph, work: Mapping[str, Work], order: Sequence[Node]) -> tuple[Node, ...]:
+    """Return ``order`` with views just before those who read them: no stream ends at a view."""
+    if graph.states:  # whose updates wait for views
+        return tuple(order)
+    late: list[Node] = []
+    views: dict[str, Node] = {}
+    for node in order:
+        if work[node.name].kernel:
+            late += _due(node, views)
+            late.append(node)
+        else:
+            views[node.outputs[0]] = node
+    return (*late, *views.values())
+
+
+def _due(node: Node, views: dict[str, Node]) -> Iterator[Node]:
+    """Take the views that ``node`` reads from ``views``, those that they read before them."""
+    for name in node.inputs:
+        if name in views:
+            view = views.pop(name)
+            yield from _due(view, views)
+            yield view
 
 
 def _needs(graph: Graph, work: Mapping[str, Work]) -> dict[str, set[str]]:

@@ -111,12 +111,13 @@ class Passes:
             )
         return self._cuts[repeats]
 
-    def narrowest(self, *, recompute: bool = False) -> int:
-        """Return the least possible need of the neediest stage."""
+    def narrowest(self, *, recompute: bool = False, shared: bool = False) -> int:
+        """Return the least possible need of the neediest stage (``shared``: see `Edge.bytes`)."""
         best = [0] + [1 << 60] * (self.states - 1)
         for link in self.links:
             if recompute or link.edge.once:
-                best[link.end] = min(best[link.end], max(best[link.start], link.edge.need))
+                need = max(best[link.start], link.edge.bytes(shared=shared))
+                best[link.end] = min(best[link.end], need)
         return best[-1]
 
     def path(
@@ -126,6 +127,7 @@ class Passes:
         recompute: bool = False,
         fewest_macs: bool = False,
         calm: int | None = None,
+        shared: bool = False,
     ) -> list[Link]:
         """Return the stages with the least work among those that need at most ``limit`` bytes.
 
@@ -135,6 +137,7 @@ class Passes:
             fewest_macs: whether the repeated multiply-accumulates count before all other work.
             calm: bytes above which what a stage needs counts before all work, so that a layout has
                 room elsewhere.
+            shared: see `Edge.bytes`.
 
         Returns:
             Nothing if there is no way within the limit.
@@ -143,10 +146,11 @@ class Passes:
         taken: list[Link | None] = [None] * self.states
         for link in self.links:
             edge = link.edge
-            if edge.need <= limit and (recompute or edge.once):
+            need = edge.bytes(shared=shared)
+            if need <= limit and (recompute or edge.once):
                 macs, work, stages = best[link.start]
                 first = edge.macs if fewest_macs else 0
-                first += 0 if calm is None else max(0, edge.need - calm)
+                first += 0 if calm is None else max(0, need - calm)
                 cost = macs + first, work + edge.work, stages + 1
                 if cost < best[link.end]:
                     best[link.end], taken[link.end] = cost, link
@@ -229,5 +233,5 @@ def _undominated(links: Sequence[Link]) -> list[Link]:
 
 
 def _no_worse(one: Edge, other: Edge) -> bool:
-    costs = ((e.need, e.work, e.macs, not e.once) for e in (one, other))
+    costs = ((e.need, e.least, e.work, e.macs, not e.once) for e in (one, other))
     return all(a <= b for a, b in zip(*costs, strict=True))

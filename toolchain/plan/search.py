@@ -8,17 +8,18 @@ from functools import cached_property
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.kernels import Isa
+from toolchain.plan.edges import Edge
 from toolchain.plan.effort import NORMAL, Effort, Watch
 from toolchain.plan.layers import plan_layers
 from toolchain.plan.lifetimes import kernel_works, prepare, share_places
-from toolchain.plan.order import branches_first, update_early
+from toolchain.plan.order import branches_first, update_early, views_late
 from toolchain.plan.passes import Link, Passes
 from toolchain.plan.plan import LayerStage, Plan, stage_nodes
 from toolchain.plan.rows import named_row_work, row_kernels
 
 _SLOWED = 0.05  # share of instructions by which kernels may miss the fastest without a wish
 _MOST = 1.05  # instructions over those of plain layers that memory may cost in any case
-_CALM = (1.0, 0.8)  # shares of the least need that stages of the leanest plans should keep to
+_CALM = (1.0, 0.8)  # shares of the least need that stages should keep to where they can
 
 
 class Search:
@@ -48,7 +49,8 @@ class Search:
         nodes = {node.name: node for node in graph.nodes}
         order = [nodes[name] for stage in self.layers.stages for name in stage_nodes(stage)]
         self.work = prepare(graph, isa)
-        ways = (tuple(order), update_early(graph, self.work, branches_first(graph)))
+        wide = update_early(graph, self.work, branches_first(graph))
+        ways = [views_late(graph, self.work, way) for way in (order, wide)]
         self.ways = [
             Passes(graph, isa, way, fed=fed, recompute=recompute, tick=self.watch.tick)
             for way in dict.fromkeys(ways if effort.broad else ways[:1])
@@ -85,8 +87,7 @@ class Search:
         points = self.effort.points
         plans = [self._plan(cuts, limit) for cuts in self.ways for limit in _limits(cuts, points)]
         for passes in (*self.ways, *self.lean):
-            for calm in _CALM:
-                plans += self._tightest(passes, calm)
+            plans += self._tightest(passes)
         if not any(plan.feed for plan in plans):
             most = self.layers.arena_bytes
             plans = [self.layers, *(plan for plan in plans if plan.arena_bytes <= most)]
@@ -168,21 +169,22 @@ class Search:
         plans = [plan for cuts in self.ways for plan in self._lightest(cuts, most_bytes)]
         return min(plans, key=lambda p: (p.instructions, p.arena_bytes), default=None)
 
-    def _tightest(self, passes: Passes, calm: float) -> list[Plan]:
-        """Return a plan of least need that spends no byte to save work, a lean one also quicker.
-
-        Args:
-            passes: a way.
-            calm: share of the least need that stages should not exceed where they need not.
-        """
-        least = passes.narrowest()
-        path = passes.path(least, calm=int(calm * least))
-        if passes.lean:
-            most = _MOST * self.layers.instructions
-            plans = passes.lean_plans(path, most, self.effort)
-        else:
-            plans = [passes.plan(path, 0, self.effort)]
-        return [self.watch.found(plan) for plan in plans]
+    def _tightest(self, passes: Passes) -> list[Plan]:
+        """Return plans of least need that spend no byte to save work, lean ones also quicker."""
+        paths: dict[tuple[Edge, ...], list[Link]] = {}
+        for shared in (False, True):
+            least = passes.narrowest(shared=shared)
+            for calm in _CALM:
+                path = passes.path(least, calm=int(calm * least), shared=shared)
+                paths.setdefault(tuple(link.edge for link in path), path)
+        plans: list[Plan] = []
+        for path in paths.values():
+            if passes.lean:
+                most = _MOST * self.layers.instructions
+                plans += map(self.watch.found, passes.lean_plans(path, most, self.effort))
+            else:
+                plans.append(self.watch.found(passes.plan(path, 0, self.effort)))
+        return plans
 
     def _plan(
         self, cuts: Passes, limit: int, *, recompute: bool = False, path: Sequence[Link] = ()

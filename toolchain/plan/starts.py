@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from toolchain.ir.tensor import Tensor
 from toolchain.kernels.cost import products, streamed
+from toolchain.plan.course import Course
 from toolchain.plan.edges import Edge
 from toolchain.plan.flow import best_flow
 from toolchain.plan.rows import RowWork, row_bytes
@@ -15,6 +18,28 @@ from toolchain.plan.strips import Strips
 
 if TYPE_CHECKING:
     from toolchain.plan.cuts import Cuts
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Bytes beside whole maps.
+
+    Attributes:
+        lasting: scratch memory that lasts as long as the stream.
+        rings: of all rings.
+        passing: rows and scratch memory that a position needs while it makes a row.
+        moving: the work of moving rows to rings.
+    """
+
+    lasting: int
+    rings: int
+    passing: list[int]
+    moving: int
+
+    @property
+    def need(self) -> int:
+        """Return what is needed if all of it lies side by side."""
+        return self.lasting + self.rings + max(self.passing)
 
 
 class Starts:
@@ -34,6 +59,7 @@ class Starts:
         self.sizes = [row_bytes(worker.output) for worker in self.workers]
         storages = zip(self.workers, self.flow.storage, strict=True)
         self.passing = {w.output.name: i for i, (w, s) in enumerate(storages) if not s.kept}
+        self.course = Course(self.flow)
         self.enclosed: list[int] = []
         self.calls = self.dearer = 0
 
@@ -46,21 +72,40 @@ class Starts:
             inner = not (isinstance(worker, RowWork) and worker.folds)
             if value is not None and inner and value.last < self.first + count:
                 closing.setdefault(value.last, []).append(position)
+        for position in range(self.shift):
+            self.course.grow(position)
         for end in range(self.first + 1, self.first + count + 1):
             work = self.cuts.rows[end - 1]
             assert work is not None
             self.calls += work.rows
             self.dearer += self.cuts.dearer(end - 1, work.instructions)
             self.enclosed += closing.get(end - 1, ())
+            self._proceed(end, closing.get(end - 1, ()))
             if end in ends or end == self.first + count:
                 yield self._whole(end)
                 yield from self._strips(end)
 
     def _whole(self, end: int) -> Edge:
-        need, moving = self._rows(end, self.sizes, None)
-        need += self._maps(end, overlapping=True)
-        work = self.dearer + streamed(self.calls, 0, 0) + moving
-        return Edge(self.first, end, stream=True, need=need, work=work)
+        rows = self._rows(end, self.sizes, None)
+        need = rows.need + self._maps(end, overlapping=True)
+        least = rows.lasting + self.course.peak(rows.passing[: end - self.first + self.shift])
+        least += sum(v.size for v in self.cuts.values if v.made < self.first <= v.last)
+        work = self.dearer + streamed(self.calls, 0, 0) + rows.moving
+        return Edge(self.first, end, stream=True, need=need, least=min(need, least), work=work)
+
+    def _proceed(self, end: int, enclosed: Sequence[int]) -> None:
+        """Let the course go on to ``end``: another map, maps that become rings or shrink."""
+        self.course.grow(end - 1 - self.first + self.shift)
+        passing = self._scratch(end, None)[1]
+        for position in enclosed:
+            storage = self.flow.storage[position]
+            rows = storage.kept if storage.separable else storage.total
+            if storage.separable and is_guest(self.flow, position, self.sizes, passing):
+                rows = 0
+            self.course.enclose(position, rows)
+        for value in self.cuts.values:
+            if value.last == end - 1 and value.made < self.first:
+                self.course.drain(self._views(value.name))
 
     def _strips(self, end: int) -> Iterator[Edge]:
         if self.shift and 0 not in self.enclosed:
@@ -70,12 +115,13 @@ class Starts:
             if strips.first > self.first:
                 continue
             sizes = [self._width(p, strips, size) for p, size in enumerate(self.sizes)]
-            need, moving = self._rows(end, sizes, strips)
+            rows = self._rows(end, sizes, strips)
+            need = maps + rows.need
             macs = sum(strips.macs[step] for step in range(self.first, end))
-            work = (streamed(self.calls, 0, 0) + moving) * strips.count
+            work = (streamed(self.calls, 0, 0) + rows.moving) * strips.count
             work += self.dearer + products(macs, self.cuts.isa)
             yield Edge(
-                self.first, end, stream=True, need=maps + need, work=work,
+                self.first, end, stream=True, need=need, least=need, work=work,
                 columns=strips.count, macs=macs,
             )  # fmt: skip
 
@@ -85,14 +131,18 @@ class Starts:
         width = tensor.shape[2] if len(tensor.shape) == 4 else 1
         return size // width * strips.widths.get(tensor.name, width)
 
-    def _rows(self, end: int, sizes: Sequence[int], strips: Strips | None) -> tuple[int, int]:
-        """Return the bytes of rings, rows and scratch memory, and the work of moving rows."""
-        rings = moving = 0
-        fresh = [0] * len(self.workers)
+    def _scratch(self, end: int, strips: Strips | None) -> tuple[int, list[int]]:
+        """Return scratch memory: bytes that last, and those that each position needs for a row."""
+        lasting, passing = 0, [0] * len(self.workers)
         for step in range(self.first, end):
             scratch, folds = self.cuts.scratch(step, strips)
-            rings += scratch * folds
-            fresh[step - self.first + self.shift] += scratch * (not folds)
+            lasting += scratch * folds
+            passing[step - self.first + self.shift] += scratch * (not folds)
+        return lasting, passing
+
+    def _rows(self, end: int, sizes: Sequence[int], strips: Strips | None) -> _Rows:
+        rings = moving = 0
+        lasting, fresh = self._scratch(end, strips)
         passing = tuple(fresh)
         for position in self.enclosed:
             storage, size, start = self.flow.storage[position], sizes[position], position
@@ -113,7 +163,7 @@ class Starts:
                     start += 1
             for p in range(start, self.flow.last_reader[position] + 1):
                 fresh[p] += size
-        return rings + max(fresh), moving
+        return _Rows(lasting, rings, fresh, moving)
 
     def _over(self, position: int, sizes: Sequence[int]) -> int | None:
         """Return what an output row takes more than the dying input row over which it may run."""
@@ -138,12 +188,15 @@ class Starts:
         for y in made:
             position = y.made - self.first + self.shift
             for v in dying:
-                lows = self.flow.lows[position]
-                if v.name in lows:
-                    source = self.cuts.graph.tensors[v.name]
-                    distance = max(0, self.flow.distance(source, position))
+                if views := self._views(v.name):
+                    distance = max(0, *(self.flow.distance(view, position) for view in views))
                     saved.append(v.size + y.size - max(v.size + distance, y.size))
         return sum(v.size for v in alive) - max(saved)
+
+    def _views(self, name: str) -> list[Tensor]:
+        """Return the maps outside that the streams read and that lie where ``name`` does."""
+        graph, root = self.cuts.graph, self.cuts.root
+        return [graph.tensors[view] for view in self.flow.lows[0] if root[view] == name]
 
 
 def _without_waiting(workers: Sequence[Worker]) -> list[Worker]:
