@@ -110,7 +110,8 @@ def _read(path: Path, names: Sequence[str], ignored: Sequence[str]) -> list[Arra
     try:
         loaded = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UsageError("E121", f"cannot read arrays: {error}", where=str(path)) from None
+        why = (getattr(error, "strerror", None) or str(error)).lower()
+        raise UsageError("E121", f"cannot read arrays: {why}", where=str(path)) from None
     if isinstance(loaded, np.ndarray):
         return [loaded]
     with loaded:

@@ -14,6 +14,7 @@ __all__ = ["ModelWarning", "import_float", "import_model"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
+_PICKLE = b"\x80"  # and the protocol, as in files that PyTorch wrote before version 1.6
 _ONNX = b"\x08"  # the field ir_version, which all writers put first
 _MAX_BYTES = 2**31 - 1  # what the offsets of a flatbuffer can reach
 
@@ -76,6 +77,11 @@ def import_float(
             from toolchain.importers.torch_files import import_pt2
 
             return import_pt2(data, path.stem)
+    if data.startswith(_PICKLE) and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        with _located(path, "torch"):
+            from toolchain.importers.torch_files import pickled
+
+            raise pickled("a pickled file")
     if not data.startswith(_ONNX):
         raise _unknown(path, data)
     with _located(path, "onnx"):

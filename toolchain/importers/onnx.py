@@ -61,6 +61,12 @@ from toolchain.ops import (
 from toolchain.passes import simplify_float
 from toolchain.reference import verify_float
 
+_ENGINE = (  # for Linux boards and this machine
+    "tessera compile MODEL --board host --engine onnxruntime --engine-for unsupported "
+    "--data calib.npz"
+)
+_CONTROL = {"Loop", "Scan"}
+_CONTRIBUTED = {"DequantizeLinear", "Gelu", "QuantizeLinear"}  # onnxruntime's, of the same meaning
 _OWN = {"Constant", "If", "Size"}  # read here
 _DEFECTS = (ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError)
 
@@ -211,8 +217,7 @@ class _Walk:
         poisoned = any(n in self.unknown for n in names)
         inputs = tuple(known.get(n) for n in names)
         try:
-            if proto.op_type not in READERS and proto.op_type not in FOLDABLE | _OWN:
-                raise UnsupportedError("")
+            _check_known(proto)
             if poisoned:
                 self.unknown.update(proto.output)
             elif proto.op_type == "If":
@@ -221,6 +226,9 @@ class _Walk:
                 self._operator(index, proto, names, inputs)
         except UnsupportedError as error:
             self._refuse(index, proto, error)
+        except ModelError as error:
+            where = error.where or f'{proto.op_type} at #{index} "{self.build.label[:60]}"'
+            raise ModelError(error.code, error.what, where=where, hints=error.hints) from None
         except _DEFECTS as error:
             where = f"{proto.op_type} at #{index}"
             raise ModelError("E206", f"illegal operator: {error}", where=where) from None
@@ -301,7 +309,7 @@ class _Walk:
 
     def refuse(self) -> None:
         """Raise E210 with every operator that was refused."""
-        refuse_all(self.refused, self.visited)
+        refuse_all(self.refused, self.visited, [_ENGINE])
 
     def graph(self, name: str) -> Graph:
         """Return the graph as it was read."""
@@ -312,6 +320,17 @@ class _Walk:
                 raise ModelError("E205", f'graph output "{output.name}" is not computed')
             outputs[output.name] = value
         return self.build.graph(name, self.inputs, outputs)
+
+
+def _check_known(proto: Any) -> None:
+    """Refuse operators that nobody reads, by kind and domain."""
+    kind, domain = proto.op_type, proto.domain
+    if domain not in ("", "ai.onnx") and not (domain == "com.microsoft" and kind in _CONTRIBUTED):
+        raise UnsupportedError(f"of the domain {domain}")
+    if kind in _CONTROL:
+        raise UnsupportedError("control flow; unroll it when the model is exported")
+    if kind not in READERS and kind not in FOLDABLE | _OWN:
+        raise UnsupportedError("")
 
 
 def _known_of(proto: Any, inputs: Sequence[Value | None], build: Builder) -> Array | None:

@@ -213,6 +213,14 @@ class OnnxNode:
         value = self.inputs[index] if index < len(self.inputs) else None
         if isinstance(value, str):
             raise UnsupportedError(f"input {index} is computed; it must be constant")
+        if value is not None and value.size > 1 and not _is_finite(value):
+            name = self.names[index]
+            raise ModelError(
+                "E216",
+                "it holds values that are not finite (NaN or infinite)",
+                where=f'tensor "{short(name)}"' if name else self.where,
+                hints=["find the training step or the conversion that made them, and export again"],
+            )
         return value
 
     def needed(self, index: int) -> Array:
@@ -252,17 +260,22 @@ class OnnxNode:
         return ModelError("E206", why, where=self.where)
 
 
+def _is_finite(values: Array) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+
+
 def elements(shape: Sequence[int]) -> int:
     """Return the number of elements of ``shape``."""
     return math.prod(shape)
 
 
-def refuse_all(refused: Sequence[str], total: int) -> None:
+def refuse_all(refused: Sequence[str], total: int, hints: Sequence[str] = ()) -> None:
     """Raise E210 with every operator of ``total`` that was refused, if any was.
 
     Args:
         refused: one line per operator, with its place and the reason.
         total: number of operators.
+        hints: what else would help.
     """
     if not refused:
         return
@@ -272,5 +285,5 @@ def refuse_all(refused: Sequence[str], total: int) -> None:
         "E210",
         f"{len(refused)} of {total} operators are not supported: " + "; ".join(listed),
         numbers={"unsupported": len(refused), "operators": total},
-        hints=["tessera ops"],
+        hints=["tessera ops", *hints],
     )

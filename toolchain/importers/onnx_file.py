@@ -15,6 +15,7 @@ from toolchain.ir import Array
 
 OPSETS = range(8, 27)
 _MAX_ELEMENTS = 2**28
+_TOGETHER = ["keep the files that were exported together in one folder, beside the model"]
 
 
 def open_onnx(data: bytes) -> Any:
@@ -29,7 +30,8 @@ def open_onnx(data: bytes) -> Any:
     try:
         model = onnx.ModelProto.FromString(data)
     except (DecodeError, RuntimeError, ValueError) as error:
-        raise ModelError("E204", f"damaged ONNX file: {error}") from None
+        hints = ["copy or export the file again"]
+        raise ModelError("E204", f"damaged ONNX file: {error}", hints=hints) from None
     if not model.graph.node or not model.graph.output:
         raise ModelError("E204", "damaged ONNX file: it holds no graph")
     opset = opset_of(model)
@@ -117,6 +119,23 @@ def tensor_values(proto: Any, folder: Path | None) -> Array:
         raise ModelError("E204", f"damaged constant: {error}", where=where) from None
     if values.dtype in (np.float64, np.float16):
         values = values.astype(np.float32)
+    return without_nan(values, where)
+
+
+def without_nan(values: Array, where: str) -> Array:
+    """Return constants that are numbers.
+
+    Raises:
+        ModelError: E216 if one of them is none.
+    """
+    bad = int(np.count_nonzero(np.isnan(values))) if values.dtype.kind == "f" else 0
+    if bad:
+        raise ModelError(
+            "E216",
+            f"{bad} of {values.size} values are not numbers (NaN)",
+            where=where,
+            hints=["find the training step or the conversion that made them, and export again"],
+        )
     return values
 
 
@@ -124,22 +143,31 @@ def _external(proto: Any, folder: Path | None, where: str) -> bytes:
     facts = {entry.key: entry.value for entry in proto.external_data}
     location = facts.get("location", "")
     if folder is None or not location:
-        raise ModelError("E212", "external data without a place", where=where)
+        raise ModelError("E212", "external data without a place", where=where, hints=_TOGETHER)
     root = folder.resolve()
     path = (root / location).resolve()
     if not path.is_relative_to(root):
         raise ModelError(
-            "E212", f"external data {location!r} lies outside the model's folder", where=where
+            "E212",
+            f"external data {location!r} lies outside the model's folder",
+            where=where,
+            hints=_TOGETHER,
         )
     try:
         offset, length = int(facts.get("offset", 0)), int(facts.get("length", -1))
         if offset < 0 or not path.is_file():
-            raise ModelError("E212", f"external data {location!r} is missing", where=where)
+            raise ModelError(
+                "E212", f"external data {location!r} is missing", where=where, hints=_TOGETHER
+            )
         with path.open("rb") as file:
             file.seek(offset)
-            return bytes(file.read(max(length, -1)))
+            found = bytes(file.read(max(length, -1)))
     except (OSError, ValueError, OverflowError) as error:
         raise ModelError("E212", f"external data cannot be read: {error}", where=where) from None
+    if len(found) < length:
+        what = f"external data {location!r} holds {len(found)} of {length} bytes"
+        raise ModelError("E212", what, where=where, hints=_TOGETHER)
+    return found
 
 
 def attributes(node: Any, folder: Path | None = None) -> dict[str, Any]:

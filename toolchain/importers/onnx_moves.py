@@ -23,7 +23,7 @@ _FAR = 2**31 - 1
 def reshaped(node: OnnxNode, shape: tuple[int, ...]) -> list[str]:
     """Return the first input with another shape."""
     if elements(shape) != elements(node.shape()):
-        raise UnsupportedError(f"{list(node.shape())} has not the size of {list(shape)}")
+        raise node.error(f"{list(node.shape())} has not the size of {list(shape)}")
     return [node.build.add(Reshape(shape), [node.tensor(0)])]
 
 
@@ -36,7 +36,7 @@ def reshape(node: OnnxNode) -> list[str]:
         raise UnsupportedError("with two unknown dimensions")
     known = elements([n for n in sizes if n != -1])
     if known <= 0 or elements(old) % known:
-        raise UnsupportedError(f"{list(old)} to {wanted}")
+        raise node.error(f"{list(old)} has not the size of {wanted}")
     return reshaped(node, tuple(elements(old) // known if n == -1 else n for n in sizes))
 
 

@@ -101,7 +101,7 @@ def conv(node: OnnxNode) -> list[str]:
         data, axis = shaped[:, 0].transpose(1, 2, 0)[None], 3
     else:
         if in_c != group * weights.shape[1]:
-            raise UnsupportedError(f"{group} groups of {weights.shape[1]} for {in_c} channels")
+            raise node.error(f"{group} groups of {weights.shape[1]} channels, but x has {in_c}")
         op = Conv2D(sliding.stride, sliding.dilation, pads)
         data, axis = shaped.transpose(0, 2, 3, 1), 0
     inputs = [_map(node), build.constant(data, node.weight_quant(axis)), *_bias(node)]
@@ -175,6 +175,7 @@ def gemm(node: OnnxNode) -> list[str]:
     weights = node.needed(1)
     matrix = (weights if extra.get("transB") else weights.T) * np.float32(extra.get("alpha", 1.0))
     bias = node.known(2)
+    _check_depth(node, matrix.shape[1])
     inputs = [node.tensor(0), build.constant(matrix, node.weight_quant(0))]
     if bias is not None:
         row = np.broadcast_to(
@@ -182,6 +183,13 @@ def gemm(node: OnnxNode) -> list[str]:
         )
         inputs.append(build.constant(row))
     return [build.add(FullyConnected(), inputs)]
+
+
+def _check_depth(node: OnnxNode, depth: int) -> None:
+    """Refuse a matrix that does not fit the rows of the first input."""
+    shape = node.shape()
+    if not shape or shape[-1] != depth:
+        raise node.error(f"rows of {list(shape)} do not fit {depth} weights each")
 
 
 def _computed_gemm(node: OnnxNode) -> list[str]:
@@ -209,5 +217,6 @@ def matmul(node: OnnxNode) -> list[str]:
             raise UnsupportedError("of a vector")
         return [build.add(BatchMatMul(), [node.tensor(0), node.tensor(1)])]
     matrix = node.needed(1)
+    _check_depth(node, matrix.shape[0])
     inputs = [node.tensor(0), node.build.constant(matrix.T, node.weight_quant(0))]
     return [node.build.add(FullyConnected(keep_dims=len(node.shape()) != 2), inputs)]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolchain.errors import ModelError
+from toolchain.importers.onnx_file import without_nan
 from toolchain.importers.tflite_checks import (
     check_integer,
     check_ports,
@@ -98,6 +99,9 @@ def import_float_tflite(data: bytes, name: str) -> Graph:
             "supported",
             hints=["convert the model to full int8 first"],
         )
+    for tensor in graph.tensors.values():
+        if tensor.is_constant:
+            without_nan(tensor.values, f'tensor "{tensor.name}"')
     return verify_float(simplify_float(graph))
 
 

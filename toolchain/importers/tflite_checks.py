@@ -41,7 +41,10 @@ def refuse_unsupported(found: Sequence[tuple[int, str, Any]], tensors: Tensors) 
             ]
         ),
         numbers={"unsupported": len(listed), "operators": len(found)},
-        hints=["tessera ops"],
+        hints=[
+            "tessera ops",
+            "tessera compile MODEL --board host --engine tflite --engine-for unsupported",
+        ],
     )
 
 

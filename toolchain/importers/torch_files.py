@@ -22,6 +22,7 @@ from toolchain.importers.torch_export import import_program, import_torch, quiet
 from toolchain.ir import Graph
 
 _MAX_BYTES = 2**31 - 1  # of the archive's members, unpacked
+_MOST_GROWTH, _SMALL = 20, 2**20  # PyTorch stores weights as they are
 _EXPRESSION = re.compile(r'"(expr_str|as_expr)"')
 
 
@@ -32,9 +33,9 @@ def import_pt2(data: bytes, name: str) -> Graph:
         ModelError: E204 damaged archive, E207 dynamic shapes, E215 archive that holds pickled
             objects or machine code, and as `toolchain.importers.torch_export.import_torch`.
     """
+    _check(data)
     import torch
 
-    _check(data)
     with quiet():
         try:
             program = torch.export.load(io.BytesIO(data))
@@ -48,11 +49,16 @@ def _check(data: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
-            if sum(one.file_size for one in members) > _MAX_BYTES:
-                raise ModelError("E204", "the archive unpacks to more than 2 GiB")
+            size = sum(one.file_size for one in members)
+            if size > min(_MAX_BYTES, _MOST_GROWTH * len(data) + _SMALL):
+                raise ModelError(
+                    "E204",
+                    f"the archive of {len(data)} bytes unpacks to {size}",
+                    hints=["save the program with torch.export.save, which does not compress"],
+                )
             names = [one.filename for one in members]
             if not any(name.endswith("/models/model.json") for name in names):
-                raise _pickled("a pickled PyTorch file")
+                raise pickled("a pickled PyTorch file")
             for name in names:
                 _check_member(name, archive.read(name))
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
@@ -61,10 +67,10 @@ def _check(data: bytes) -> None:
 
 def _check_member(name: str, content: bytes) -> None:
     if "/data/aotinductor/" in name:
-        raise _pickled("an archive with machine code")
+        raise pickled("an archive with machine code")
     if name.endswith("_config.json"):
         if b'"use_pickle": true' in content or _uses_pickle(content):
-            raise _pickled("an archive with pickled weights")
+            raise pickled("an archive with pickled weights")
     elif name.endswith("/models/model.json") and _EXPRESSION.search(content.decode("utf-8", "?")):
         raise ModelError(
             "E207",
@@ -90,10 +96,11 @@ def _check_sample(content: bytes) -> None:
     try:
         torch.load(io.BytesIO(content), weights_only=True)
     except Exception:
-        raise _pickled("an archive with pickled example inputs") from None
+        raise pickled("an archive with pickled example inputs") from None
 
 
-def _pickled(what: str) -> ModelError:
+def pickled(what: str) -> ModelError:
+    """Return the error for a file that only unpickling would open."""
     return ModelError(
         "E215",
         f"{what}: opening it would run code that it holds",

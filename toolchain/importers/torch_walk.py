@@ -11,6 +11,7 @@ from toolchain.errors import ModelError
 from toolchain.importers.aten import AtenNode
 from toolchain.importers.aten_readers import READERS
 from toolchain.importers.onnx_builder import Builder, UnsupportedError, Value, refuse_all
+from toolchain.importers.onnx_file import without_nan
 from toolchain.ir import Array, Graph
 
 _DEFECTS = (ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError)
@@ -150,7 +151,11 @@ def _constants(program: Any) -> dict[str, Array]:
         **signature.inputs_to_lifted_tensor_constants,
     }
     known = {**program.constants, **program.state_dict}
-    return {name: numbers(known[place]) for name, place in places.items() if place in known}
+    return {
+        name: without_nan(numbers(known[place]), f'tensor "{place}"')
+        for name, place in places.items()
+        if place in known
+    }
 
 
 def _computed(value: Any) -> bool:
