@@ -7,6 +7,7 @@ Tensors that an operator only moves share one quantisation; outputs of functions
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 
 from toolchain.ir import DType, Graph, Node, Quant
 from toolchain.ops import (
@@ -50,6 +51,7 @@ def activation_quants(
     statistics: Mapping[str, Statistics],
     choose: Callable[[Observed], Range],
     precision: Precision = INT8,
+    kept: Mapping[str, Range] = MappingProxyType({}),
 ) -> dict[str, Quant]:
     """Return the quantisation of every float activation.
 
@@ -60,17 +62,24 @@ def activation_quants(
         statistics: of every activation; may be empty where all carry a quantisation.
         choose: makes a range from what was observed.
         precision: of the activations.
+        kept: outside of which values of an activation may be clipped.
     """
     groups = _Groups(graph, precision)
     chosen: dict[str, Quant] = {}
     for members in groups.members():
         quant = groups.preset(members)
         if quant is None:
-            ranges = [choose(statistics[name]) for name in members]
+            ranges = [_within(choose(statistics[name]), kept.get(name)) for name in members]
             joined = Range(min(r.low for r in ranges), max(r.high for r in ranges))
             quant = precision.quant_of(joined)
         chosen.update(dict.fromkeys(members, quant))
     return chosen
+
+
+def _within(chosen: Range, kept: Range | None) -> Range:
+    if kept is None:
+        return chosen
+    return Range(max(chosen.low, kept.low), min(chosen.high, kept.high))
 
 
 def sharing(graph: Graph, names: Collection[str]) -> frozenset[str]:

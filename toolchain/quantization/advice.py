@@ -24,7 +24,8 @@ class LayerAdvice:
     Attributes:
         error: of its output.
         shape: of its output.
-        lost_db: signal to noise ratio of its worst input less that of its output.
+        lost_db: signal to noise ratio of its worst input less that of its output, or of what its
+            readers make of it where that is better: they may not hear what is clipped.
         range: least and greatest value of its output in calibration.
         outliers: that range over the one that holds 99.98 % of the values that are not zero.
         advice: what would help, empty where nothing is wrong.
@@ -48,7 +49,7 @@ def advise(
         errors: of its tensors (`toolchain.quantization.compare_layers`).
         statistics: of its tensors (`toolchain.quantization.calibrate`).
     """
-    known = {error.tensor: min(error.sqnr_db, _CLEAN_DB) for error in errors}
+    known = _heard(graph, {error.tensor: min(error.sqnr_db, _CLEAN_DB) for error in errors})
     return [_advised(graph, error, known, statistics[error.tensor]) for error in errors]
 
 
@@ -68,6 +69,16 @@ def summary(layers: Sequence[LayerAdvice], outputs: Sequence[str]) -> list[str]:
             "try --method percentile or --method mse"
         )
     return found or ["nothing stands out"]
+
+
+def _heard(graph: Graph, known: Mapping[str, float]) -> dict[str, float]:
+    """Return signal to noise ratios as readers hear them: what they clip themselves is no loss."""
+    found = dict(known)
+    for name in reversed([*known]):
+        made = [y for reader in graph.consumers[name] for y in reader.outputs]
+        if made and name not in graph.sinks and all(y in found for y in made):
+            found[name] = max(found[name], min(found[y] for y in made))
+    return found
 
 
 def _advised(

@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from toolchain.errors import UsageError
 from toolchain.ir import Array, DType, Graph
+from toolchain.ops import Softmax
 from toolchain.quantization.ranges import METHODS, Range
 from toolchain.reference import trace_float
 
 __all__ = ["METHODS", "Statistics", "calibrate"]
 
 _BINS = 2048
+_ROWS = 2048  # of what a softmax reads
 
 Cases = Sequence[Sequence[Array]]
 
@@ -30,12 +32,14 @@ class Statistics:
         counts: histogram of equal bins between them, shape (bins,); values of exactly zero, which
             every quantisation represents, are left out.
         channel_means: mean of each slice along the last axis, shape (channels,).
+        rows: some of the rows along the last axis that a softmax reads, shape (rows, columns).
     """
 
     low: float
     high: float
     counts: npt.NDArray[np.float64]
     channel_means: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.float32] | None = None
 
     @property
     def range(self) -> Range:
@@ -43,12 +47,13 @@ class Statistics:
         return Range(self.low, self.high)
 
 
-def calibrate(graph: Graph, cases: Cases) -> Mapping[str, Statistics]:
-    """Run ``graph`` on ``cases`` twice, for the ranges and for histograms within them.
+def calibrate(graph: Graph, cases: Cases, *, histograms: bool = True) -> Mapping[str, Statistics]:
+    """Run ``graph`` on ``cases`` for the ranges, and again for histograms within them.
 
     Args:
         graph: a float graph.
         cases: at least one array per graph input each, float32.
+        histograms: whether they are needed; without them counts are zero.
 
     Raises:
         UsageError: E115 if there are no cases or a tensor takes a value that is not finite.
@@ -56,19 +61,47 @@ def calibrate(graph: Graph, cases: Cases) -> Mapping[str, Statistics]:
     if not cases:
         raise UsageError("E115", "there is no calibration data")
     names = [n for n, t in graph.tensors.items() if not t.is_constant and t.dtype is DType.FLOAT32]
-    ranges = _ranges(graph, cases, names)
-    counts = {name: np.zeros(_BINS) for name in names}
-    sums: dict[str, Array] = {name: np.zeros(1) for name in names}
-    for case in cases:
+    peaked = {n.inputs[0] for n in graph.nodes if isinstance(n.op, Softmax)}
+    found = {name: _Seen(-(-_ROWS // len(cases)) * (name in peaked)) for name in names}
+    for number, case in enumerate(cases):
         values = trace_float(graph, case)
-        for name in names:
+        for name, seen in found.items():
+            seen.add(values[name], name, number)
+    counts = {name: np.zeros(_BINS) for name in names}
+    for case in cases if histograms else ():
+        values = trace_float(graph, case)
+        for name, seen in found.items():
             x = values[name]
-            bounds = _bounds(ranges[name])
-            counts[name] += np.histogram(x[x != 0], _BINS, bounds)[0]
-            sums[name] = sums[name] + x.reshape(-1, x.shape[-1] if x.ndim else 1).mean(axis=0)
-    return {
-        name: Statistics(*ranges[name], counts[name], sums[name] / len(cases)) for name in names
-    }
+            counts[name] += np.histogram(x[x != 0], _BINS, _bounds(seen.low, seen.high))[0]
+    return {name: seen.statistics(counts[name], len(cases)) for name, seen in found.items()}
+
+
+class _Seen:
+    """What the values of one tensor have in common so far.
+
+    Attributes:
+        kept: how many rows of each case are kept.
+    """
+
+    def __init__(self, kept: int) -> None:
+        self.low, self.high, self.kept = np.inf, -np.inf, kept
+        self.sums: Array = np.zeros(1)
+        self.rows: list[Array] = []
+
+    def add(self, values: Array, tensor: str, case: int) -> None:
+        """Add the values of one case."""
+        rows = values.reshape(-1, values.shape[-1] if values.ndim else 1)
+        low, high = float(rows.min()), float(rows.max())
+        require_finite(low + high, tensor, case)
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self.sums = self.sums + rows.mean(axis=0)
+        if self.kept:
+            self.rows.append(rows[:: -(-len(rows) // self.kept)].copy())
+
+    def statistics(self, counts: npt.NDArray[np.float64], cases: int) -> Statistics:
+        """Return all of it."""
+        rows = np.concatenate(self.rows) if self.rows else None
+        return Statistics(self.low, self.high, counts, self.sums / cases, rows)
 
 
 def require_finite(value: float, tensor: str, case: int) -> None:
@@ -81,17 +114,5 @@ def require_finite(value: float, tensor: str, case: int) -> None:
         )
 
 
-def _bounds(low_high: Range) -> tuple[float, float]:
-    low, high = low_high
+def _bounds(low: float, high: float) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, low + 0.5)
-
-
-def _ranges(graph: Graph, cases: Cases, names: Sequence[str]) -> dict[str, Range]:
-    lows, highs = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
-    for number, case in enumerate(cases):
-        values = trace_float(graph, case)
-        for name in names:
-            low, high = float(values[name].min()), float(values[name].max())
-            require_finite(low + high, name, number)
-            lows[name], highs[name] = min(lows[name], low), max(highs[name], high)
-    return {name: Range(lows[name], highs[name]) for name in names}

@@ -1,5 +1,7 @@
 """Cross-layer equalisation: channels of one tensor are brought to like ranges.
 
+The first layer may be a layer normalisation, whose gain and offset are divided.
+
 A channel that a layer makes smaller by a factor, and the next layer's weights larger by the same,
 changes nothing in real numbers, as long as only positively homogeneous operators lie between. A
 tensor has one scale for all its channels, so that small channels gain precision.
@@ -24,6 +26,7 @@ from toolchain.ops import (
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
+    LayerNorm,
     MaxPool2D,
     Mean,
     Pad,
@@ -40,6 +43,7 @@ _LIMIT = 64.0  # between the factors of a tensor's largest and smallest channel
 
 Floats = npt.NDArray[np.float64]
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
+Scaled = Weighted | LayerNorm
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ def _with_names(node: Node, renamed: Mapping[str, str]) -> Node:
 def _pairs(graph: Graph) -> list[_Pair]:
     found = []
     for node in graph.nodes:
-        if not (isinstance(node.op, Weighted) and node.op.activation in _HOMOGENEOUS):
+        activation = getattr(node.op, "activation", Activation.NONE)
+        if not isinstance(node.op, Scaled) or activation not in _HOMOGENEOUS:
             continue
         between, second = _path(graph, node)
         if second is not None and not _bound(graph, node) and not _bound(graph, second):
@@ -112,7 +117,8 @@ def _pairs(graph: Graph) -> list[_Pair]:
 
 def _bound(graph: Graph, node: Node) -> bool:
     """Tell whether the weights of a layer carry a quantisation that they must keep."""
-    return graph.operands(node).input(1).quant is not None
+    weights = graph.operands(node).optional(1)
+    return weights is not None and weights.quant is not None
 
 
 def _path(graph: Graph, node: Node) -> tuple[tuple[str, ...], Node | None]:
@@ -171,6 +177,13 @@ def _factors(peaks: Floats, second: Node, weights: Array, migration: float) -> F
 
 def _divided(node: Node, factors: Floats, tensors: dict[str, Tensor]) -> Node:
     """Return a layer whose output channels are divided by ``factors``."""
+    if isinstance(node.op, LayerNorm):
+        gain, offset, *_ = (*node.inputs[1:], None, None)
+        ones = np.ones(len(factors)) if gain is None else tensors[gain].values
+        parts = [_added(tensors, gain or f"{node.name}/gain", ones / factors)]
+        if offset is not None:
+            parts.append(_added(tensors, offset, tensors[offset].values / factors))
+        return replace(node, inputs=(node.inputs[0], *parts))
     weights = tensors[node.inputs[1] or ""].values
     shape = [1] * weights.ndim
     shape[weights.ndim - 1 if isinstance(node.op, DepthwiseConv2D) else 0] = -1

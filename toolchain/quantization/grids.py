@@ -17,6 +17,7 @@ from toolchain.quantization.activations import activation_quants
 from toolchain.quantization.calibrate import Statistics
 from toolchain.quantization.precision import INT8, INT16, Precision
 from toolchain.quantization.ranges import Observed, Range, minmax
+from toolchain.quantization.saturation import told_apart
 from toolchain.quantization.weights import Floats, least_scales
 from toolchain.reference import fake_quantize
 
@@ -68,7 +69,8 @@ def choose_grids(
     """Return the grids of a float graph.
 
     Ranges of int16 hold twice what was seen: there clipping loses more than fine steps gain. An
-    activation whose maker and readers all compute in int16 gets that type too.
+    activation whose maker and readers all compute in int16 gets that type too. Ranges of int8 leave
+    out what readers cannot tell apart (`toolchain.quantization.saturation`).
 
     Args:
         graph: a float graph.
@@ -76,7 +78,8 @@ def choose_grids(
         choose: makes the ranges of int8.
         wide: names of the activations that are to have int16.
     """
-    quants = {DType.INT8: activation_quants(graph, statistics, choose)}
+    kept = told_apart(graph, statistics)
+    quants = {DType.INT8: activation_quants(graph, statistics, choose, kept=kept)}
     if wide:
         quants[DType.INT16] = activation_quants(graph, statistics, minmax, INT16)
     known = frozenset(name for name in wide if name in quants[DType.INT8])

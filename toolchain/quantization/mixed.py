@@ -25,7 +25,7 @@ from toolchain.quantization.activations import shared_sets
 from toolchain.quantization.calibrate import Cases, calibrate
 from toolchain.quantization.grids import Grids, choose_grids
 from toolchain.quantization.quantizer import prepare, quantize_ready
-from toolchain.quantization.ranges import METHODS
+from toolchain.quantization.ranges import METHODS, minmax
 from toolchain.quantization.report import integer_case, real_values
 from toolchain.quantization.wide import Ready
 from toolchain.reference import run_float, trace_float
@@ -130,7 +130,9 @@ def sensitivities(
         signal ratio of every graph output, shape (sets, outputs).
     """
     ready = prepare(graph, cases, equalize=equalize).graph
-    grids = choose_grids(ready, calibrate(ready, cases), METHODS[method])
+    grids = choose_grids(
+        ready, calibrate(ready, cases, histograms=METHODS[method] is not minmax), METHODS[method]
+    )
     sets = shared_sets(ready)
     noise, signal = np.zeros((len(sets), len(ready.outputs))), np.zeros(len(ready.outputs))
     for case in few:

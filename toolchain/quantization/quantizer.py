@@ -13,7 +13,7 @@ from toolchain.quantization.grids import choose_grids
 from toolchain.quantization.integer import quantize_graph
 from toolchain.quantization.masks import bounded_masks
 from toolchain.quantization.pools import global_pools_as_means
-from toolchain.quantization.ranges import METHODS
+from toolchain.quantization.ranges import METHODS, minmax
 from toolchain.quantization.reconstruct import reconstruct
 from toolchain.quantization.wide import Ready, every_activation, named_activations, widened
 
@@ -99,7 +99,9 @@ def quantize_ready(
     _check("method", method, tuple(METHODS))
     _check("rounding", rounding, ROUNDINGS)
     graph = ready.graph
-    statistics = calibrate(graph, cases) if cases or uncalibrated(graph) else {}
+    measured = bool(cases) or uncalibrated(graph)
+    histograms = METHODS[method] is not minmax
+    statistics = calibrate(graph, cases, histograms=histograms) if measured else {}
     grids = choose_grids(graph, statistics, METHODS[method], ready.wide)
     if rounding == "reconstruct" and cases:
         graph = reconstruct(graph, cases, grids)
