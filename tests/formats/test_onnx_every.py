@@ -93,6 +93,40 @@ def reduce_mean(rng: Rng) -> bytes:
     return model([layer], {"x": shape})
 
 
+def reduce_sum(rng: Rng) -> bytes:
+    shape = shape_of(rng)
+    axes = sorted({axis_of(rng, shape) % len(shape) for _ in range(2)})
+    layer = node("ReduceSum", ["x", "axes"], ["y"], keepdims=int(rng.integers(2)))
+    return model([layer], {"x": shape}, {"axes": np.array(axes, np.int64)})
+
+
+def blocks(kind: str) -> Generator:
+    def make(rng: Rng) -> bytes:
+        size, (channels, height, width) = int(rng.integers(1, 4)), rng.integers(1, 4, 3).tolist()
+        if kind == "SpaceToDepth":
+            layer = node(kind, ["x"], ["y"], blocksize=size)
+            return model([layer], {"x": [1, channels, height * size, width * size]})
+        mode = str(rng.choice(["DCR", "CRD"]))
+        layer = node(kind, ["x"], ["y"], blocksize=size, mode=mode)
+        return model([layer], {"x": [2, channels * size**2, height, width]})
+
+    return make
+
+
+def normalised(kind: str) -> Generator:
+    """Return the generator of normalisation over groups of channels, or over each."""
+
+    def make(rng: Rng) -> bytes:
+        groups, each = (int(n) for n in rng.integers(1, 4, 2))
+        shape = [2, groups * each, *rng.integers(2, 5, int(rng.integers(1, 3))).tolist()]
+        extra = {"num_groups": groups} if kind.startswith("Group") else {}
+        constants = {n: weights(rng, groups * each) for n in ("gain", "offset")}
+        layer = node(kind, ["x", *constants], ["y"], epsilon=float(rng.uniform(0.01, 1)), **extra)
+        return model([layer], {"x": shape}, constants, opset=21)
+
+    return make
+
+
 def arg_max(rng: Rng) -> bytes:
     shape = shape_of(rng)
     layer = node("ArgMax", ["x"], ["y"], axis=axis_of(rng, shape), keepdims=int(rng.integers(2)))
@@ -244,6 +278,7 @@ def rounded(rng: Rng) -> bytes:
 
 
 GENERATORS: Mapping[str, Generator] = {
+    "Abs": unary("Abs"),
     "Add": binary("Add"),
     "ArgMax": arg_max,
     "Attention": attention.random_attention,
@@ -254,6 +289,7 @@ GENERATORS: Mapping[str, Generator] = {
     "Concat": maps.random_move,
     "Conv": maps.random_conv,
     "ConvTranspose": maps.random_conv_transpose,
+    "DepthToSpace": blocks("DepthToSpace"),
     "DequantizeLinear": rounded,
     "Div": binary("Div", constant=True),
     "Dropout": through("Dropout"),
@@ -267,9 +303,11 @@ GENERATORS: Mapping[str, Generator] = {
     "Gemm": transformer.random_gemm,
     "GlobalAveragePool": global_pool("GlobalAveragePool"),
     "GlobalMaxPool": global_pool("GlobalMaxPool"),
+    "GroupNormalization": normalised("GroupNormalization"),
     "HardSigmoid": unary("HardSigmoid", alpha=(0.1, 0.5), beta=(0.2, 0.8)),
     "HardSwish": unary("HardSwish"),
     "Identity": through("Identity"),
+    "InstanceNormalization": normalised("InstanceNormalization"),
     "LRN": local_response,
     "LayerNormalization": transformer.random_layer_norm,
     "LeakyRelu": unary("LeakyRelu", alpha=(0.01, 0.9)),
@@ -287,12 +325,14 @@ GENERATORS: Mapping[str, Generator] = {
     "QuantizeLinear": rounded,
     "Reciprocal": reciprocal,
     "ReduceMean": reduce_mean,
+    "ReduceSum": reduce_sum,
     "Relu": unary("Relu"),
     "Reshape": reshape,
     "Resize": maps.random_resize,
     "Sigmoid": unary("Sigmoid"),
     "Slice": maps.random_move,
     "Softmax": softmax("Softmax"),
+    "SpaceToDepth": blocks("SpaceToDepth"),
     "Split": split,
     "Sqrt": unary("Sqrt", positive=True),
     "Squeeze": squeezed("Squeeze"),

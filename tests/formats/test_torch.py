@@ -94,6 +94,9 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
         lambda x: functional.interpolate(x, (13, 5), mode="bilinear", align_corners=True),
         MAP,
     ),
+    "group norm": (lambda x: functional.group_norm(x, 2, x.new_ones(6) * 2, eps=0.1), MAP),
+    "instance norm": (lambda x: functional.instance_norm(x, eps=0.1), MAP),
+    "size": (lambda x: x.abs() + 1, MAP),
     "shuffle": (lambda x: functional.pixel_shuffle(x[:, :4], 2), MAP),
     "sequence pools": (
         lambda x: functional.max_pool1d(x, 2) - functional.avg_pool1d(x, 2),
@@ -222,7 +225,7 @@ def test_a_module_is_left_as_it_was() -> None:
 
 
 def test_every_unsupported_operator_is_named_with_its_module() -> None:
-    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4), nn.Softsign())
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Softsign(), nn.Conv2d(4, 2, 1))
     with pytest.raises(ModelError) as caught:
         ts.import_torch(module, torch.zeros(1, 3, 4, 4))
     assert caught.value.code == "E210"

@@ -225,6 +225,22 @@ def layer_norm(node: AtenNode) -> Sequence[Value]:
     )
 
 
+def group_norm(node: AtenNode) -> Sequence[Value]:
+    """Group normalisation, with factors per channel."""
+    inputs = [node.x, node.get("weight"), node.get("bias")]
+    return node.onnx(
+        "GroupNormalization", inputs, num_groups=node["num_groups"], epsilon=node["eps"]
+    )
+
+
+def instance_norm(node: AtenNode) -> Sequence[Value]:
+    """Instance normalisation with the statistics of the input itself."""
+    if not node.get("use_input_stats"):
+        raise UnsupportedError("with running statistics")
+    inputs = [node.x, node.get("weight"), node.get("bias")]
+    return node.onnx("InstanceNormalization", inputs, epsilon=node["eps"])
+
+
 def rsqrt(node: AtenNode) -> Sequence[Value]:
     """Inverse of the square root."""
     return node.onnx("Reciprocal", node.onnx("Sqrt", [node.x]))

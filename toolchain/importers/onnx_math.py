@@ -148,6 +148,11 @@ def neg(node: OnnxNode) -> list[str]:
     return [node.build.add(Mul(), [node.tensor(0), _scalar(node, -1.0)])]
 
 
+def absolute(node: OnnxNode) -> list[str]:
+    """Abs: the larger of x and -x."""
+    return [node.build.add(Maximum(), [node.tensor(0), *neg(node)])]
+
+
 def folded(op: Op) -> Reader:
     """Return the reader of an operator of any number of inputs."""
 
@@ -251,6 +256,14 @@ def reduce_mean(node: OnnxNode) -> list[str]:
     axes = tuple(sorted({node.axis(a) for a in given}))
     op = Mean(axes, bool(node.attributes.get("keepdims", 1)))
     return [node.build.add(op, [node.tensor(0)])]
+
+
+def reduce_sum(node: OnnxNode) -> list[str]:
+    """ReduceSum: a mean times the number of its elements."""
+    (mean,) = reduce_mean(node)
+    count = math.prod(node.shape()) // math.prod(node.build.shape(mean))
+    factor = node.build.constant(np.full((1,) * len(node.build.shape(mean)), count))
+    return [node.build.add(Mul(), [mean, factor])]
 
 
 def arg_max(node: OnnxNode) -> list[str]:

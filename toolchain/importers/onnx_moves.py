@@ -27,6 +27,40 @@ def reshaped(node: OnnxNode, shape: tuple[int, ...]) -> list[str]:
     return [node.build.add(Reshape(shape), [node.tensor(0)])]
 
 
+def depth_to_space(node: OnnxNode) -> list[str]:
+    """DepthToSpace: channels become blocks of pixels."""
+    size, (batch, depth, height, width) = _block(node)
+    channels = depth // size**2
+    if depth % size**2:
+        raise node.error(f"{depth} channels are no blocks of {size} x {size}")
+    in_rows = node.attributes.get("mode", "DCR") == "DCR"
+    parts = (size, size, channels) if in_rows else (channels, size, size)
+    order = (0, 3, 4, 1, 5, 2) if in_rows else (0, 1, 4, 2, 5, 3)
+    split = node.build.add(Reshape((batch, *parts, height, width)), [node.tensor(0)])
+    turned = node.build.add(Transpose(order), [split])
+    return [node.build.add(Reshape((batch, channels, height * size, width * size)), [turned])]
+
+
+def space_to_depth(node: OnnxNode) -> list[str]:
+    """SpaceToDepth: blocks of pixels become channels."""
+    size, (batch, channels, height, width) = _block(node)
+    if height % size or width % size:
+        raise node.error(f"{height} x {width} pixels are no blocks of {size} x {size}")
+    parts = (batch, channels, height // size, size, width // size, size)
+    split = node.build.add(Reshape(parts), [node.tensor(0)])
+    turned = node.build.add(Transpose((0, 3, 5, 1, 2, 4)), [split])
+    shape = (batch, channels * size**2, height // size, width // size)
+    return [node.build.add(Reshape(shape), [turned])]
+
+
+def _block(node: OnnxNode) -> tuple[int, tuple[int, int, int, int]]:
+    """Return the size of blocks, and the shape of the map."""
+    size, shape = int(node.attributes["blocksize"]), node.shape()
+    if len(shape) != 4 or size < 1:
+        raise node.error(f"blocks of {size} in {list(shape)}")
+    return size, (shape[0], shape[1], shape[2], shape[3])
+
+
 def reshape(node: OnnxNode) -> list[str]:
     """Reshape with a shape that is known: 0 keeps a dimension, -1 is what is left."""
     wanted, old = node.integers("shape", 1) or [], node.shape()

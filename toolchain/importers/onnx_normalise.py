@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from toolchain.importers.onnx_builder import OnnxNode, UnsupportedError, elements
-from toolchain.ops import Conv2D, Exp, LayerNorm, Log, Mul, Reshape
+from toolchain.ir import Array
+from toolchain.ops import Add, Conv2D, Exp, LayerNorm, Log, Mul, Reshape
 
 
 def local_response(node: OnnxNode) -> list[str]:
@@ -49,3 +50,38 @@ def layer_norm(node: OnnxNode) -> list[str]:
         x = build.add(Reshape(rows), [x])
     made = build.add(LayerNorm(float(node.attributes.get("epsilon", 1e-5))), [x, *given])
     return [made if rows == shape else build.add(Reshape(shape), [made])]
+
+
+def group_norm(node: OnnxNode) -> list[str]:
+    """GroupNormalization; its factors are per group before opset 21, per channel since."""
+    return [_grouped(node, int(node.attributes["num_groups"]))]
+
+
+def instance_norm(node: OnnxNode) -> list[str]:
+    """InstanceNormalization: a group per channel."""
+    return [_grouped(node, node.shape()[1])]
+
+
+def _grouped(node: OnnxNode, groups: int) -> str:
+    """Return layer normalisation of the channels' groups, then a factor and an offset each."""
+    build, shape = node.build, node.shape()
+    if len(shape) < 3 or groups < 1 or shape[1] % groups:
+        raise node.error(f"{groups} groups of {list(shape)}")
+    rows = (shape[0], groups, elements(shape[1:]) // groups)
+    x = build.add(Reshape(rows), [node.tensor(0)])
+    epsilon = float(node.attributes.get("epsilon", 1e-5))
+    made = build.add(Reshape(shape), [build.add(LayerNorm(epsilon), [x])])
+    for op, index in ((Mul(), 1), (Add(), 2)):
+        values = node.known(index)
+        if values is not None:
+            each = build.constant(_per_channel(node, values, shape[1]))
+            made = build.add(op, [made, each])
+    return made
+
+
+def _per_channel(node: OnnxNode, values: Array, channels: int) -> Array:
+    """Return factors of groups or channels in the shape that broadcasts over maps."""
+    if values.ndim != 1 or channels % len(values):
+        raise node.error(f"{values.size} factors for {channels} channels")
+    repeated = np.repeat(values, channels // len(values))
+    return np.asarray(repeated.reshape(1, -1, *(1,) * (len(node.shape()) - 2)))
