@@ -70,9 +70,13 @@ class Measurement:
 
     @property
     def speedup(self) -> float:
-        """Plain time over guessed time, the median of rounds; 1 without guesses."""
+        """Plain time over guessed time, the median of rounds; 1 without guesses.
+
+        A round whose guesses all came with the first token tells nothing.
+        """
         pairs = zip(self.plain, self.guessed, strict=False)
-        return statistics.median([a.seconds / b.seconds for a, b in pairs] or [1.0])
+        ratios = [plain.seconds / fast.seconds for plain, fast in pairs if fast.seconds > 0]
+        return statistics.median(ratios or [1.0])
 
     def split(self) -> dict[str, float]:
         """Seconds per plain token: compute, disk, exchange (with all else outside the engines).

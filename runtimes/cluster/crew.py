@@ -268,7 +268,11 @@ class Crew:
         dealer: Socket = self._context.socket(zmq.DEALER)
         tune(dealer)
         if self._keys is not None:
-            self._keys.dial(dealer, address.key)
+            try:
+                self._keys.dial(dealer, address.key)
+            except TesseraError:
+                dealer.close()  # nobody else knows of it, and an open socket holds up the end
+                raise
         peer = Peer(dealer)
         self._peers[worker], self._index[peer] = peer, worker
         self.mailbox.add(dealer)

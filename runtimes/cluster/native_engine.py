@@ -22,9 +22,9 @@ from runtimes.cluster.rotation import rotation_table
 from runtimes.cluster.shard import ShardFile
 from runtimes.cluster.shard_layout import matrix_offsets
 from toolchain.cluster.config import ModelConfig, rotary_frequencies
-from toolchain.cluster.residency import plan_residency
+from toolchain.cluster.residency import Residency, plan_residency
 from toolchain.cluster.split import KvKind, Share, mantissa_bits
-from toolchain.errors import UsageError
+from toolchain.errors import FitError, UsageError
 
 
 @dataclass(frozen=True)
@@ -253,11 +253,8 @@ class NativeEngine:
             for block in self._shard.header.blocks
             if block.name not in ("resident", "embedding")
         ]
-        budget = None
         fixed = self._fixed_bytes()
-        if options.memory is not None:
-            budget = max(options.memory - fixed, 0)
-        self.residency = plan_residency([block.bytes for block in streams], budget)
+        self.residency = _fit([block.bytes for block in streams], fixed, options.memory)
         self.memory_bytes = fixed + self.residency.bytes
         return BlockMemory(self._shard, [block.name for block in streams], self.residency)
 
@@ -265,6 +262,20 @@ class NativeEngine:
         """Bytes of everything but the weights."""
         caches = sum(len(cache) for slot in self._caches for cache in slot)
         return caches + len(self._scratch) + self._shard.blocks["resident"].bytes
+
+
+def _fit(sizes: Sequence[int], fixed: int, memory: int | None) -> Residency:
+    """Plan what streams; a memory that is too small is told what all of the engine needs."""
+    budget = None if memory is None else max(memory - fixed, 0)
+    try:
+        return plan_residency(sizes, budget)
+    except FitError as error:
+        needed = fixed + int(error.numbers["needed"])
+        raise FitError(
+            "E312",
+            f"this rank needs at least {needed} bytes for weights, caches and scratch",
+            numbers={"needed": needed, "available": memory},
+        ) from None
 
 
 _ATTENTION_VECTORS = (

@@ -14,7 +14,7 @@ from runtimes.cluster.native.library import load
 from runtimes.cluster.native_engine import EngineOptions, NativeEngine
 from runtimes.cluster.shard import ShardFile
 from runtimes.cluster.step import EngineRequest
-from toolchain.errors import ToolError
+from toolchain.errors import FitError, ToolError
 
 RESERVE = 12 << 20  # bytes left for buffers of the network and for the interpreter
 _NO_LIMIT = 1 << 60
@@ -78,19 +78,20 @@ class EngineOpener:
             raise
 
     def _open_native(self, shard: ShardFile, request: EngineRequest) -> Engine:
-        limited = 0 < request.max_ram < _NO_LIMIT
-        engine = NativeEngine(
-            shard,
-            EngineOptions(
-                slots=request.slots,
-                capacity=request.capacity or None,
-                kv=request.kv,
-                threads=self._threads,
-                kernels=self._kernels,
-                reproducible=request.reproducible,
-                memory=request.max_ram - self._own_bytes() if limited else None,
-            ),
+        limited, own = 0 < request.max_ram < _NO_LIMIT, self._own_bytes()
+        options = EngineOptions(
+            slots=request.slots,
+            capacity=request.capacity or None,
+            kv=request.kv,
+            threads=self._threads,
+            kernels=self._kernels,
+            reproducible=request.reproducible,
+            memory=request.max_ram - own if limited else None,
         )
+        try:
+            engine = NativeEngine(shard, options)
+        except FitError as error:
+            raise _too_small(error, own, request.max_ram) from None
         self._native.add(engine)
         return engine
 
@@ -98,6 +99,20 @@ class EngineOpener:
         """Bytes of the process without its engines, and the reserve."""
         engines = sum(engine.memory_bytes for engine in self._native)
         return max(resident_set() - engines, 0) + RESERVE
+
+
+def _too_small(error: FitError, own: int, granted: int) -> FitError:
+    """Say what would be enough: the engine and the process around it."""
+    needed = own + int(error.numbers["needed"])
+    return FitError(
+        "E312",
+        f"{error.what}, and {own} for the process; {granted} are granted",
+        numbers={"needed": needed, "available": granted},
+        hints=[
+            f"--max-ram {(needed >> 20) + 2}M on this device",
+            "use more devices, or lower the context: --context TOKENS, --kv bfp7",
+        ],
+    )
 
 
 def _open_reference(shard: ShardFile, request: EngineRequest) -> Engine:

@@ -157,7 +157,7 @@ class Worker:
             host, _, port = self._options.listen.rpartition(":")
             raise DeviceError(
                 "E526",
-                f"cannot listen on {self._options.listen}: {error.strerror}",
+                f"cannot listen on {self._options.listen}: {zmq.strerror(error.errno or 0).lower()}",
                 numbers={"errno": error.errno},
                 hints=[f"tessera cluster worker --listen {host}:{_next_port(port)}"],
             ) from None

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from runtimes.cluster.convert import ShardFolder
 from runtimes.cluster.crew import WorkerAddress
+from runtimes.cluster.emulate.link import LinkSpec
 from runtimes.cluster.transfer import StoredShard, stock
 from toolchain.cluster.ram import PROCESS_BYTES
 from toolchain.errors import DeviceError, FitError
@@ -60,6 +61,7 @@ class EmulatedCluster:
     Raises:
         DeviceError: E520, a worker did not start.
         FitError: E311, the cap is less than a process without a model needs.
+        UsageError: E142, not a link.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class EmulatedCluster:
                 numbers={"needed": PROCESS_BYTES, "available": max_ram},
                 hints=[f"--max-ram {2 * PROCESS_BYTES >> 20}M"],
             )
+        if link:
+            LinkSpec.parse(link)
         self.processes: list[subprocess.Popen[bytes]] = []
         self._relay: subprocess.Popen[bytes] | None = None
         try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -91,6 +92,32 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path, capsys):
     out = tmp_path / "file" / "shards"
     assert main(["cluster", "convert", str(tmp_path / "model.bin"), "-o", str(out)]) == 2
     assert f"error[E109]: not a directory\n  at {out}" in capsys.readouterr().err
+
+
+def test_what_is_no_link_starts_nothing(tmp_path, capfd):
+    shards = converted(tmp_path / "shards", 2)
+    assert main(["cluster", "emulate", str(shards), "--link", "1ms,0Mbit"]) == 2
+    assert capfd.readouterr().err.startswith("error[E142]: not a link: '1ms,0Mbit'")
+
+
+@pytest.mark.parametrize("key", ["", "=abc", "=" + "x" * 40])
+def test_a_key_that_is_not_in_the_folder_is_one_line(tmp_path, key, capsys):
+    shards = converted(tmp_path / "shards", 2)
+    assert main(["cluster", "keygen", "head", "-o", str(tmp_path)]) == 0
+    address, secret = f"127.0.0.1:9{key}", str(tmp_path / "head.key_secret")
+    options = ["-w", address, "--key", secret, "--tokens", "2"]
+    assert main(["cluster", "bench", str(shards), *options]) == 2
+    assert "error[E140]" in capsys.readouterr().err
+
+
+def test_a_cap_that_is_too_low_says_which_is_enough(tmp_path, capsys):
+    shards = converted(tmp_path / "shards", 1)
+    bench = ["cluster", "bench", str(shards), "--tokens", "2", "--prompt-tokens", "2"]
+    assert main([*bench, "--max-ram", "10M"]) == 3
+    said = capsys.readouterr().err
+    assert "error[E312]" in said
+    enough = re.search(r"--max-ram (\d+M)", said)[1]
+    assert main([*bench, "--max-ram", enough]) == 0
 
 
 def test_keygen_says_what_to_do(tmp_path, capsys):
