@@ -155,9 +155,10 @@ class Worker:
                 self._guard.stop()
             self._context.term()
             host, _, port = self._options.listen.rpartition(":")
+            reason = zmq.strerror(error.errno or 0).lower()
             raise DeviceError(
                 "E526",
-                f"cannot listen on {self._options.listen}: {zmq.strerror(error.errno or 0).lower()}",
+                f"cannot listen on {self._options.listen}: {reason}",
                 numbers={"errno": error.errno},
                 hints=[f"tessera cluster worker --listen {host}:{_next_port(port)}"],
             ) from None
