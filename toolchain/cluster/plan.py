@@ -132,7 +132,7 @@ class ClusterPlan:
                 raise ValueError(f"topology {topology!r:.20} or payload unknown")
             return cls(
                 config=ModelConfig.from_dict(values["config"]),
-                options=PlanOptions(**values["options"]),
+                options=_options_from(values["options"]),
                 topology=topology,
                 link=Link(**values["link"]),
                 ranks=tuple(_rank_from(rank) for rank in values["ranks"]),
@@ -164,6 +164,18 @@ def load_plan(path: Path) -> ClusterPlan:
             where=str(path),
             hints=[f"tessera cluster plan MODEL -o {path}"],
         ) from None
+
+
+def _options_from(values: Mapping[str, Any]) -> PlanOptions:
+    options = PlanOptions(**values)
+    counts = (options.context, options.slots, options.prompt, options.count)
+    if options.bits not in get_args(Bits) or options.kv not in get_args(KvKind):
+        raise ValueError(
+            f"weights of {options.bits!r:.20} bits or cache {options.kv!r:.20} unknown"
+        )
+    if not all(type(count) is int and 0 <= count <= 1 << 24 for count in counts):
+        raise ValueError("a count is no natural number, or too large")
+    return options
 
 
 def _rank_from(values: Mapping[str, Any]) -> DevicePlan:

@@ -1,5 +1,6 @@
 """Plans are fast, fit, and prove themselves."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -12,7 +13,7 @@ from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.devices import Device, Devices, Link
 from toolchain.cluster.plan import ClusterPlan, PlanOptions
 from toolchain.cluster.planner import make_plan
-from toolchain.errors import FitError, UsageError
+from toolchain.errors import FitError, TesseraError, UsageError
 
 TINY_LLAMA = ModelConfig("llama", 2048, 5632, 22, 32, 4, 64, 32000, 2048)
 LLAMA_70B = ModelConfig("llama", 8192, 28672, 80, 64, 8, 128, 32000, 4096)
@@ -134,3 +135,31 @@ def test_other_json_is_no_plan(text):
     with pytest.raises(UsageError, match="not a cluster plan") as caught:
         ClusterPlan.from_json(text)
     assert caught.value.code == "E147"
+
+
+def leaves(value, path=()):
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, child in items:
+        if isinstance(child, dict | list) and child:
+            yield from leaves(child, (*path, key))
+        else:
+            yield (*path, key)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_plan_with_any_strange_value_is_refused_or_proved(data):
+    values = json.loads(PLAN.to_json())
+    path = data.draw(st.sampled_from(sorted(leaves(values), key=str)))
+    place = values
+    for key in path[:-1]:
+        place = place[key]
+    strange = [None, "x", -1, 0, 1e99, float("nan"), [], {}, 1 << 80, True, [7], "8"]
+    place[path[-1]] = data.draw(st.sampled_from(strange))
+    with contextlib.suppress(TesseraError):
+        check_plan(ClusterPlan.from_json(json.dumps(values)))
+
+
+PLAN = make_plan(
+    dataclasses.replace(TINY_LLAMA, layers=2), cluster({"ram": 1 << 30}, {}), PlanOptions(count=2)
+)
