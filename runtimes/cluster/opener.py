@@ -64,7 +64,7 @@ class EngineOpener:
         shard = ShardFile(path)
         try:
             if self._kernels == "numpy":
-                return _open_reference(shard, request)
+                return self._open_reference(shard, request)
             try:
                 return self._open_native(shard, request)
             except ToolError as error:
@@ -72,7 +72,7 @@ class EngineOpener:
                     raise
                 _require_numpy(error)
                 _log.warning("computing in numpy, which is slower: %s", error.what)
-                return _open_reference(shard, request)
+                return self._open_reference(shard, request)
         except BaseException:
             shard.close()
             raise
@@ -95,6 +95,27 @@ class EngineOpener:
         self._native.add(engine)
         return engine
 
+    def _open_reference(self, shard: ShardFile, request: EngineRequest) -> Engine:
+        from runtimes.cluster.reference import ReferenceEngine
+        from runtimes.cluster.shard_weights import ShardWeights, bytes_in_use
+
+        needed = bytes_in_use(shard.header, request.kv, request.capacity, request.slots)
+        own = self._own_bytes()
+        if 0 < request.max_ram < own + needed:
+            error = FitError(
+                "E312",
+                f"computing in numpy needs {needed} bytes for weights and caches",
+                numbers={"needed": needed},
+            )
+            raise _too_small(error, own, request.max_ram)
+        return ReferenceEngine(
+            ShardWeights(shard),
+            slots=request.slots,
+            capacity=request.capacity or None,
+            reproducible=request.reproducible,
+            kv=request.kv,
+        )
+
     def _own_bytes(self) -> int:
         """Bytes of the process without its engines, and the reserve."""
         engines = sum(engine.memory_bytes for engine in self._native)
@@ -112,19 +133,6 @@ def _too_small(error: FitError, own: int, granted: int) -> FitError:
             f"--max-ram {(needed >> 20) + 2}M on this device",
             "use more devices, or lower the context: --context TOKENS, --kv bfp7",
         ],
-    )
-
-
-def _open_reference(shard: ShardFile, request: EngineRequest) -> Engine:
-    from runtimes.cluster.reference import ReferenceEngine
-    from runtimes.cluster.shard_weights import ShardWeights
-
-    return ReferenceEngine(
-        ShardWeights(shard),
-        slots=request.slots,
-        capacity=request.capacity or None,
-        reproducible=request.reproducible,
-        kv=request.kv,
     )
 
 

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from runtimes.cluster.arrays import F32, array_of, bytes_of
 from runtimes.cluster.buffers import Buffer
 from runtimes.cluster.shard import ShardFile
-from runtimes.cluster.shard_layout import MATRICES, matrix_offsets, matrix_shape
+from runtimes.cluster.shard_layout import MATRICES, ShardHeader, matrix_offsets, matrix_shape
 from runtimes.cluster.tiles import unpack
+from toolchain.cluster.split import KvKind, kv_bytes
+
+_COPIES = 3.25  # of the largest matrix as float32, while it is unpacked
 
 
 class ShardWeights:
@@ -43,3 +46,21 @@ class ShardWeights:
     def close(self) -> None:
         """Close the shard."""
         self._shard.close()
+
+
+def bytes_in_use(header: ShardHeader, kv: KvKind, capacity: int, slots: int) -> int:
+    """Bytes that `runtimes.cluster.reference.ReferenceEngine` takes on a shard.
+
+    Args:
+        header: of the shard.
+        kv: type of the key/value cache.
+        capacity: positions per slot; 0 for the model's context.
+        slots: sequences.
+    """
+    config, share, positions = header.config, header.share, capacity or header.config.context
+    shapes = [matrix_shape(config, share, kind) for kinds in MATRICES.values() for kind in kinds]
+    largest = 4 * max(rows * columns for rows, columns in shapes)
+    block = max(block.bytes for block in header.blocks if block.name != "embedding")
+    caches = slots * kv_bytes(config, share, positions, kv)
+    decoded = 4 * 4 * positions * config.head_dim  # one head's keys and values, and their products
+    return caches + decoded + block + int(_COPIES * largest)

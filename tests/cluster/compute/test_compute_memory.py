@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimes.cluster.native_engine import EngineOptions, NativeEngine
+from runtimes.cluster.opener import RESERVE, EngineOpener, resident_set
 from runtimes.cluster.shard import ShardFile
 from runtimes.cluster.sparse_shard import write_sparse_shard
+from runtimes.cluster.step import EngineRequest
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.residency import fixed_bytes, plan_residency, streamable_blocks
 from toolchain.cluster.split import KvKind, block_bytes, split
@@ -26,25 +28,26 @@ RUN = textwrap.dedent("""
     from runtimes.cluster.buffers import Rows
     from runtimes.cluster.opener import EngineOpener
     from runtimes.cluster.step import EngineRequest
-    path, limit, capacity, tokens = sys.argv[1], *map(int, sys.argv[2:])
+    path, kernels, limit, capacity, tokens = *sys.argv[1:3], *map(int, sys.argv[3:])
     request = EngineRequest(1, capacity, False, "int8", limit)
-    engine = EngineOpener()(Path(path), request)
+    engine = EngineOpener(kernels=kernels)(Path(path), request)
     hidden = Rows.empty(1, engine.config.hidden)
     for position in range(tokens):
         for layer in range(engine.config.layers):
             engine.attention(layer, hidden, 0, position)
             engine.feed_forward(layer, hidden)
         engine.logits(hidden)
-    assert "numpy" not in sys.modules
+    assert kernels or "numpy" not in sys.modules
     engine.close()
-    print(json.dumps([engine.residency.streamed_bytes, Path("/proc/self/status").read_text()]))
+    streamed = 0 if kernels else engine.residency.streamed_bytes
+    print(json.dumps([streamed, Path("/proc/self/status").read_text()]))
 """)
 
 
-def run_under_limit(path, limit, *, capacity, tokens):
+def run_under_limit(path, limit, *, capacity, tokens, kernels=""):
     """Run tokens in a process of its own: bytes streamed per token, peak resident bytes."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(path), str(limit), str(capacity), str(tokens)],
+        [sys.executable, "-c", RUN, str(path), kernels, str(limit), str(capacity), str(tokens)],
         capture_output=True,
         text=True,
         check=True,
@@ -90,6 +93,21 @@ def test_memory_never_exceeds_the_limit(extra, tmp_path):
     streamed, peak = run_under_limit(path, limit, capacity=64, tokens=6)
     assert streamed > 0
     assert peak <= limit
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_the_engine_without_a_compiler_keeps_the_limit_or_refuses_it(tmp_path):
+    config = ModelConfig("llama", 512, 2048, 3, 8, 4, 64, 12000, 512)
+    path = tmp_path / "a.shard"
+    write_sparse_shard(config, split(config, [1.0])[0], 4, path, digest="d")
+    request = EngineRequest(1, 64, False, "int8", 1)
+    with pytest.raises(FitError, match="computing in numpy needs") as caught:
+        EngineOpener(kernels="numpy")(path, request)
+    _, here = run_under_limit(path, 1 << 50, capacity=64, tokens=0, kernels="numpy")
+    process = 60 << 20  # interpreter, numpy, reserve
+    limit = process + int(caught.value.numbers["needed"]) - resident_set() - RESERVE
+    _, peak = run_under_limit(path, limit, capacity=64, tokens=2, kernels="numpy")
+    assert here < peak <= limit
 
 
 def test_a_70b_model_fits_four_small_devices_on_paper():
