@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runtimes.cluster.head import Fault
     from runtimes.cluster.launch import OpenModel
     from runtimes.cluster.sampling import Sampling
+    from toolchain.cluster.config import ModelConfig
 
 KV_CHOICE = click.Choice(get_args(KvKind))
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -60,11 +61,14 @@ class ModelOptions:
 
     def resolve(self, *, slots: int) -> tuple[list[WorkerAddress], HeadOptions]:
         """Find the devices: those named, else those of the plan beside the shards."""
+        from runtimes.cluster.convert import open_shards
         from runtimes.cluster.deploy import HeadOptions, options_of, workers_of
         from runtimes.cluster.exchange import Topology
         from runtimes.cluster.wire import Encoding
         from toolchain.cluster.plan import PLAN_FILE, load_plan
 
+        if self.context is not None:
+            check_context(self.context, open_shards(self.shards).config)
         workers, options = self._named(), HeadOptions()
         if (self.shards / PLAN_FILE).exists():
             plan = load_plan(self.shards / PLAN_FILE)
@@ -166,6 +170,21 @@ def _sampling(temperature: float, top_k: int, top_p: float, min_p: float, seed: 
     from runtimes.cluster.sampling import Sampling
 
     return Sampling(temperature, top_k, top_p, min_p, seed)
+
+
+def check_context(tokens: int | None, config: ModelConfig) -> int | None:
+    """Return a context as it is.
+
+    Raises:
+        UsageError: E150, the model was not made for so many tokens.
+    """
+    if tokens is not None and tokens > config.context:
+        raise UsageError(
+            "E150",
+            f"the model was made for {config.context} tokens, not {tokens}",
+            hints=[f"--context {config.context}"],
+        )
+    return tokens
 
 
 def check_address(text: str, option: str) -> str:

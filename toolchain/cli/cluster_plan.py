@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
-from toolchain.cli.cluster_model import KV_CHOICE
+from toolchain.cli.cluster_model import KV_CHOICE, check_context
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.sizes import human
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from toolchain.cluster.config import ModelConfig
     from toolchain.cluster.plan import ClusterPlan, DevicePlan
     from toolchain.cluster.split import KvKind
+
+_CONTEXT = 2048  # tokens, unless asked for: long contexts cost much memory
 
 
 @click.command()
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 @click.option("--bits", type=click.Choice(["4", "8", "32"]), default="4", help="Of a weight.")
 @click.option("--exchange", type=click.Choice(["int8", "f16", "f32", "fixed"]), default="int8")
 @click.option("--kv", type=KV_CHOICE, default="int8", help="Key/value cache.")
-@click.option("--context", type=click.IntRange(1), default=2048, show_default=True)
+@click.option(
+    "--context", type=click.IntRange(1), help="Tokens.  [2048, or what the model was made for]"
+)
 @click.option("--slots", type=click.IntRange(1, 1024), default=1, show_default=True)
 @click.option("--prompt", type=click.IntRange(1), default=28, help="Tokens, for the prediction.")
 @click.option("--count", type=click.IntRange(0), default=0, help="Use exactly so many devices.")
@@ -45,7 +49,7 @@ def command(
     bits: str,
     exchange: str,
     kv: str,
-    context: int,
+    context: int | None,
     slots: int,
     prompt: int,
     count: int,
@@ -61,16 +65,17 @@ def command(
     from toolchain.cluster.plan import PlanOptions
     from toolchain.cluster.planner import make_plan
 
+    config = _config_of(model)
     options = PlanOptions(
         bits=cast("Literal[4, 8, 32]", int(bits)),
         payload=cast("Literal['int8', 'f16', 'f32', 'fixed']", exchange),
         kv=cast("KvKind", kv),
-        context=context,
+        context=check_context(context, config) or min(config.context, _CONTEXT),
         slots=slots,
         prompt=prompt,
         count=count,
     )
-    plan = make_plan(_config_of(model), load_devices(cluster), options)
+    plan = make_plan(config, load_devices(cluster), options)
     check_plan(plan)
     _say(reporter, plan)
     if output is not None:
@@ -80,7 +85,8 @@ def command(
         reporter.say(f"wrote {output}")
     speeds = ",".join(f"{rank.device.weights_per_s / 1e9:.3g}" for rank in plan.ranks)
     shape = f"--plan {output}" if output else f"--devices {speeds if ',' in speeds else 1}"
-    reporter.say(f"next: tessera cluster convert {model} -o shards --bits {bits} {shape}")
+    source = "MODEL" if (model / "cluster.json").exists() else model
+    reporter.say(f"next: tessera cluster convert {source} -o shards --bits {bits} {shape}")
     return reporter.result(json.loads(plan.to_json()))
 
 

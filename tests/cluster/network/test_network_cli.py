@@ -120,6 +120,14 @@ def test_a_cap_that_is_too_low_says_which_is_enough(tmp_path, capsys):
     assert main([*bench, "--max-ram", enough]) == 0
 
 
+@pytest.mark.parametrize("verb", ["plan", "bench"])
+def test_a_context_beyond_the_models_is_refused(tmp_path, verb, capsys):
+    shards = converted(tmp_path / "shards", 1)
+    code = main(["cluster", verb, str(shards), "--context", "100000"])
+    assert code == 2
+    assert f"made for {SMALL.context} tokens, not 100000" in capsys.readouterr().err
+
+
 def test_keygen_says_what_to_do(tmp_path, capsys):
     assert main(["cluster", "keygen", "pi", "-o", str(tmp_path)]) == 0
     out = capsys.readouterr().out
