@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.devices import Device, Link
@@ -28,6 +28,9 @@ from toolchain.errors import TesseraError, UsageError
 SCHEMA = 1
 PLAN_FILE = "plan.json"  # beside the shards
 _MAX_BYTES = 64 << 20
+_MOST = 1 << 60  # of any number
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+_Value = TypeVar("_Value", Link, Device, Prediction, "PlanOptions", "Alternative")
 
 
 @dataclass(frozen=True)
@@ -134,11 +137,11 @@ class ClusterPlan:
                 config=ModelConfig.from_dict(values["config"]),
                 options=_options_from(values["options"]),
                 topology=topology,
-                link=Link(**values["link"]),
+                link=_strict(Link, values["link"]),
                 ranks=tuple(_rank_from(rank) for rank in values["ranks"]),
-                spares=tuple(Device(**device) for device in values["spares"]),
-                prediction=Prediction(**values["prediction"]),
-                alternatives=tuple(Alternative(**other) for other in values["alternatives"]),
+                spares=tuple(_strict(Device, device) for device in values["spares"]),
+                prediction=_strict(Prediction, values["prediction"]),
+                alternatives=tuple(_strict(Alternative, o) for o in values["alternatives"]),
                 advice=str(values["advice"]),
             )
         except TesseraError as error:
@@ -167,15 +170,25 @@ def load_plan(path: Path) -> ClusterPlan:
 
 
 def _options_from(values: Mapping[str, Any]) -> PlanOptions:
-    options = PlanOptions(**values)
-    counts = (options.context, options.slots, options.prompt, options.count)
+    options = _strict(PlanOptions, values)
     if options.bits not in get_args(Bits) or options.kv not in get_args(KvKind):
         raise ValueError(
             f"weights of {options.bits!r:.20} bits or cache {options.kv!r:.20} unknown"
         )
-    if not all(type(count) is int and 0 <= count <= 1 << 24 for count in counts):
-        raise ValueError("a count is no natural number, or too large")
     return options
+
+
+def _strict(kind: type[_Value], values: Mapping[str, Any]) -> _Value:
+    """Make a flat value of JSON whose numbers must be finite and its texts texts."""
+    for field in dataclasses.fields(kind):
+        value, types = values.get(field.name, field.default), _TYPES.get(str(field.type))
+        if types is None or value is dataclasses.MISSING:
+            continue
+        if isinstance(value, bool) or not isinstance(value, types):
+            raise ValueError(f"{field.name} {value!r:.20} is not of type {field.type}")
+        if isinstance(value, int | float) and not 0 <= value < _MOST:
+            raise ValueError(f"{field.name} {value!r:.20} is out of range")
+    return kind(**values)
 
 
 def _rank_from(values: Mapping[str, Any]) -> DevicePlan:
@@ -185,7 +198,7 @@ def _rank_from(values: Mapping[str, Any]) -> DevicePlan:
         for name, part in values["share"].items()
     }
     return DevicePlan(
-        device=Device(**values["device"]),
+        device=_strict(Device, values["device"]),
         share=Share.from_dict(share),
         fixed_bytes=int(values["fixed_bytes"]),
         residency=Residency(

@@ -147,7 +147,7 @@ def leaves(value, path=()):
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_a_plan_with_any_strange_value_is_refused_or_proved(data):
     values = json.loads(PLAN.to_json())
     path = data.draw(st.sampled_from(sorted(leaves(values), key=str)))
