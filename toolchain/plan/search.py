@@ -19,7 +19,7 @@ from toolchain.plan.rows import named_row_work, row_kernels
 
 _SLOWED = 0.05  # share of instructions by which kernels may miss the fastest without a wish
 _MOST = 1.05  # instructions over those of plain layers that memory may cost in any case
-_CALM = (1.0, 0.8)  # shares of the least need that stages should keep to where they can
+_CALM = (1.0, 0.65)  # shares of the least need that stages should keep to where they can
 
 
 class Search:
