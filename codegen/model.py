@@ -157,7 +157,8 @@ class _Builder:
         first = len(self.calls)
         inside = frozenset(store.tensor for store in stage.stores)
         grid = Grid(stage.tile_rows, stage.tile_columns)
-        tiles = Tiling(self.graph, tuple(nodes), grid, inside, stage.feed).tiles(stage.kernels)
+        tiling = Tiling(self.graph, tuple(nodes), grid, inside, stage.feed, stage.blocks)
+        tiles = tiling.tiles(stage.kernels)
         assert tiles is not None, "a checked plan"
 
         def calls(tile: Tile) -> list[Call]:

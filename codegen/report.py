@@ -154,8 +154,9 @@ def _ways(plan: Plan) -> dict[str, tuple[str, str]]:
             found[stage.node] = stage.kernel or "-", f"{number} layer" if stage.kernel else "view"
         else:
             tiles = f", {stage.tile_rows} x {stage.tile_columns} tiles" if stage.tiles > 1 else ""
-            for node, kernel in zip(stage.nodes, stage.kernels, strict=True):
-                found[node] = kernel, f"{number} stream{tiles}"
+            for node, kernel, rows in zip(stage.nodes, stage.kernels, stage.steps, strict=True):
+                steps = f", {rows} rows per step" if rows > 1 else ""
+                found[node] = kernel, f"{number} stream{tiles}{steps}"
     return found
 
 

@@ -32,6 +32,7 @@ class Rows:
         at: C parameter that says where in the whole map a tile begins, empty at its start.
         column: bytes from the start of a row to where the node's input begins.
         arena: the arena in which they lie.
+        block: rows that are made in a step.
     """
 
     ctype: str
@@ -45,6 +46,7 @@ class Rows:
     at: str = ""
     column: int = 0
     arena: str = ARENA
+    block: int = 1
 
     @property
     def moves(self) -> bool:
@@ -54,15 +56,19 @@ class Rows:
     @property
     def fixed(self) -> bool:
         """Tell whether every row lies at one place."""
-        return self.base is None or (self.fresh is None and self.ring == 1)
+        alone = self.base is None and self.block == 1
+        return alone or (self.fresh is None and self.ring == 1)
 
-    def place(self, row: str) -> str:
-        """Return the offset of ``row``, a C expression."""
-        if self.base is None:
-            return self._in_row(str(self.fresh))
+    def place(self, row: str, *, first: bool = False) -> str:
+        """Return the offset of ``row``, a C expression, maybe known as the first of a block."""
         if self.fresh is None:
             return self._in_row(self._in_base(row))
-        return self._in_row(f"({row} < kept_{self.index} ? {self._in_base(row)} : {self.fresh})")
+        fresh = str(self.fresh)
+        if self.block > 1 and not first:
+            fresh += f" + {row} % {self.block} * {self.size}"
+        if self.base is None:
+            return self._in_row(fresh)
+        return self._in_row(f"({row} < kept_{self.index} ? {self._in_base(row)} : {fresh})")
 
     def in_ring(self, row: str) -> str:
         """Return the offset of ``row`` once it is in the ring."""
@@ -80,9 +86,10 @@ class Rows:
     def _in_row(self, place: str) -> str:
         return f"{place} + {self.column}" if self.column else place
 
-    def pointer(self, row: str, *, const: bool) -> str:
-        """Return the address of ``row``."""
-        return f"({'const ' if const else ''}{self.ctype} *)({self.arena} + {self.place(row)})"
+    def pointer(self, row: str, *, const: bool, first: bool = False) -> str:
+        """Return the address of ``row``, maybe known as the first of a block."""
+        place = self.place(row, first=first)
+        return f"({'const ' if const else ''}{self.ctype} *)({self.arena} + {place})"
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,7 @@ class TileLowering:
             w.output.name: f"{call.index:02d}" for w, call in zip(self.works, calls, strict=True)
         }
         self.made = {worker.output.name: worker.output for worker in tile.workers}
+        self.blocks = {worker.output.name: worker.block for worker in tile.workers}
         self.makers = {work.output.name: work for work in tile.works}
         if stage.feed:
             self.index[stage.feed] = "input"
@@ -254,9 +262,9 @@ class TileLowering:
             at = "" if name in self.folds else self.params.get(name, "")
             pitch = row_bytes(self.graph.tensors[name])
             slot = self.slots[name]
-            return Rows(
-                ctype, pitch, index, slot.offset, 0, None, at=at, arena=arena_of(slot.region)
-            )
+            block, arena = self.blocks.get(name, 1), arena_of(slot.region)
+            whole = Rows(ctype, pitch, index, slot.offset, 0, None, at=at, arena=arena)
+            return replace(whole, block=block)
         if store.host:
             return self._guest(self.makers[name], index)
         ring = self.slots[f"{name}.ring"] if store.ring else None
@@ -264,7 +272,7 @@ class TileLowering:
         (region,) = {slot.region for slot in (ring, fresh) if slot}  # a checked plan
         places = ring.offset if ring else None, store.ring, fresh.offset if fresh else None
         size, arena = row_bytes(self.made[name]), arena_of(region)
-        return Rows(ctype, size, index, *places, arena=arena)
+        return Rows(ctype, size, index, *places, arena=arena, block=self.blocks[name])
 
     def _guest(self, work: RowWork, index: str) -> Rows:
         """Return where the rows of ``work`` lie: one at a time on the ring it reads."""
@@ -287,18 +295,20 @@ class TileLowering:
         if part.name in self.folds:
             return f"{made} == {self.folds[part.name]}"
         count, taps = self.made[part.name].shape[1], work.special.taps
-        down = need.low[0]
+        down, more = need.low[0], work.block - 1
         if work.single or taps is None:
-            ahead = f"{row} + {down}" if down else row
+            ahead = f"{row} + {down + more}" if down + more else row
             return f"{made} > {ahead}" if part.shape[1] > 1 else f"{made} > {down}"
         ahead_rows = (taps.count - 1) * taps.dilation + 1 - taps.pad + down
-        return _reached(made, row, taps.stride, ahead_rows, work.rows, count)
+        last = ahead_rows + more * taps.stride
+        return _reached(made, row, taps.stride, last, work.rows - more, count)
 
     def _source(self, work: RowWork, i: int, rows: Rows) -> str:
         need, part = work.needs[i], work.operands.activations[i]
         down, made = need.low[0], f"made_{self.index[work.output.name]}"
         row = f"({made} + {down})" if down else made
-        return rows.pointer(row if part.shape[1] > 1 else str(down), const=True)
+        first = work.block % rows.block == 0
+        return rows.pointer(row if part.shape[1] > 1 else str(down), const=True, first=first)
 
 
 def _reached(made: str, row: str, slope: int, start: int, rows: int, count: int) -> str:

@@ -45,8 +45,16 @@ from toolchain.plan.lifetimes import prepare
 KINDS = (random_map_network, random_bottlenecks, random_shortcuts)
 
 
-def random_cuts(graph: Graph, rng: np.random.Generator, repeats: tuple[Repeat, ...] = ()) -> Plan:
-    """Cut ``graph`` at random; where rows are kept is decided for a random limit of memory."""
+def random_cuts(
+    graph: Graph,
+    rng: np.random.Generator,
+    repeats: tuple[Repeat, ...] = (),
+    blocks: Sequence[int] = (),
+) -> Plan:
+    """Cut ``graph`` at random; where rows are kept is decided for a random limit of memory.
+
+    Steps make one of ``blocks`` rows where they can.
+    """
     isa = Isa.DSP if rng.random() < 0.5 else Isa.PORTABLE
     fed, lean = (bool(chance) for chance in rng.random(2) < (0.5, 0.3))
     every = repeated(graph, repeats)
@@ -58,7 +66,10 @@ def random_cuts(graph: Graph, rng: np.random.Generator, repeats: tuple[Repeat, .
         longest -= step == 0 and cuts.fed  # the feed itself is no step
         length = int(rng.integers(0, longest + 1)) if rng.random() < 0.9 else 0
         stream = length > 0
-        path.append(Edge(step, step + max(1, length), stream, need=0, least=0, work=0))
+        block = int(rng.choice(blocks)) if blocks else 1
+        made = tuple(worker.block for worker in cuts.run(step, block))
+        made = made[step == 0 and cuts.fed :][:length] if block > 1 else ()
+        path.append(Edge(step, step + max(1, length), stream, need=0, least=0, work=0, blocks=made))
         step = path[-1].end
     segments = cuts.segments(path, int(rng.choice([0, 200, 10**6])))
     return assemble(graph, isa, work, every.nodes, segments, repeats)
@@ -71,7 +82,10 @@ def assert_plans_equal_the_interpreter(seeds: range, folder: Path) -> list[Strea
 
 
 def equal_plans(
-    seeds: range, folder: Path, kinds: Sequence[Callable[[np.random.Generator], Graph]] = ()
+    seeds: range,
+    folder: Path,
+    kinds: Sequence[Callable[[np.random.Generator], Graph]] = (),
+    blocks: Sequence[int] = (),
 ) -> list[Plan]:
     """Compile one randomly cut network per seed and compare it with the interpreter."""
     cases, files, plans = [], {}, []
@@ -79,7 +93,7 @@ def equal_plans(
         rng = np.random.default_rng(seed)
         kind = rng.choice(list(kinds)) if kinds else rng.choice(KINDS, p=(0.5, 0.25, 0.25))
         graph = kind(rng)
-        plan = check_plan(graph, random_cuts(graph, rng))
+        plan = check_plan(graph, random_cuts(graph, rng, blocks=blocks))
         assert plan_from_json(plan_to_json(plan)) == plan
         plans.append(plan)
         cases.append((seed, graph))
@@ -113,6 +127,28 @@ def test_blocks_of_pixels_may_be_written_where_they_stood(tmp_path: Path) -> Non
             if a.last == b.first and b.first in steps and a.offset < b.end and b.offset < a.end:
                 found[a.name.rpartition(".")[2] if not b.tensors else "map"] += 1
     assert min(found["fresh"], found["map"]) > 5, found
+
+
+BLOCKS = (2, 3, 4, 5)
+
+
+def test_blocks_of_rows_equal_the_interpreter(tmp_path: Path) -> None:
+    kinds = (random_separables, random_separables, *KINDS)
+    found: Counter[str] = Counter()
+    for plan in equal_plans(range(3000, 3120), tmp_path, kinds, BLOCKS):
+        for stage in plan.stages:
+            if not isinstance(stage, StreamStage) or not stage.blocks:
+                continue
+            found["stream"] += 1
+            found["mixed"] += 1 in stage.blocks
+            rings = {store.tensor for store in stage.stores if store.ring and store.fresh}
+            found["ring"] += bool(rings)
+            found["fed"] += bool(stage.feed)
+            found["together"] += any(
+                block > 1 and kernel == "conv1x1_dsp"
+                for block, kernel in zip(stage.blocks, stage.kernels, strict=True)
+            )
+    assert min(found.values()) > 5, found
 
 
 def over_maps(plan: Plan) -> set[str]:
@@ -203,6 +239,9 @@ def test_a_damaged_stream_is_refused() -> None:
         ({"kernels": ("x",) * len(stage.kernels)}, "cannot run row by row"),
         ({"nodes": stage.nodes[::-1], "kernels": stage.kernels[::-1]}, "before it is made"),
         ({"feed": "nothing"}, "only input"),
+        ({"blocks": (1,)}, "one number of rows per node"),
+        ({"blocks": (0,) * len(stage.nodes)}, "cannot run row by row"),
+        ({"blocks": (10**6,) * len(stage.nodes)}, "cannot run row by row"),
         ({"stores": (replace(stage.stores[0], ring=-1),)}, "none are kept"),
         ({"stores": (replace(stage.stores[0], tensor="?"),)}, "none are kept"),
     ):

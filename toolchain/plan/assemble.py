@@ -174,7 +174,9 @@ class _Assembly:
         names = tuple(work.node.name for work in works)
         steps = enumerate(works, segment.first)
         kernels = tuple(self._kernel(step, work.kernel) for step, work in steps)
-        return StreamStage(stream.feed, names, kernels, stream.stores, *stream.grid)
+        return StreamStage(
+            stream.feed, names, kernels, stream.stores, *stream.grid, blocks=stream.blocks
+        )
 
     def _kernel(self, step: int, chosen: str) -> str:
         return self.quick[step].kernel if step in self.quick else chosen
@@ -223,7 +225,8 @@ class _Assembly:
         flow, stores = stream.flow, {store.tensor: store for store in stream.stores}
         shift = segment.end - len(flow.workers)  # a feed shares the first node's step
         release = _release(flow, stores)
-        for position, size in enumerate(stream.row_sizes):
+        sizes = zip(stream.row_sizes, stream.step_sizes, strict=True)
+        for position, (size, step) in enumerate(sizes):
             if (store := stores.get(flow.workers[position].output.name)) is None:
                 continue
             if store.ring:
@@ -232,7 +235,7 @@ class _Assembly:
             if store.fresh:
                 start = max(segment.first, position + shift)
                 last = max(start, release[position] + shift)
-                yield Buffer(f"{store.tensor}.fresh", (), size, start, last)
+                yield Buffer(f"{store.tensor}.fresh", (), step, start, last)
 
     def _layer_overlaps(self) -> Iterator[_Overlap]:
         for segment in self.segments:

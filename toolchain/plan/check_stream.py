@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.tensor import Tensor
@@ -57,8 +58,10 @@ class StreamCheck:
         grid = Grid(stage.tile_rows, stage.tile_columns)
         if min(grid) < 1 or stage.tiles > _MAX_TILES:
             raise wrong(f"{grid.rows} x {grid.columns} tiles are not possible", where)
+        if len(stage.steps) != len(self.nodes):
+            raise wrong("a stream needs one number of rows per node", where)
         inside = frozenset(store.tensor for store in stage.stores)
-        tiling = Tiling(self.graph, tuple(self.nodes), grid, inside, stage.feed)
+        tiling = Tiling(self.graph, tuple(self.nodes), grid, inside, stage.feed, stage.blocks)
         tiles = tiling.tiles(stage.kernels)
         if tiles is None:
             names = ", ".join(f'"{kernel}"' for kernel in dict.fromkeys(stage.kernels))
@@ -100,7 +103,9 @@ class StreamCheck:
     def _check_guest(self, store: RowStore, worker: Worker) -> None:
         host = next((s for s in self.stage.stores if s.tensor == store.host), None)
         reads = [need.tensor for need in worker.needs]
-        if host is None or not host.ring or reads != [store.host]:
+        steps = {worker.output.name: worker.block for worker in self.tiles[0].workers}
+        single = steps[store.tensor] == steps.get(store.host, 0) == 1
+        if host is None or not host.ring or not single or reads != [store.host]:
             raise wrong(f'cannot lie on the ring of "{store.host}"', f'"{store.tensor}"')
         for tile in self.tiles:
             sizes = {worker.output.name: row_bytes(worker.output) for worker in tile.workers}
@@ -148,14 +153,20 @@ class _TileCheck:
         if isinstance(worker, RowWork) and worker.folds:
             self._fold(worker, row)
             return
-        result = self._made(worker.output, row)
+        rows = range(row, row + worker.block)
+        results = [self._made(worker.output, made) for made in rows]
         if isinstance(worker, Feed):
-            self.shadow.write(result)
+            self.shadow.write(results[0])
             return
         reader = f'row {row}{self.suffix} of node "{worker.node.name}"'
         scratch = self.shadow.scratch(worker.node.name, worker.special.scratch_bytes)
-        self.shadow.perform(self._moments(worker, row, result), scratch, reader)
-        self.shadow.read(result, reader)
+        if worker.special.taps is not None and not worker.single:
+            for made, result in zip(rows, results, strict=True):
+                self.shadow.perform(self._tapped(worker, made, result), scratch, reader)
+        else:
+            self.shadow.perform(self._moments(worker, rows, results), scratch, reader)
+        for result in results:
+            self.shadow.read(result, reader)
 
     def _fold(self, work: RowWork, row: int) -> None:
         """Add a row to the sums in scratch memory; the last call makes the whole output."""
@@ -167,31 +178,47 @@ class _TileCheck:
         result = (self.shadow.span(work.output),) if call + 1 == work.calls else ()
         self.shadow.perform([Moment(before, (*sums, *result), (x,))], (), reader)
 
-    def _moments(self, work: RowWork, row: int, result: Span) -> Iterator[Moment]:
-        pairs = list(zip(work.needs, work.operands.activations, strict=True))
-        special = work.special
-        if special.taps is not None and not special.blocks:
-            reads = tuple(
-                self._read(replace(need, low=(source,)), tensor, 0)
-                for need, tensor in pairs
-                for source in range(need.low[row], need.high[row])
-            )
-            over = special.over_row
-            keeps = tuple(read for read in reads if not over or read.low != result.low)
-            yield Moment(reads, (result,), keeps)
-            return
-        sources = tuple(self._read(need, tensor, row) for need, tensor in pairs)
-        windows = work.node.op.windows(work.row_operands)
-        places = sources, (result,)
-        yield from moments(
-            work.row_operands, windows, *places, in_order=special.in_order, blocks=special.blocks
+    def _tapped(self, work: RowWork, row: int, result: Span) -> Iterator[Moment]:
+        """Yield the moment of a kernel that finds the rows of a map through pointers."""
+        reads = tuple(
+            self._read(replace(need, low=(source,)), tensor, 0)
+            for need, tensor in zip(work.needs, work.operands.activations, strict=True)
+            for source in range(need.low[row], need.high[row])
         )
+        over = work.special.over_row
+        keeps = tuple(read for read in reads if not over or read.low != result.low)
+        yield Moment(reads, (result,), keeps)
+
+    def _moments(self, work: RowWork, rows: range, results: Sequence[Span]) -> Iterator[Moment]:
+        """Yield the moments of a kernel that sees a block of rows side by side."""
+        special = work.special
+        parts: dict[str, Sequence[Span]] = {}
+        inputs = zip(
+            work.needs, work.operands.activations, work.row_operands.activations, strict=True
+        )
+        sources = []
+        for need, tensor, seen in inputs:
+            found = [self._read(need, tensor, row) for row in rows[: seen.shape[1]]]
+            sources.append(_side_by_side(found, parts))
+        result = _side_by_side(results, parts)
+        every = moments(
+            work.row_operands,
+            work.node.op.windows(work.row_operands),
+            tuple(sources),
+            (result,),
+            in_order=special.in_order,
+            blocks=special.blocks,
+        )
+        for one in every:
+            yield Moment(*(_by_rows(spans, parts) for spans in (one.reads, one.writes, one.keeps)))
 
     def _keep(self, worker: Worker, row: int) -> None:
-        tensor = worker.output
-        fresh = self._made(tensor, row)
-        ring = self._ring(tensor, self.stores[tensor.name], row)
-        self.shadow.perform([Moment((fresh,), (ring,), ())], (), f'"{fresh.value}"')
+        tensor, rows = worker.output, range(row, row + worker.block)
+        fresh = tuple(self._made(tensor, moved) for moved in rows)
+        ring = tuple(self._ring(tensor, self.stores[tensor.name], moved) for moved in rows)
+        for places in (fresh, ring):
+            _side_by_side(places, {})
+        self.shadow.perform([Moment(fresh, ring, ())], (), f'"{fresh[0].value}"')
 
     def _read(self, need: RowNeed, part: Tensor, row: int) -> Span:
         """Return the bytes of the first row that output ``row`` needs, as wide as ``part``."""
@@ -225,8 +252,10 @@ class _TileCheck:
         kept = self.stream.kept[self.position[tensor.name]]
         if store.ring and (not store.fresh or row < kept):
             return self._ring(tensor, store, row)
-        slot = self.shadow.slot(f"{tensor.name}.fresh", row_bytes(tensor), tensor.dtype.itemsize)
-        return Span(self._value(tensor, row), slot.offset, slot.offset + row_bytes(tensor))
+        size, block = row_bytes(tensor), self.tile.workers[self.position[tensor.name]].block
+        slot = self.shadow.slot(f"{tensor.name}.fresh", block * size, tensor.dtype.itemsize)
+        low = slot.offset + row % block * size
+        return Span(self._value(tensor, row), low, low + size)
 
     def _guest(self, tensor: Tensor, store: RowStore, row: int) -> Span:
         """Return the place of the first row of the window that ``row`` is made from."""
@@ -244,3 +273,23 @@ class _TileCheck:
 
     def _value(self, tensor: Tensor, row: int) -> str:
         return f"{tensor.name}[{row}]{self.suffix}"
+
+
+def _side_by_side(rows: Sequence[Span], parts: dict[str, Sequence[Span]]) -> Span:
+    """Return the bytes of rows that must lie side by side; ``parts`` notes of which they are."""
+    for above, below in pairwise(rows):
+        if above.high != below.low:
+            raise wrong("does not lie beside the row before it", f'"{below.value}"')
+    whole = Span(f"{rows[0].value} to {rows[-1].value}", rows[0].low, rows[-1].high)
+    parts[whole.value] = rows
+    return whole
+
+
+def _by_rows(spans: Sequence[Span], parts: Mapping[str, Sequence[Span]]) -> tuple[Span, ...]:
+    """Return parts of blocks as those of their rows."""
+    return tuple(
+        Span(row.value, max(span.low, row.low), min(span.high, row.high))
+        for span in spans
+        for row in parts[span.value]
+        if span.touches(row)
+    )

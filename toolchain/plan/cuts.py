@@ -25,6 +25,9 @@ from toolchain.plan.streaming import stream
 from toolchain.plan.strips import Strips, StripTracer
 from toolchain.plan.tiles import Grid, Tiling, half_of, narrowed
 
+_NARROW = 2  # pixels of a row that share too few weights
+_BLOCKS = 1, 2, 3, 4, 5, 6  # rows of a step
+
 
 @dataclass(frozen=True)
 class _Value:
@@ -75,6 +78,7 @@ class Cuts:
         self.recompute = recompute
         self._tracer = StripTracer(graph, self.rows, {v.name: v.last for v in self.values})
         self._strips: dict[int, list[Strips]] = {}
+        self._blocks: dict[tuple[int, int], RowWork | None] = {}
         self._halves: dict[int, tuple[int, int, int]] = {}
 
     @cached_property
@@ -129,7 +133,8 @@ class Cuts:
                 edges += self._layers(step)
             if step in starts and self.rows[step] is not None:
                 every = set(range(len(self.order) + 1))
-                edges.extend(Starts(self, step).edges(every if feeds else starts))
+                for block in self.blocks:
+                    edges.extend(Starts(self, step, block).edges(every if feeds else starts))
         return edges
 
     def strips(self, end: int) -> list[Strips]:
@@ -237,23 +242,51 @@ class Cuts:
         """Return the whole tensors that are needed before and from ``step`` on."""
         return frozenset(v.name for v in self.values if v.made < step <= v.last)
 
-    def run(self, step: int) -> list[Worker]:
-        """Return the longest run of row by row workers from ``step``, a feed included."""
+    def run(self, step: int, block: int = 1) -> list[Worker]:
+        """Return the longest run of row by row workers from ``step``, a feed included.
+
+        Args:
+            step: the first.
+            block: rows that nodes make in a step where they can, and where they find their inputs
+                so, too.
+        """
         workers: list[Worker] = []
         if step == 0 and self.fed:
             workers.append(Feed(self.graph.input_tensors[0]))
-        for work in self.rows[step:]:
+        for number, work in enumerate(self.rows[step:], step):
             if work is None:
                 break
-            workers.append(work)
+            made = {worker.output.name: worker.block for worker in workers}
+            found = self._blocked(number, block) if block > 1 else None
+            apart = found and any(
+                made.get(need.tensor, block) % found.side_by_side for need in found.needs
+            )
+            workers.append(work if found is None or apart else found)
         return workers
+
+    def _blocked(self, step: int, block: int) -> RowWork | None:
+        """Return a node ready to make ``block`` rows in a step."""
+        if (step, block) not in self._blocks:
+            node = self.order[step]
+            self._blocks[step, block] = row_work(
+                self.graph, node, self.isa, lean=self.lean, block=block
+            )
+        return self._blocks[step, block]
+
+    @cached_property
+    def blocks(self) -> tuple[int, ...]:
+        """Return the rows per step that are worth a try: more than one if most rows are narrow."""
+        works = [work for work in self.rows if work is not None and not work.folds]
+        narrow = [w for w in works if w.rows > 1 and w.output.shape[2] <= _NARROW]
+        gains = self.isa is Isa.DSP and 2 * len(narrow) > len(works)  # others share no weights
+        return _BLOCKS if gains else _BLOCKS[:1]
 
     def _stream(self, edge: Edge, limit: int) -> Segment:
         nodes = tuple(self.order[edge.first : edge.end])
         inside = frozenset(v.name for v in self.inner(edge.first, edge.end))
         feed = self.graph.inputs[0] if self.fed and edge.first == 0 else ""
         for columns in (edge.columns, 1):
-            tiling = Tiling(self.graph, nodes, Grid(1, columns), inside, feed)
+            tiling = Tiling(self.graph, nodes, Grid(1, columns), inside, feed, edge.blocks)
             spare = max(0, limit - edge.need)
             if (found := stream(tiling, self.isa, spare, lean=self.lean)) is not None:
                 return Segment(edge.first, edge.end, found)

@@ -89,8 +89,8 @@ def _ways(plan: Plan) -> dict[str, str]:
             continue
         tiles = f", {stage.tile_rows} x {stage.tile_columns} tiles" if stage.tiles > 1 else ""
         head = f"stream {stage.nodes[0]} .. {stage.nodes[-1]}{tiles}"
-        for node, kernel in zip(stage.nodes, stage.kernels, strict=True):
-            found[node] = f"{head}, {kernel}"
+        for node, kernel, rows in zip(stage.nodes, stage.kernels, stage.steps, strict=True):
+            found[node] = f"{head}, {kernel}" + (f", {rows} rows per step" if rows > 1 else "")
     return found
 
 

@@ -20,6 +20,7 @@ class Edge:
         macs: multiply-accumulates that repeat work.
         repeats: whether it executes nodes that have been executed before.
         in_place: whether a layer's output lies on its input.
+        blocks: rows that a step of each of its nodes makes, one if there is no entry.
     """
 
     first: int
@@ -32,6 +33,7 @@ class Edge:
     macs: int = 0
     repeats: bool = False
     in_place: bool = False
+    blocks: tuple[int, ...] = ()
 
     def bytes(self, *, shared: bool) -> int:
         """Return ``least`` if all that comes and goes may share its places, else ``need``."""

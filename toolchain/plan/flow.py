@@ -113,7 +113,7 @@ def _line(worker: Worker) -> Hashable:
     if not isinstance(worker, RowWork):
         return plain
     over = worker.special.over_row and (worker.first_row(0), worker.first_row(1))
-    return *plain, over, worker.folds and row_count(worker.output)
+    return *plain, worker.block, over, worker.folds and row_count(worker.output)
 
 
 @lru_cache(256)
@@ -159,7 +159,8 @@ def _alike(workers: Sequence[Worker], follower: int, leader: int) -> bool:
     pair = workers[follower], workers[leader], made.get(needs[0].tensor, workers[leader])
     folds = any(isinstance(worker, RowWork) and worker.folds for worker in pair)
     reads = {need.tensor for need in workers[leader].needs}
-    return not folds and needs[0].tensor in reads & set(made)
+    single = all(worker.block == 1 for worker in pair)
+    return single and not folds and needs[0].tensor in reads & set(made)
 
 
 def merged(flows: Sequence[Flow]) -> Flow:
@@ -183,7 +184,8 @@ class _Run:
         count = len(self.workers)
         self.stream = Stream(workers, frozenset(range(count)), paces=paces)
         self.last = tuple(self.stream.last_reader(i) for i in range(count))
-        self.total, self.kept = [1] * count, [0] * count
+        self.blocks = self.stream.blocks
+        self.total, self.kept = list(self.blocks), [0] * count
         self.separable = [True] * count
         self.fresh: set[int] = set()
         self.hosts = [self._host(i) for i in range(count)]
@@ -221,13 +223,13 @@ class _Run:
         for other in self.fresh:
             if not other <= p <= self.last[other]:
                 self.separable[other] = False
-        alive = event.row + 1 - self._low(self.inner[p], event.row)
-        self.total[p] = max(self.total[p], alive)
+        alive = event.row + self.blocks[p] - self._low(self.inner[p], event.row)
+        self.total[p] = max(self.total[p], self._blocks(p, alive))
         self._watch(p, event.row)
         for name, readers in self.outside.items():
-            self.lows[p][name].append(self._low(readers, 1 << 30))
+            self.lows[p][name] += [self._low(readers, 1 << 30)] * self.blocks[p]
         self.fresh.add(p)
-        self.turns[p].append(self.time)
+        self.turns[p] += [self.time] * self.blocks[p]
         for source, _ in self.stream.sources[p]:
             self.used[source] = self.time
             if self.hosts[source] >= 0:
@@ -235,9 +237,13 @@ class _Run:
 
     def _keep(self, event: Keep) -> None:
         p = event.position
-        alive = event.row + 1 - self._low(self.inner[p], event.row + 1)
-        self.kept[p] = max(self.kept[p], alive)
+        made = event.row + self.blocks[p]
+        self.kept[p] = max(self.kept[p], self._blocks(p, made - self._low(self.inner[p], made)))
         self.fresh.discard(p)
+
+    def _blocks(self, position: int, rows: int) -> int:
+        """Return ``rows`` as whole blocks, which lie side by side in a ring."""
+        return -(-rows // self.blocks[position]) * self.blocks[position]
 
     def _host(self, position: int) -> int:
         """Return the position whose rows those of ``position`` may replace, -1 for none."""
@@ -245,7 +251,8 @@ class _Run:
         if not isinstance(worker, RowWork) or not worker.special.over_row or len(sources) != 1:
             return -1
         host = sources[0][0]
-        return host if self.stream.readers[host] == (position,) else -1
+        single = self.blocks[host] == self.blocks[position] == 1
+        return host if single and self.stream.readers[host] == (position,) else -1
 
     def _watch(self, position: int, row: int) -> None:
         """Note how far the rows of the host are ahead of the one that a guest replaces."""

@@ -70,13 +70,13 @@ def node_constants(graph: Graph, plan: Plan) -> Iterator[Constants]:
     whole = repeated(graph, plan.repeats)
     nodes = {node.name: node for node in whole.nodes}
     for stage in plan.stages:
-        layer = isinstance(stage, LayerStage)
         kernels = (stage.kernel,) if isinstance(stage, LayerStage) else stage.kernels
-        for name, kernel in zip(stage_nodes(stage), kernels, strict=True):
+        steps = (0,) if isinstance(stage, LayerStage) else stage.steps
+        for name, kernel, block in zip(stage_nodes(stage), kernels, steps, strict=True):
             if not kernel:
                 continue
             node, operands = nodes[name], whole.operands(nodes[name])
-            special = _special(whole, node, kernel, layer=layer)
+            special = _special(whole, node, kernel, block)
             sizes = {
                 hashlib.sha256(repr((t.dtype, t.shape)).encode() + t.tobytes()).hexdigest(): (
                     -(-t.nbytes // _ALIGNMENT) * _ALIGNMENT
@@ -88,10 +88,11 @@ def node_constants(graph: Graph, plan: Plan) -> Iterator[Constants]:
                 yield Constants(name, sizes, max(node.op.macs(operands), outputs))
 
 
-def _special(graph: Graph, node: Node, kernel: str, *, layer: bool) -> Specialised:
+def _special(graph: Graph, node: Node, kernel: str, block: int) -> Specialised:
+    """Return what a kernel needs for ``block`` rows of a stream, for a layer if there are none."""
     operands = graph.operands(node)
-    if layer:
+    if not block:
         return specialise(lower(node.op, operands), kernel)[1]
-    work = named_row_work(node, operands, kernel)
+    work = named_row_work(node, operands, kernel, block)
     assert work is not None, "a checked plan"
     return work.special

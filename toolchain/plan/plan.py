@@ -39,7 +39,8 @@ class RowStore:
 
     The newest row is made in the slot ``"<tensor>.fresh"`` if there is one, and moved to the ring
     when those that read it at once have done so; else it is made in the ring. Row ``r`` of the
-    ring lies at ``r % ring`` rows from the start of the slot ``"<tensor>.ring"``.
+    ring lies at ``r % ring`` rows from the start of the slot ``"<tensor>.ring"``. Where a step
+    makes a block of rows, all that is said of a row is true of the block.
 
     A row that is read at once may instead be a guest of the ring it is made from: it takes the
     place of the first row of its window, and the host's newest row moves to the ring only when the
@@ -51,7 +52,7 @@ class RowStore:
 
     Attributes:
         tensor: the tensor's name.
-        ring: rows of the ring, 0 for none.
+        ring: rows of the ring, 0 for none; whole blocks.
         fresh: 1 if the newest row has a slot of its own, else 0.
         host: the tensor on whose ring the rows lie, one at a time; empty for none.
         pace: the tensor with which rows are made in pace; empty for none.
@@ -82,6 +83,7 @@ class StreamStage:
         stores: where rows of the tensors inside the stage are kept.
         tile_rows: number of tiles along the rows.
         tile_columns: number of tiles along the columns.
+        blocks: rows that a step of each node makes, one if there is no entry.
     """
 
     feed: str
@@ -90,11 +92,17 @@ class StreamStage:
     stores: tuple[RowStore, ...]
     tile_rows: int = 1
     tile_columns: int = 1
+    blocks: tuple[int, ...] = ()
 
     @property
     def tiles(self) -> int:
         """Return the number of tiles."""
         return self.tile_rows * self.tile_columns
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Return the rows that a step of each node makes."""
+        return self.blocks or (1,) * len(self.nodes)
 
 
 Stage = LayerStage | StreamStage

@@ -1,7 +1,9 @@
-"""Rows: nodes that can make their output one image row at a time.
+"""Rows: nodes that can make their output one image row at a time, or a block of rows per step.
 
 A node is row by row if its kernel is a row kernel, or if each output row depends on the input
-rows of the same number only, so that the operator on one-row operands is its own row kernel.
+rows of the same number only, so that the operator on one-row operands is its own row kernel. Such
+an operator makes a block of rows in one call, which lie side by side; a row kernel is called for
+each row of a block. Narrow rows are worth it: pixels of several rows share the weights they load.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ class RowWork:
     Attributes:
         node: the node.
         operands: its tensors.
-        row_operands: the tensors that one call of the kernel sees: single rows, or the whole maps
-            of a row kernel, which finds its rows through pointers.
+        row_operands: the tensors that one call of the kernel sees: a block of rows, or the whole
+            maps of a row kernel, which finds its rows through pointers.
         kernel: the kernel's name.
         isa: the instruction set it needs.
         special: what the kernel needs; with ``taps`` it is a row kernel.
@@ -57,6 +59,7 @@ class RowWork:
         folds: whether the node takes one input row per call and makes its whole output in the
             last (`Op.fold`); ``needs`` are then those of each call.
         first_call: calls of a fold for tiles before this one.
+        block: rows that one step makes, a divisor of their number.
     """
 
     node: Node
@@ -69,6 +72,7 @@ class RowWork:
     overlaps: dict[str, int]
     folds: bool
     first_call: int = 0
+    block: int = 1
 
     @property
     def output(self) -> Tensor:
@@ -77,7 +81,7 @@ class RowWork:
 
     @property
     def single(self) -> bool:
-        """Tell whether the kernel sees single rows, not a map through pointers."""
+        """Tell whether the kernel sees blocks of rows, not a map through pointers."""
         return self.row_operands != self.operands
 
     def first_row(self, row: int) -> int:
@@ -95,7 +99,17 @@ class RowWork:
         """Return the estimate, by the multiply-accumulates if the kernel has none of its own."""
         if not self.special.instructions:
             return products(self.node.op.macs(self.operands), self.isa)
-        return self.special.instructions * (self.rows if self.single or self.folds else 1)
+        return self.special.instructions * (self.turns if self.single or self.folds else 1)
+
+    @property
+    def turns(self) -> int:
+        """Return the calls of the kernel."""
+        return self.rows // self.block if self.single else self.rows
+
+    @property
+    def side_by_side(self) -> int:
+        """Return how many rows of its inputs a call takes that must lie side by side."""
+        return self.block if self.special.taps is None or self.single else 1
 
     @property
     def calls(self) -> int:
@@ -113,14 +127,18 @@ def row_bytes(tensor: Tensor) -> int:
     return tensor.nbytes // row_count(tensor)
 
 
-def row_work(graph: Graph, node: Node, isa: Isa, *, lean: bool = False) -> RowWork | None:
+def row_work(
+    graph: Graph, node: Node, isa: Isa, *, lean: bool = False, block: int = 1
+) -> RowWork | None:
     """Return ``node`` ready to run row by row with its first such kernel, or ``None``."""
     operands = graph.operands(node)
-    names = row_kernels(node, operands, isa, lean=lean)
-    return named_row_work(node, operands, names[0]) if names else None
+    names = row_kernels(node, operands, isa, lean=lean, block=block)
+    return named_row_work(node, operands, names[0], block) if names else None
 
 
-def row_kernels(node: Node, operands: Operands, isa: Isa, *, lean: bool = False) -> list[str]:
+def row_kernels(
+    node: Node, operands: Operands, isa: Isa, *, lean: bool = False, block: int = 1
+) -> list[str]:
     """Return the kernels that make ``node`` row by row.
 
     Args:
@@ -129,34 +147,36 @@ def row_kernels(node: Node, operands: Operands, isa: Isa, *, lean: bool = False)
         isa: instruction set.
         lean: whether those that need least scratch memory come first, not the fastest. The
             operator's own portable kernel stays last: it is slower by far.
+        block: rows per step.
     """
     if (folding := fold(node.op, operands)) is not None:
-        return [kernel.name for kernel in kernels(folding, isa)]
-    found = _row_lowered(node, operands)
+        return [kernel.name for kernel in kernels(folding, isa)] if block == 1 else []
+    found = _row_lowered(node, operands, block)
     if found is None:
         return []
     every = ((k.name, specialise(found[1], k.name)[1]) for k in kernels(found[1], isa))
-    able = [(name, special) for name, special in every if _makes_rows(found[1], special)]
+    whole = found[0] == operands
+    able = [(n, special) for n, special in every if _makes_rows(found[1], special, block, whole)]
     if lean:
         able[:-1] = sorted(able[:-1], key=lambda p: (not p[1].over_row, p[1].scratch_bytes))
     return [name for name, _ in able]
 
 
-def named_row_work(node: Node, operands: Operands, name: str) -> RowWork | None:
+def named_row_work(node: Node, operands: Operands, name: str, block: int = 1) -> RowWork | None:
     """Return ``node`` ready to run row by row with the kernel of that name, or ``None``."""
     folding = fold(node.op, operands)
     if folding is not None and folding.kernel == name:
-        return fold_work(node, operands, folding)
-    found = _row_lowered(node, operands)
+        return fold_work(node, operands, folding) if block == 1 else None
+    found = _row_lowered(node, operands, block)
     if found is None:
         return None
     try:
         kernel, special = specialise(found[1], name)
     except KeyError:
         return None
-    if not _makes_rows(found[1], special):
+    if not _makes_rows(found[1], special, block, found[0] == operands):
         return None
-    return _work(node, operands, found[0], kernel, special)
+    return replace(_work(node, operands, found[0], kernel, special), block=block)
 
 
 def fold_work(node: Node, operands: Operands, folding: Lowered) -> RowWork:
@@ -171,11 +191,13 @@ def fold_work(node: Node, operands: Operands, folding: Lowered) -> RowWork:
     )
 
 
-def _makes_rows(lowered: Lowered, special: Specialised) -> bool:
-    """Tell whether the kernel's walk is still one output row per call."""
+def _makes_rows(lowered: Lowered, special: Specialised, block: int, whole: bool) -> bool:
+    """Tell whether a call makes a block of rows, or still one row of a ``whole`` map."""
     taps, plain = special.taps, lowered.taps
     if taps is None or plain is None:
         return taps == plain
+    if block > 1 and not whole:
+        return taps.in_rows == taps.out_rows == 1
     return taps == plain or taps.in_rows == taps.out_rows == plain.count == 1
 
 
@@ -208,25 +230,28 @@ def _need(tensor: Tensor, axis: AxisMap, rows: int) -> RowNeed:
 
 
 @lru_cache(2048)
-def _row_lowered(node: Node, operands: Operands) -> tuple[Operands, Lowered] | None:
-    """Return the operands and numbers of the kernel that makes one row."""
+def _row_lowered(node: Node, operands: Operands, block: int) -> tuple[Operands, Lowered] | None:
+    """Return the operands and numbers of the kernel that makes one row, or a block of rows."""
     if len(operands.outputs) != 1 or not operands.activations:
         return None
     if not all(is_map(tensor) for tensor in (*operands.activations, operands.output)):
         return None
-    row_operands = _single_rows(node, operands)
+    rows = row_count(operands.output)
+    if block < 1 or rows % block or rows == block > 1:
+        return None
+    row_operands = _single_rows(node, operands, block)
     if row_operands is not None:
         lowered = lower(node.op, row_operands)
         taps, makes = lowered.taps, lowered.kernel and not lowered.homes
         if makes and (taps is None or (taps.count == 1 and not taps.padded)):
             return row_operands, lowered
     lowered = lower(node.op, operands)
-    rows = lowered.kernel and lowered.taps is not None and not lowered.homes
-    return (operands, lowered) if rows else None
+    makes = lowered.kernel and lowered.taps is not None and not lowered.homes
+    return (operands, lowered) if makes else None
 
 
-def _single_rows(node: Node, operands: Operands) -> Operands | None:
-    """Return one-row operands if output rows need input rows of their own number only."""
+def _single_rows(node: Node, operands: Operands, block: int) -> Operands | None:
+    """Return operands of a block if output rows need input rows of their own number only."""
     windows = iter(node.op.windows(operands))
     inputs: list[Tensor | None] = []
     for tensor in operands.inputs:
@@ -235,12 +260,12 @@ def _single_rows(node: Node, operands: Operands) -> Operands | None:
                 return None
             inputs.append(tensor)
         elif next(windows).axes[_ROWS] == IDENTITY:
-            inputs.append(_row(tensor))
+            inputs.append(_row(tensor, block))
         elif row_count(tensor) == 1:
             inputs.append(tensor)
         else:
             return None
-    row_operands = Operands(tuple(inputs), (_row(operands.output),))
+    row_operands = Operands(tuple(inputs), (_row(operands.output, block),))
     try:
         (made,) = node.op.infer(row_operands)
     except ModelError:
@@ -253,8 +278,8 @@ def is_map(tensor: Tensor) -> bool:
     return len(tensor.shape) == 4 and tensor.shape[0] == 1
 
 
-def _row(tensor: Tensor) -> Tensor:
-    return replace(tensor, shape=(1, 1, *tensor.shape[2:]))
+def _row(tensor: Tensor, count: int = 1) -> Tensor:
+    return replace(tensor, shape=(1, count, *tensor.shape[2:]))
 
 
 def _varies_by_row(tensor: Tensor) -> bool:

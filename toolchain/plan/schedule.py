@@ -1,6 +1,7 @@
 """The schedule of a stream: what happens in which order when rows flow through its nodes.
 
-Rule: the last node (in the stage's order) that has the rows it needs makes its next row. Before a
+Rule: the last node (in the stage's order) that has the rows it needs makes its next row, or its
+next block of rows, with which everything that is said of a row goes on as one. Before a
 node, or one ahead of it, makes another row, its fresh row is moved to its ring; if the last reader
 of a fresh row has just run (and that of a guest in its ring), the row is moved at once. So rows
 live as short as they can, and a few counters are all the state that the generated code needs.
@@ -34,13 +35,18 @@ class Feed:
         """Return the number of rows to make."""
         return row_count(self.output)
 
+    @property
+    def block(self) -> int:
+        """Return the rows that come at once."""
+        return 1
+
 
 Worker = RowWork | Feed
 
 
 @dataclass(frozen=True)
 class Make:
-    """The worker at ``position`` makes row ``row`` of its output."""
+    """The worker at ``position`` makes its output from row ``row`` on: one row, or a block."""
 
     position: int
     row: int
@@ -48,7 +54,7 @@ class Make:
 
 @dataclass(frozen=True)
 class Keep:
-    """Row ``row`` of what the worker at ``position`` makes moves from its slot to the ring."""
+    """What the worker at ``position`` made with row ``row`` moves from its slot to the ring."""
 
     position: int
     row: int
@@ -67,6 +73,7 @@ class Stream:
         sources: per position, the positions it reads from with the rows needed by each output row.
         gates: per position, the positions it waits for with the rows that each of its own awaits.
         readers: per position, the positions that read its output.
+        blocks: rows made at once, per position.
         made: rows made so far, per position.
         kept: rows moved to the ring so far, per position.
     """
@@ -101,6 +108,7 @@ class Stream:
         self.made = [0] * len(workers)
         self.kept = [0] * len(workers)
         self._rows = [worker.rows for worker in workers]
+        self.blocks = [worker.block for worker in workers]
         self._folded = [_folded(worker) for worker in workers]
         self._released = [self.released(i) for i in range(len(workers))]
 
@@ -130,14 +138,14 @@ class Stream:
         while position >= 0:
             if self._pending(position):
                 yield Keep(position, self.kept[position])
-                self.kept[position] += 1
+                self.kept[position] += self.blocks[position]
             elif self._ready(position):
                 yield Make(position, self.made[position])
-                self.made[position] += 1
+                self.made[position] += self.blocks[position]
                 for source in self._released[position]:
                     if self._pending(source):
                         yield Keep(source, self.kept[source])
-                        self.kept[source] += 1
+                        self.kept[source] += self.blocks[source]
                 waits = self.paces.get(position, position)
                 position = max(self.last_reader(position), waits)
             else:
@@ -150,8 +158,9 @@ class Stream:
         row = self.made[position]
         if row >= self._rows[position]:
             return False
+        last = row + self.blocks[position] - 1
         for source, high in self.gates[position]:
-            if self._available(source) < high[row]:
+            if self._available(source) < high[last]:
                 break
         else:
             return True

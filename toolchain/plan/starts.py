@@ -48,11 +48,12 @@ class Starts:
     Args:
         cuts: the network.
         first: the step.
+        block: rows that nodes make in a step, as far as they can.
     """
 
-    def __init__(self, cuts: Cuts, first: int) -> None:
-        self.cuts, self.first = cuts, first
-        self.workers = _without_waiting(cuts.run(first))
+    def __init__(self, cuts: Cuts, first: int, block: int = 1) -> None:
+        self.cuts, self.first, self.block = cuts, first, block
+        self.workers = _without_waiting(cuts.run(first, block))
         self.shift = sum(isinstance(worker, Feed) for worker in self.workers)
         self.flow = best_flow(self.workers)
         self.values = {v.name: v for v in cuts.values}
@@ -75,15 +76,16 @@ class Starts:
         for position in range(self.shift):
             self.course.grow(position)
         for end in range(self.first + 1, self.first + count + 1):
-            work = self.cuts.rows[end - 1]
-            assert work is not None
-            self.calls += work.rows
+            work = self.workers[end - 1 - self.first + self.shift]
+            assert isinstance(work, RowWork)
+            self.calls += work.turns
             self.dearer += self.cuts.dearer(end - 1, work.instructions)
             self.enclosed += closing.get(end - 1, ())
             self._proceed(end, closing.get(end - 1, ()))
             if end in ends or end == self.first + count:
                 yield self._whole(end)
-                yield from self._strips(end)
+                if self.block == 1:
+                    yield from self._strips(end)
 
     def _whole(self, end: int) -> Edge:
         rows = self._rows(end, self.sizes, None)
@@ -91,16 +93,20 @@ class Starts:
         least = rows.lasting + self.course.peak(rows.passing[: end - self.first + self.shift])
         least += sum(v.size for v in self.cuts.values if v.made < self.first <= v.last)
         work = self.dearer + streamed(self.calls, 0, 0) + rows.moving
-        return Edge(self.first, end, stream=True, need=need, least=min(need, least), work=work)
+        blocks = tuple(w.block for w in self.workers[self.shift : end - self.first + self.shift])
+        return Edge(
+            self.first, end, stream=True, need=need, least=min(need, least), work=work,
+            blocks=blocks if max(blocks) > 1 else (),
+        )  # fmt: skip
 
     def _proceed(self, end: int, enclosed: Sequence[int]) -> None:
         """Let the course go on to ``end``: another map, maps that become rings or shrink."""
         self.course.grow(end - 1 - self.first + self.shift)
-        passing = self._scratch(end, None)[1]
+        passing, steps = self._scratch(end, None)[1], self._steps(self.sizes)
         for position in enclosed:
             storage = self.flow.storage[position]
             rows = storage.kept if storage.separable else storage.total
-            if storage.separable and is_guest(self.flow, position, self.sizes, passing):
+            if storage.separable and is_guest(self.flow, position, steps, passing):
                 rows = 0
             self.course.enclose(position, rows)
         for value in self.cuts.values:
@@ -135,7 +141,7 @@ class Starts:
         """Return scratch memory: bytes that last, and those that each position needs for a row."""
         lasting, passing = 0, [0] * len(self.workers)
         for step in range(self.first, end):
-            scratch, folds = self.cuts.scratch(step, strips)
+            scratch, folds = self._scratch_of(step, strips)
             lasting += scratch * folds
             passing[step - self.first + self.shift] += scratch * (not folds)
         return lasting, passing
@@ -144,12 +150,13 @@ class Starts:
         rings = moving = 0
         lasting, fresh = self._scratch(end, strips)
         passing = tuple(fresh)
+        steps = self._steps(sizes)
         for position in self.enclosed:
             storage, size, start = self.flow.storage[position], sizes[position], position
             if not storage.separable:
                 rings += storage.total * size
                 continue
-            if is_guest(self.flow, position, sizes, passing):
+            if is_guest(self.flow, position, steps, passing):
                 host = storage.host
                 if not self.flow.storage[host].separable:
                     continue
@@ -157,19 +164,33 @@ class Starts:
             else:
                 rings += storage.kept * size
                 rows = self.workers[position].rows if storage.kept else 0
-                moving += streamed(0, rows, rows * size)
-                if (over := self._over(position, sizes)) is not None:
+                moving += streamed(0, rows // self.workers[position].block, rows * size)
+                size = steps[position]
+                if (over := self._over(position, steps)) is not None:
                     fresh[position] += over
                     start += 1
             for p in range(start, self.flow.last_reader[position] + 1):
                 fresh[p] += size
         return _Rows(lasting, rings, fresh, moving)
 
+    def _steps(self, sizes: Sequence[int]) -> list[int]:
+        """Return the bytes that each position makes in a step, by those of a row."""
+        return [size * worker.block for size, worker in zip(sizes, self.workers, strict=True)]
+
+    def _scratch_of(self, step: int, strips: Strips | None) -> tuple[int, bool]:
+        """Return the scratch memory of a node, and whether it lasts as long as the stream."""
+        work = self.workers[step - self.first + self.shift]
+        if isinstance(work, RowWork) and work.block > 1:
+            return work.special.scratch_bytes, False
+        return self.cuts.scratch(step, strips)
+
     def _over(self, position: int, sizes: Sequence[int]) -> int | None:
         """Return what an output row takes more than the dying input row over which it may run."""
         worker, size = self.workers[position], sizes[position]
         overlaps = worker.overlaps if isinstance(worker, RowWork) else {}
-        dying = ((sizes[self.passing[n]], d) for n, d in overlaps.items() if n in self.passing)
+        passing = {n: self.passing[n] for n in overlaps if n in self.passing}
+        alike = (n for n, i in passing.items() if self.workers[i].block == worker.block)
+        dying = ((sizes[passing[n]], overlaps[n]) for n in alike)
         return min((max(d + row, size) - row for row, d in dying), default=None)
 
     def _maps(self, end: int, *, overlapping: bool) -> int:

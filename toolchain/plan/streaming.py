@@ -46,6 +46,18 @@ class Streaming:
         return next(feeds, "")
 
     @property
+    def blocks(self) -> tuple[int, ...]:
+        """Return the rows that a step of each node makes, nothing if it is one each."""
+        found = tuple(work.block for work in self.works)
+        return found if max(found) > 1 else ()
+
+    @property
+    def step_sizes(self) -> tuple[int, ...]:
+        """Return the bytes of what each worker makes in a step."""
+        pairs = zip(self.row_sizes, self.tiles[0].workers, strict=True)
+        return tuple(size * worker.block for size, worker in pairs)
+
+    @property
     def row_sizes(self) -> tuple[int, ...]:
         """Return the bytes of a row of what each worker makes, in the tile where it is longest."""
         rows = zip(*(tile.workers for tile in self.tiles), strict=True)
@@ -66,7 +78,7 @@ class Streaming:
         found = 0
         for tile in self.tiles:
             moving = [worker for worker in tile.workers if worker.output.name in moved]
-            calls, moves = sum(w.rows for w in tile.workers), sum(w.rows for w in moving)
+            calls, moves = sum(map(_calls, tile.workers)), sum(w.rows // w.block for w in moving)
             size = sum(worker.rows * row_bytes(worker.output) for worker in moving)
             found += tile.instructions + streamed(calls, moves, size)
         return found
@@ -79,9 +91,11 @@ class Streaming:
         return [0] * (len(self.flow.workers) - len(found)) + found
 
     def passes(self, index: int) -> dict[str, int]:
-        """Return the inputs whose row a node's output row may overwrite, with the distance."""
+        """Return the inputs whose rows a node's output may overwrite, with the distance."""
         every = [tile.works[index].overlaps for tile in self.tiles]
-        names = set(every[0]).intersection(*every)
+        block = self.works[index].block
+        alike = {worker.output.name for worker in self.flow.workers if worker.block == block}
+        names = alike.intersection(*every)
         return {
             name: max(overlaps[name] for overlaps in every) for name in every[0] if name in names
         }
@@ -130,6 +144,10 @@ def _faster(found: Streaming, tiling: Tiling, isa: Isa) -> tuple[tuple[Faster, .
     )
 
 
+def _calls(worker: Worker) -> int:
+    return worker.turns if isinstance(worker, RowWork) else worker.rows
+
+
 def _alike(old: RowWork, new: RowWork) -> bool:
     """Tell whether a node's new kernel may do with rows what the old one may."""
     same = old.special.over_row == new.special.over_row and old.row_operands == new.row_operands
@@ -153,10 +171,10 @@ def _stores(stream: Streaming, inside: frozenset[str], spare: int) -> tuple[RowS
     found: dict[str, RowStore] = {}
     moved: list[tuple[int, str, int]] = []
     flow = stream.flow
-    sizes = stream.row_sizes
+    sizes = stream.step_sizes
     scratch = stream.passing_scratch
     for position, (worker, storage) in enumerate(zip(flow.workers, flow.storage, strict=True)):
-        name, size = worker.output.name, sizes[position]
+        name = worker.output.name
         if name not in inside:
             continue
         if is_guest(flow, position, sizes, scratch):
@@ -165,7 +183,8 @@ def _stores(stream: Streaming, inside: frozenset[str], spare: int) -> tuple[RowS
             found[name] = RowStore(name, 0, 1)
         elif storage.separable and storage.kept < storage.total:
             found[name] = RowStore(name, storage.kept, 1)
-            moved.append((size * (storage.total - storage.kept), name, storage.total))
+            more = stream.row_sizes[position] * (storage.total - storage.kept)
+            moved.append((more, name, storage.total))
         else:
             found[name] = RowStore(name, storage.total, 0)
     for cost, name, total in sorted(moved):
@@ -186,7 +205,7 @@ def is_guest(flow: Flow, position: int, sizes: Sequence[int], scratch: Sequence[
     Args:
         flow: what a run of the stream has shown.
         position: of the worker that makes them.
-        sizes: bytes of a row, per position.
+        sizes: bytes made in a step, per position.
         scratch: bytes of scratch memory that each position needs while it makes a row.
     """
     storage, reader = flow.storage[position], flow.last_reader[position]

@@ -134,6 +134,7 @@ class Tiling:
         grid: of every map that leaves the stage or ends in a fold.
         inside: tensors that are never whole.
         feed: the network's input if the caller hands it over, else empty.
+        blocks: rows that a step of each node makes, nothing for one each; more need a single tile.
     """
 
     graph: Graph
@@ -141,6 +142,7 @@ class Tiling:
     grid: Grid
     inside: frozenset[str]
     feed: str = ""
+    blocks: tuple[int, ...] = ()
 
     def kernels(self, isa: Isa, *, lean: bool = False) -> tuple[str, ...] | None:
         """Return the first of `row_kernels` that all tiles can use, by node, ``None`` if none."""
@@ -180,7 +182,7 @@ class Tiling:
             operands = self.graph.operands(node)
             folds = fold(node.op, operands) is not None
             part = None if folds else self._part(node, operands, every[0])
-            names = row_kernels(*part, isa) if part else []
+            names = row_kernels(*part, isa, block=self._block(node)) if part else []
             works = (self._works(node, every, name) for name in names[:-1])
             yield [found for found in works if found]
 
@@ -205,21 +207,31 @@ class Tiling:
         """Return a node's work in each tile, with a kernel or the first of an instruction set."""
         operands = self.graph.operands(node)
         if (folding := fold(node.op, operands)) is not None:
-            legal = not isinstance(wish, str) or wish == folding.kernel
+            legal = self._block(node) == 1 and (isinstance(wish, Isa) or wish == folding.kernel)
             return self._folds(node, operands, folding, every) if legal else None
+        block = self._block(node)
+        if block != 1 and len(every) > 1:
+            return None
         parts = [self._part(node, operands, boxes) for boxes in every]
         if any(part is None for part in parts):
             return None
         found = [part for part in parts if part is not None]
         if any(fold(part.op, tensors) is not None for part, tensors in found):
             return None  # of a part it would make a whole, which it is not
-        names = [wish] if isinstance(wish, str) else row_kernels(*found[0], wish, lean=lean)
+        if isinstance(wish, str):
+            names = [wish]
+        else:
+            names = row_kernels(*found[0], wish, lean=lean, block=block)
         for name in names:
-            works = [named_row_work(*part, name) for part in found]
+            works = [named_row_work(*part, name, block) for part in found]
             if all(work is not None for work in works):
                 pairs = zip(works, every, strict=True)
                 return [self._placed(node, work, boxes) for work, boxes in pairs if work]
         return None
+
+    def _block(self, node: Node) -> int:
+        """Return the rows that a step of ``node`` makes."""
+        return self.blocks[self.nodes.index(node)] if self.blocks else 1
 
     def _boxes(self) -> list[dict[str, Box]] | None:
         """Return the part of every tensor that each tile makes or reads."""
