@@ -53,16 +53,20 @@ def random_conv(rng: Rng) -> bytes:
 
 
 def random_conv_transpose(rng: Rng) -> bytes:
-    stride = [int(s) for s in rng.integers(1, 4, 2)]
+    axes, group = int(rng.choice([1, 2, 2])), int(rng.choice([1, 1, 3]))
+    stride = [int(s) for s in rng.integers(1, 4, axes)]
     layer = node(
         "ConvTranspose",
         ["x", "w"],
         ["y"],
         strides=stride,
-        pads=[int(p) for p in rng.integers(0, 2, 4)],
+        group=group,
+        dilations=[int(d) for d in rng.integers(1, 3, axes)],
+        pads=[int(p) for p in rng.integers(0, 2, 2 * axes)],
         output_padding=[int(rng.integers(0, s)) for s in stride],
     )
-    return model([layer], {"x": [1, 3, 4, 5]}, {"w": weights(rng, 3, 2, 3, 2)})
+    kernel, size = [3, 2][:axes], [4, 5][:axes]
+    return model([layer], {"x": [1, 3, *size]}, {"w": weights(rng, 3, 2, *kernel)})
 
 
 def random_pool(rng: Rng) -> bytes:

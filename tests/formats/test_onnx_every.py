@@ -167,8 +167,11 @@ def reciprocal(rng: Rng) -> bytes:
 
 
 def prelu(rng: Rng) -> bytes:
+    shape = shape_of(rng, 4)
     slope = np.full([1] * int(rng.integers(1, 4)), rng.uniform(0.01, 0.9), np.float32)
-    return model([node("PRelu", ["x", "s"], ["y"])], {"x": shape_of(rng, 4)}, {"s": slope})
+    if rng.random() < 0.6:
+        slope = rng.uniform(-0.5, 0.9, (shape[1], 1, 1)).astype(np.float32)
+    return model([node("PRelu", ["x", "s"], ["y"])], {"x": shape}, {"s": slope})
 
 
 def batch_normalization(rng: Rng) -> bytes:

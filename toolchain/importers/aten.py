@@ -165,6 +165,13 @@ def gelu(node: AtenNode) -> Sequence[Value]:
     return node.onnx("Gelu", [node.x], approximate=node["approximate"])
 
 
+def prelu(node: AtenNode) -> Sequence[Value]:
+    """PReLU, whose slopes follow the second axis."""
+    rank, slopes = len(node.shape()), node["weight"]
+    shape = (-1, *(1,) * (rank - 2)) if rank > 1 else (-1,)
+    return node.onnx("PRelu", [node.x, slopes.reshape(shape)])
+
+
 def silu(node: AtenNode) -> Sequence[Value]:
     """SiLU: ``x * sigmoid(x)``."""
     return node.onnx("Mul", [node.x, node.onnx("Sigmoid", [node.x])[0]])

@@ -212,11 +212,13 @@ def gelu(node: OnnxNode) -> list[str]:
 
 
 def prelu(node: OnnxNode) -> list[str]:
-    """PRelu with one slope for all channels."""
-    slopes = np.unique(node.needed(1))
-    if slopes.size != 1:
-        raise UnsupportedError("with a slope per channel")
-    return [node.build.add(LeakyRelu(float(slopes[0])), [node.tensor(0)])]
+    """PRelu: a leaky rectifier, or ``relu(x) + slope * min(x, 0)`` with slopes per channel."""
+    slopes, build, x = node.needed(1), node.build, node.tensor(0)
+    if np.unique(slopes).size == 1:
+        return [build.add(LeakyRelu(float(slopes.reshape(-1)[0])), [x])]
+    negative = build.add(Minimum(), [x, _scalar(node, 0.0)])
+    scaled = build.add(Mul(), build.broadcast([negative, slopes]))
+    return [build.add(Add(), [build.add(Relu(Activation.RELU), [x]), scaled])]
 
 
 def hard_sigmoid(node: OnnxNode) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.importers.onnx_builder import OnnxNode, UnsupportedError
+from toolchain.ir import Array
 from toolchain.ops import (
     Add,
     AveragePool2D,
@@ -109,12 +110,11 @@ def conv(node: OnnxNode) -> list[str]:
 
 
 def conv_transpose(node: OnnxNode) -> list[str]:
-    """ConvTranspose without groups and dilation."""
-    build, weights = node.build, node.needed(1)
-    dilation = _pair(node.integers("dilations"))
-    plain = int(node.attributes.get("group", 1)) == 1 and dilation == (1, 1)
-    if not plain or len(node.shape()) != 4 or node.attributes.get("output_shape"):
-        raise UnsupportedError("with groups, dilation, output_shape or not of rank 4")
+    """ConvTranspose: one or two spatial axes; groups and dilation are zeros among the weights."""
+    build = node.build
+    if node.attributes.get("output_shape"):
+        raise UnsupportedError("with output_shape")
+    weights = _dense(node, node.needed(1))
     kernel, stride = _pair(list(weights.shape[2:])), _pair(node.integers("strides"))
     if node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise UnsupportedError("with automatic padding")
@@ -123,8 +123,25 @@ def conv_transpose(node: OnnxNode) -> list[str]:
     op = TransposeConv(
         stride, pads._replace(bottom=pads.bottom - more_h, right=pads.right - more_w)
     )
-    data = build.constant(weights.transpose(1, 2, 3, 0), node.weight_quant(0))
+    # Scales per channel are those of one group.
+    quant = node.weight_quant(0) if weights.shape[1] == node.shape(1)[1] else None
+    data = build.constant(weights.transpose(1, 2, 3, 0), quant)
     return _unmap(node, build.add(op, [_map(node), data, *_bias(node)]))
+
+
+def _dense(node: OnnxNode, weights: Array) -> Array:
+    """Return transposed weights (C, O, KH, KW) without groups and dilation."""
+    group, dilation = int(node.attributes.get("group", 1)), _pair(node.integers("dilations"))
+    in_c, each, (height, width) = *weights.shape[:2], _pair(list(weights.shape[2:]))
+    if group < 1 or in_c % group or in_c != node.shape()[1]:
+        raise node.error(f"{group} groups of {in_c} channels, but x has {node.shape()[1]}")
+    extent = Sliding((height, width), dilation=dilation).extent
+    dense = np.zeros((in_c, group, each, *extent), weights.dtype)
+    shaped = weights.reshape(group, in_c // group, each, height, width)
+    for index in range(group):
+        rows = slice(index * in_c // group, (index + 1) * in_c // group)
+        dense[rows, index, :, :: dilation[0], :: dilation[1]] = shaped[index]
+    return dense.reshape(in_c, group * each, *extent)
 
 
 def _bias(node: OnnxNode) -> list[str]:
