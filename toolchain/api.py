@@ -21,6 +21,7 @@ import numpy as np
 
 from toolchain.errors import UsageError
 from toolchain.exporters.tflite import export_tflite
+from toolchain.files import write_whole
 from toolchain.importers import ModelWarning, import_float, import_model
 from toolchain.ir import Array, Graph, run
 from toolchain.passes import channels_last_inputs, simplify
@@ -168,7 +169,7 @@ def save_tflite(graph: Graph, path: Path | str, *, keep_layout: bool = False) ->
     """
     final = simplify(graph if keep_layout else channels_last_inputs(graph))
     target = Path(path)
-    target.write_bytes(export_tflite(final))
+    write_whole(target, export_tflite(final))
     return target
 
 

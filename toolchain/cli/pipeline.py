@@ -36,6 +36,10 @@ class Project:
     board: Board
     name: str
 
+    def __repr__(self) -> str:
+        arena = f"{self.plan.arena_bytes:,} bytes of RAM"
+        return f"Project({self.name!r} for {self.board.id} in {str(self.folder)!r}, {arena})"
+
 
 def load_graph(model: Path, reporter: Reporter, reading: Reading = AS_IT_IS) -> Graph:
     """Import ``model`` as ``reading`` says; the importer's warnings go to the reporter."""

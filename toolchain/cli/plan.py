@@ -159,13 +159,12 @@ def write_page(
 ) -> None:
     """Write the HTML page: ``chosen`` against ``other`` or the plain layers, and the front."""
     from codegen.report import plan_report
+    from toolchain.files import write_whole
 
     plans = dict.fromkeys([*([other] if other else []), *reversed(front), chosen])
     labelled = [(_label(plan, other), plan) for plan in plans]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(plan_report(graph, labelled, chosen), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, plan_report(graph, labelled, chosen).encode())
 
 
 def _label(plan: Plan, other: Plan | None) -> str:

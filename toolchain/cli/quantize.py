@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -298,11 +297,10 @@ def _no_data(graph: Graph, model: Path) -> UsageError:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file in one step, so that nobody sees half of it."""
+    from toolchain.files import write_whole
+
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(data)
-        Path(file.name).replace(path)
+        write_whole(path, data)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise UsageError("E106", f"cannot write: {why}", where=str(path)) from None

@@ -103,6 +103,13 @@ class Graph:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
 
+    def __repr__(self) -> str:
+        sides = (
+            ", ".join(map(_port, self.input_tensors)),
+            ", ".join(map(_port, self.output_tensors)),
+        )
+        return f"Graph({self.name!r}: {sides[0]} -> {sides[1]}, {len(self.nodes)} nodes)"
+
     def operands(self, node: Node) -> Operands:
         """Return the tensors of ``node``."""
         return Operands(
@@ -168,3 +175,7 @@ class Graph:
         for node in kept:
             used.update(name for name in (*node.inputs, *node.outputs) if name is not None)
         return replace(self, nodes=kept, tensors={n: t for n, t in known.items() if n in used})
+
+
+def _port(tensor: Tensor) -> str:
+    return f"{tensor.name} {tensor.dtype.value}{list(tensor.shape)}"

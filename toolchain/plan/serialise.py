@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from toolchain.errors import UsageError
+from toolchain.files import write_whole
 from toolchain.plan.plan import LayerStage, Plan, StreamStage
 
 SCHEMA_VERSION = 1
@@ -56,14 +55,7 @@ def plan_from_json(text: str, where: str = "plan.json") -> Plan:
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Write ``plan`` to ``path``; nobody ever sees half a file."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(plan_to_json(plan))
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, plan_to_json(plan).encode())
 
 
 def read_plan(path: Path) -> Plan:
