@@ -4,7 +4,7 @@ import toolchain as ts
 
 graph = ts.import_torch(module, example_input)      # or ts.import_float("model.onnx")
 int8 = ts.quantize(graph, calibration)
-int8 = ts.finetune(int8, images, classes)           # optional, with PyTorch
+int8 = ts.finetune(int8, images, teacher=graph)     # optional, with PyTorch
 ts.save_tflite(int8, "model_int8.tflite")
 ts.compile(int8, board="nucleo_h743zi", output="build")
 """
@@ -97,7 +97,7 @@ def quantize(
 def finetune(
     graph: Graph,
     inputs: Any,
-    targets: Any,
+    targets: Any = None,
     loss: Callable[[Any, Any], Any] | None = None,
     **options: Any,
 ) -> Graph:
@@ -106,10 +106,10 @@ def finetune(
     Args:
         graph: what `quantize` returned.
         inputs: an array or tensor (N, *shape), or one per graph input.
-        targets: an array or tensor of N.
+        targets: an array or tensor of N; not needed beside a teacher.
         loss: of a batch of outputs and targets; cross-entropy if not given.
-        options: further keywords of `toolchain.quantization.finetune.finetune`: ``epochs``,
-            ``batch``, ``rate``, ``seed``.
+        options: further keywords of `toolchain.quantization.finetune.finetune`: ``teacher`` (the
+            float graph), ``epochs``, ``batch``, ``rate``, ``seed``.
 
     Raises:
         UsageError: E115, E122 for a loss or shapes that cannot be trained with.

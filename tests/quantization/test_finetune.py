@@ -15,6 +15,7 @@ from toolchain.quantization import compare_layers, quantize
 from toolchain.quantization.finetune import fake_quantised, finetune
 from toolchain.quantization.gradients import GRADIENTS
 from toolchain.quantization.report import integer_case, real_values
+from toolchain.quantization.teacher import answers
 from toolchain.reference import run_float
 from toolchain.reference.operators import evaluate
 
@@ -45,6 +46,15 @@ def moves() -> Graph:
     return import_onnx(model(nodes, {"x": [1, 4, 8, 6]}, constants), "net")
 
 
+def attention() -> Graph:
+    """Return a transformer of one block, with a token of its own and a slice at the end."""
+    from examples.vision.transformer import VisionTransformer
+
+    torch.manual_seed(5)
+    module = VisionTransformer(8, 4, width=8, depth=1, classes=4, channels=2)
+    return ts.import_torch(module, torch.zeros(1, 2, 8, 8))
+
+
 def batch(cases: list[list[Array]]) -> Array:
     return np.concatenate([case[0] for case in cases])
 
@@ -55,7 +65,7 @@ def outputs(graph: Graph, cases: list[list[Array]]) -> Array:
 
 
 @pytest.mark.parametrize("options", PRECISIONS)
-@pytest.mark.parametrize("make", [float_graph, uneven, lambda _: moves()])
+@pytest.mark.parametrize("make", [float_graph, uneven, lambda _: moves(), lambda _: attention()])
 def test_the_module_computes_what_the_interpreter_computes(make, options) -> None:  # type: ignore[no-untyped-def]
     graph = make(3)
     cases = inputs(graph, 12, 3)
@@ -77,7 +87,19 @@ def test_the_module_computes_what_the_interpreter_computes(make, options) -> Non
 @pytest.mark.parametrize("make", [float_graph, uneven, lambda _: moves()])
 def test_gradients_belong_to_the_float_operators(make) -> None:  # type: ignore[no-untyped-def]
     """Each twin gives the float reference's values, so that autograd gives its gradients."""
-    graph = make(1)
+    check_twins(make(1))
+
+
+def test_gradients_of_attention_belong_to_the_float_operators() -> None:
+    graph = attention()
+    check_twins(graph)
+    cases = inputs(graph, 70, 1)
+    want = np.concatenate([run_float(graph, case)[0] for case in cases])
+    (got,) = answers(graph, [torch.tensor(batch(cases))])
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
+
+
+def check_twins(graph: Graph) -> None:
     rng = np.random.default_rng(1)
     for one in graph.nodes:
         operands = graph.operands(one)
@@ -86,10 +108,12 @@ def test_gradients_belong_to_the_float_operators(make) -> None:  # type: ignore[
             for x in operands.inputs
             if x is not None
         ]
-        (want,) = evaluate(one.op, operands, given)
-        made = GRADIENTS[type(one.op)](one.op, operands, [torch.tensor(x) for x in given]).numpy()
-        made = made.clip(*getattr(one.op, "activation", Activation.NONE).value)
-        np.testing.assert_allclose(made, want, rtol=1e-4, atol=1e-5)
+        wanted = evaluate(one.op, operands, given)
+        made = GRADIENTS[type(one.op)](one.op, operands, [torch.tensor(x) for x in given])
+        results = made if isinstance(made, tuple) else (made,)
+        for got, want in zip(results, wanted, strict=True):
+            clipped = got.numpy().clip(*getattr(one.op, "activation", Activation.NONE).value)
+            np.testing.assert_allclose(clipped, want, rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_reach_every_parameter_and_stop_at_the_clip() -> None:
@@ -131,6 +155,26 @@ def test_training_makes_up_for_coarse_weights() -> None:
     for name, tensor in tuned().tensors.items():  # the same seed, the same weights
         if tensor.is_constant:
             np.testing.assert_array_equal(tensor.values, made.tensors[name].values)
+
+
+def test_a_teacher_needs_no_targets() -> None:
+    graph = attention()
+    cases, test = inputs(graph, 200, 3), inputs(graph, 32, 90)
+    coarse = coarser(quantize(graph, cases[:32]))
+    made = ts.finetune(coarse, batch(cases), teacher=graph, epochs=4, batch=16, rate=0.3)
+    before, after = (compare_layers(graph, one, test)[-1].sqnr_db for one in (coarse, made))
+    assert after > before + 3
+    with pytest.raises(UsageError, match="targets, or the float graph"):
+        ts.finetune(coarse, batch(cases))
+    with pytest.raises(UsageError, match="other shapes"):
+        ts.finetune(coarse, batch(cases), teacher=uneven(0))
+
+
+def test_training_that_does_harm_changes_nothing() -> None:
+    graph = uneven(1)
+    cases = inputs(graph, 64, 1)
+    quantised = quantize(graph, cases[:32])
+    assert ts.finetune(quantised, batch(cases), teacher=graph, epochs=2, rate=50) is quantised
 
 
 def test_what_cannot_be_trained_is_refused() -> None:

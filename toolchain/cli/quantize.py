@@ -22,6 +22,7 @@ from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
     from toolchain.ir import Graph
+    from toolchain.quantization import Mixed
 
 _ENOUGH = 100
 _REPORTED = 20  # cases that the report per layer runs
@@ -236,6 +237,7 @@ def _quantised(
         mixed = quantize_mixed(
             graph, cases, chosen.mixed, method, equalize=equalize, rounding=rounding
         )
+        _say_reached(reporter, mixed)
         found = mixed.ready.graph, mixed.graph
     else:
         bits, names = chosen.activations, chosen.names
@@ -244,6 +246,19 @@ def _quantised(
     if chosen.label == "mixed":
         _say_lifted(reporter, *found)
     return found
+
+
+def _say_reached(reporter: Reporter, mixed: Mixed) -> None:
+    if not mixed.kept_back:
+        reporter.warn(
+            f"{mixed.calibration_db:.1f} dB on the calibration samples themselves: "
+            "too few to keep some back, others may have less"
+        )
+        return
+    reporter.say(
+        f"outputs: {mixed.calibration_db:.1f} dB on calibration samples, {mixed.sqnr_db:.1f} dB on "
+        f"{mixed.kept_back} kept back from it, {mixed.cautious_db:.1f} dB less one standard error"
+    )
 
 
 def _lifted(graph: Graph, quantised: Graph) -> list[str]:

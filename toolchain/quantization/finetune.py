@@ -6,28 +6,33 @@ numbers, and rounding as if it were not there; they stop where values are clippe
 estimator). Weights and biases are trained, their scales and those of activations stay.
 
 References: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference", CVPR 2018, section 3; Y. Bengio et al., "Estimating or
-Propagating Gradients Through Stochastic Neurons", 2013, for the estimator.
+Integer-Arithmetic-Only Inference", CVPR 2018, section 3; G. Hinton et al., "Distilling the
+Knowledge in a Neural Network", 2015, section 2.1, for logits as targets; Y. Bengio et al.,
+"Estimating or Propagating Gradients Through Stochastic Neurons", 2013, for the estimator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from toolchain.errors import UsageError
 from toolchain.ir import Graph
 from toolchain.quantization.straight_through import Network
+from toolchain.quantization.teacher import answers
 
 Loss = Callable[[Any, Any], Any]
+_KEPT_BACK = 0.1  # of the cases
 
 
 def finetune(
     graph: Graph,
     inputs: Any,
-    targets: Any,
+    targets: Any = None,
     loss: Loss | None = None,
     *,
+    teacher: Graph | None = None,
     epochs: int = 5,
     batch: int = 64,
     rate: float = 0.02,
@@ -35,42 +40,113 @@ def finetune(
 ) -> Graph:
     """Return an integer graph with weights and biases that were trained further.
 
+    A tenth of the cases is kept back. The network of the epoch that is best on them is returned:
+    ``graph`` itself if training made nothing better.
+
     Args:
         graph: an int8, int16 or mixed graph; its inputs in whatever layout.
         inputs: an array or tensor (N, *shape) of real values for a graph of one input, else a
             sequence of one per input.
-        targets: an array or tensor of N.
+        targets: an array or tensor of N; not needed beside a teacher.
         loss: of a batch of real outputs (a tuple where the graph has several) and targets;
             cross-entropy if not given.
+        teacher: the float graph that ``graph`` was made of. Its outputs are to be met, too: the
+            mean squared difference to them, over their variance, is added to the loss.
         epochs: passes over the data.
         batch: cases per step.
         rate: the first step size of Adam, in steps of the grids; it falls to zero as a half cosine.
-        seed: of the order of cases.
+        seed: of the order of cases, and of those that are kept back.
 
     Raises:
-        UsageError: E115 if the loss is not finite, E122 if shapes do not fit.
+        UsageError: E115 if the loss is not finite, E122 if shapes do not fit or there is neither
+            target nor teacher.
         ModelError: E202 as `fake_quantised`.
     """
     import torch
-    from torch.nn import functional
 
     module = fake_quantised(graph)
-    cases = _batches(graph, inputs, len(targets))
-    wanted, judge = torch.as_tensor(targets), loss or functional.cross_entropy
-    optimiser = torch.optim.Adam(module.parameters(), lr=rate)
-    steps = epochs * -(-len(wanted) // batch)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
+    lesson = _lesson(graph, inputs, targets, loss, teacher)
     order = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(lesson.count, generator=order)
+    kept = rows[: round(_KEPT_BACK * lesson.count)]
+    seen = rows[len(kept) :]
+    kept = kept if len(kept) else seen
+    optimiser = torch.optim.Adam(module.parameters(), lr=rate)
+    steps = epochs * -(-len(seen) // batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
+    least, best = lesson.mean(module, kept.split(batch)), graph
     for _ in range(epochs):
-        for rows in torch.randperm(len(wanted), generator=order).split(batch):
-            error = judge(module(*(x[rows] for x in cases)), wanted[rows])
-            if not torch.isfinite(error):
-                raise UsageError("E115", "the loss is not finite", hints=["a smaller rate"])
+        for part in seen[torch.randperm(len(seen), generator=order)].split(batch):
+            error = lesson.loss(module, part)
             optimiser.zero_grad()
             error.backward()
             optimiser.step()
             schedule.step()
-    return module.quantised()  # type: ignore[no-any-return]
+        reached = lesson.mean(module, kept.split(batch))
+        if reached < least:
+            least, best = reached, module.quantised()
+    return best
+
+
+@dataclass(frozen=True, eq=False)
+class _Lesson:
+    """What is to be learned.
+
+    Attributes:
+        count: of cases.
+        cases: one tensor (N, *shape) per graph input.
+        targets: N, if there are any.
+        judge: of outputs and targets.
+        taught: outputs of the teacher (N, *shape); none without one.
+    """
+
+    count: int
+    cases: Sequence[Any]
+    targets: Any
+    judge: Loss
+    taught: Sequence[Any]
+
+    def loss(self, module: Any, rows: Any) -> Any:
+        """Return the loss of some cases.
+
+        Raises:
+            UsageError: E115 if it is not finite.
+        """
+        made = module(*(x[rows] for x in self.cases))
+        parts = [] if self.targets is None else [self.judge(made, self.targets[rows])]
+        outputs = made if isinstance(made, tuple) else (made,)
+        for output, wanted in zip(outputs, self.taught, strict=False):
+            spread = wanted.var(correction=0).clamp(min=1e-12)
+            parts.append((output - wanted[rows]).square().mean() / spread)
+        error = sum(parts)
+        if not error.isfinite():
+            raise UsageError("E115", "the loss is not finite", hints=["a smaller rate"])
+        return error
+
+    def mean(self, module: Any, parts: Sequence[Any]) -> float:
+        """Return the mean loss of the cases of all parts, without training."""
+        import torch
+
+        with torch.no_grad():
+            losses = [float(self.loss(module, rows)) * len(rows) for rows in parts]
+        return sum(losses) / sum(len(rows) for rows in parts)
+
+
+def _lesson(
+    graph: Graph, inputs: Any, targets: Any, loss: Loss | None, teacher: Graph | None
+) -> _Lesson:
+    """Return what is to be learned, checked."""
+    import torch
+    from torch.nn import functional
+
+    if targets is None and teacher is None:
+        raise UsageError("E122", "fine-tuning needs targets, or the float graph as teacher")
+    first = inputs if hasattr(inputs, "shape") else inputs[0]
+    count = len(first) if targets is None else len(targets)
+    cases = _batches(graph, inputs, count)
+    taught = [] if teacher is None else answers(teacher, cases)
+    wanted = None if targets is None else torch.as_tensor(targets)
+    return _Lesson(count, cases, wanted, loss or functional.cross_entropy, taught)
 
 
 def fake_quantised(graph: Graph) -> Any:

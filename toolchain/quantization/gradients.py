@@ -1,7 +1,8 @@
 """What operators mean for real numbers in PyTorch: the way back of quantisation-aware training.
 
 Every function takes the operator, its tensors for one case, and a batch of their real values in
-float32; it returns the real values of the output, without a fused activation.
+float32, constants for one case; it returns the real values of the output, a tuple of several,
+without a fused activation.
 """
 
 from __future__ import annotations
@@ -13,15 +14,22 @@ from toolchain.ir import Operands
 from toolchain.ops import (
     Add,
     AveragePool2D,
+    BatchMatMul,
     Concat,
     Conv2D,
     DepthwiseConv2D,
+    Elu,
+    Erf,
     FullyConnected,
+    Gelu,
     HardSwish,
+    LayerNorm,
     LeakyRelu,
     Logistic,
+    Maximum,
     MaxPool2D,
     Mean,
+    Minimum,
     Mul,
     Op,
     Pad,
@@ -29,6 +37,8 @@ from toolchain.ops import (
     Relu,
     Reshape,
     Softmax,
+    Split,
+    StridedSlice,
     Sub,
     Tanh,
     Transpose,
@@ -115,7 +125,8 @@ def _concat(op: Concat, operands: Operands, given: Reals) -> Any:
     import torch
 
     del operands
-    return torch.cat([*given], op.axis)
+    count = max(len(x) for x in given)
+    return torch.cat([x.expand(count, *x.shape[1:]) for x in given], op.axis)
 
 
 def _pad(op: Pad, operands: Operands, given: Reals) -> Any:
@@ -125,6 +136,51 @@ def _pad(op: Pad, operands: Operands, given: Reals) -> Any:
     value = 0.0 if op.value is None else (op.value - y.zero_point) * y.scale
     sizes = [n for pair in zip(op.before, op.after, strict=True) for n in reversed(pair)]
     return functional.pad(given[0], sizes[::-1], value=value)
+
+
+def _split(op: Split, operands: Operands, given: Reals) -> Any:
+    del operands
+    return given[0].split(op.sizes, op.axis)
+
+
+def _strided_slice(op: StridedSlice, operands: Operands, given: Reals) -> Any:
+    import torch
+
+    (x,) = given
+    for axis, ends in enumerate(zip(op.begin, op.end, op.strides, strict=True)):
+        if axis > 0:  # all cases of the batch are kept
+            x = x.index_select(axis, torch.arange(*ends))
+    return x.reshape(len(x), *operands.output.shape[1:])
+
+
+def _batch_matmul(op: BatchMatMul, operands: Operands, given: Reals) -> Any:
+    del operands
+    left, right = given
+    left = left.transpose(-1, -2) if op.transpose_a else left
+    return left @ (right.transpose(-1, -2) if op.transpose_b else right)
+
+
+def _layer_norm(op: LayerNorm, operands: Operands, given: Reals) -> Any:
+    from torch.nn import functional
+
+    x, *constants = given
+    gain = constants.pop(0) if operands.optional(1) is not None else None
+    offset = constants.pop(0) if constants else None
+    return functional.layer_norm(x, x.shape[-1:], gain, offset, op.epsilon)
+
+
+def _gelu(op: Gelu, operands: Operands, given: Reals) -> Any:
+    from torch.nn import functional
+
+    del operands
+    return functional.gelu(given[0], approximate="tanh" if op.approximate else "none")
+
+
+def _elu(op: Elu, operands: Operands, given: Reals) -> Any:
+    from torch.nn import functional
+
+    del op, operands
+    return functional.elu(given[0])
 
 
 def _softmax(op: Softmax, operands: Operands, given: Reals) -> Any:
@@ -152,21 +208,30 @@ def _of(function: Callable[..., Any]) -> Function:
 GRADIENTS: Mapping[type[Op], Function] = {
     Add: _of(lambda a, b: a + b),
     AveragePool2D: _average_pool2d,
+    BatchMatMul: _batch_matmul,
     Concat: _concat,
     Conv2D: _conv2d,
     DepthwiseConv2D: _depthwise_conv2d,
+    Elu: _elu,
+    Erf: _of(lambda x: x.erf()),
     FullyConnected: _fully_connected,
+    Gelu: _gelu,
     HardSwish: _hard_swish,
+    LayerNorm: _layer_norm,
     LeakyRelu: _leaky_relu,
     Logistic: _of(lambda x: x.sigmoid()),
+    Maximum: _of(lambda a, b: a.maximum(b)),
     MaxPool2D: _max_pool2d,
     Mean: _mean,
+    Minimum: _of(lambda a, b: a.minimum(b)),
     Mul: _of(lambda a, b: a * b),
     Pad: _pad,
     Quantize: _of(lambda x: x),
     Relu: _of(lambda x: x),
     Reshape: _reshape,
     Softmax: _softmax,
+    Split: _split,
+    StridedSlice: _strided_slice,
     Sub: _of(lambda a, b: a - b),
     Tanh: _of(lambda x: x.tanh()),
     Transpose: _transpose,

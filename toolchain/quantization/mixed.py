@@ -3,7 +3,8 @@
 The noise that each activation's rounding to int8 alone makes at the outputs is measured, with the
 rest of the network in float. Noise from different places is nearly independent, so it adds up: with
 what rounded weights make, and without what 16 bits remove, it predicts the noise of every choice;
-how many of the dearest to lift is then searched with measured noise, from that prediction on.
+how many of the dearest to lift is then searched with measured noise, from that prediction on. It is
+measured on samples that are kept back from calibration, with room for those that nobody has seen.
 
 Reference: Z. Dong et al., "HAWQ-V2", NeurIPS 2020, section 3, for a sum of independent
 sensitivities, here measured instead of derived from second moments.
@@ -31,8 +32,13 @@ from toolchain.quantization.wide import Ready
 from toolchain.reference import run_float, trace_float
 from toolchain.reference.operators import evaluate
 
-_CASES = 8  # that noise is measured on
+_CASES = 8  # that sensitivities are measured on
+_KEPT_BACK = 32  # cases at most,
+_SHARE = 4  # one in four,
+_FEWEST = 16  # of so many at least: ranges come first
 _TRIES = 5
+
+_TINY = float(np.finfo(np.float64).tiny)
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,12 +50,19 @@ class Mixed:
     Attributes:
         ready: the float graph that was rounded, with the names of its int16 activations.
         graph: the integer graph.
-        sqnr_db: signal to noise ratio of its worst output.
+        sqnr_db: signal to noise ratio of its worst output on cases that are kept back.
+        cautious_db: that less one standard error (jackknife), as others may have less.
+        calibration_db: the ratio on some of the cases that it was calibrated on.
+        kept_back: how many cases were; 0 if there were too few, and all ratios are of the cases
+            that it was calibrated on.
     """
 
     ready: Ready
     graph: Graph
     sqnr_db: float
+    cautious_db: float
+    calibration_db: float
+    kept_back: int
 
 
 def quantize_mixed(
@@ -65,8 +78,8 @@ def quantize_mixed(
 
     Args:
         graph: a float graph.
-        cases: sample inputs; noise is measured on a few of them.
-        target_db: signal to quantisation noise ratio that every output shall have.
+        cases: sample inputs; of 16 or more, one in four is kept back to measure noise on.
+        target_db: signal to quantisation noise ratio that every output shall have: `cautious_db`.
         method: how ranges of int8 are chosen.
         equalize: as in `toolchain.quantization.quantize`.
         rounding: as in `toolchain.quantization.quantize`.
@@ -75,37 +88,48 @@ def quantize_mixed(
         FitError: E308 if int16 for all activations is not enough.
         UsageError, ModelError: as `toolchain.quantization.quantize`.
     """
-    few = cases[:: max(1, len(cases) // _CASES)][:_CASES]
+    cases, apart = _parted(cases)
+    few, tested = _some(cases, _CASES), apart or _some(cases, _CASES)
     allowed = 10 ** (-target_db / 10)
 
     def made(**chosen: Any) -> Mixed:
         ready = prepare(graph, cases, equalize=equalize, **chosen)
         quantised = quantize_ready(ready, cases, method, rounding=rounding)
-        return Mixed(ready, quantised, _decibels(_noise(ready.graph, quantised, few)))
+        noise = _noises(ready.graph, quantised, tested)
+        return Mixed(
+            ready,
+            quantised,
+            _decibels(noise.ratios()),
+            _decibels(noise.ratios() + noise.standard_errors()),
+            _decibels(_noises(ready.graph, quantised, few).ratios()),
+            len(apart),
+        )
 
     narrow = made()
-    if narrow.sqnr_db >= target_db:
+    if narrow.cautious_db >= target_db:
         return narrow
     whole = made(activations="int16")
-    if whole.sqnr_db < target_db:
+    if whole.cautious_db < target_db:
         raise FitError(
             "E308",
             f"{target_db:g} dB are out of reach: int16 for all activations gives "
-            f"{whole.sqnr_db:.1f} dB",
+            f"{whole.sqnr_db:.1f} dB, less one standard error {whole.cautious_db:.1f} dB",
             numbers={"target_db": target_db, "reached_db": whole.sqnr_db},
-            hints=[f"--mixed {math.floor(whole.sqnr_db)}"],
+            hints=[f"--mixed {math.floor(whole.cautious_db)}"],
         )
-    floor, all_of_it = (_noise(one.ready.graph, one.graph, few) for one in (whole, narrow))
+    floor, all_of_it = (
+        _noises(one.ready.graph, one.graph, few).ratios() for one in (whole, narrow)
+    )
     names, costs = sensitivities(graph, cases, few, method, equalize=equalize)
     # Fitted weights make up for some of it, for all activations by a like share.
-    costs *= (all_of_it - floor).clip(0) / costs.sum(axis=0).clip(np.finfo(np.float64).tiny)
+    costs *= (all_of_it - floor).clip(0) / costs.sum(axis=0).clip(_TINY)
     too_few, enough, best = 0, len(names), whole
     count = max(1, _enough(floor, costs, allowed))
     for _ in range(_TRIES):
         if enough - too_few <= 1 or count == enough:
             break
         mixed = made(int16=names[:count])
-        if mixed.sqnr_db >= target_db:
+        if mixed.cautious_db >= target_db:
             best, enough = mixed, count
         else:
             too_few = count
@@ -141,7 +165,7 @@ def sensitivities(
         for row, names in zip(noise, sets, strict=True):
             changed = _disturbed(ready, real, frozenset(names), grids)
             row += [_energy(changed.get(n, real[n]) - real[n]) for n in ready.outputs]
-    ratios: Floats = noise / np.maximum(signal, np.finfo(np.float64).tiny)
+    ratios: Floats = noise / np.maximum(signal, _TINY)
     order = np.argsort(-ratios.max(axis=1), kind="stable")
     makers = {name: node.name for node in ready.nodes for name in node.outputs}
     labels = [makers.get(names[0], names[0]) for names in sets]
@@ -172,17 +196,53 @@ def _enough(floor: Floats, costs: Floats, allowed: float) -> int:
     return int(np.count_nonzero(left.max(axis=1) > allowed))
 
 
-def _noise(graph: Graph, quantised: Graph, cases: Cases) -> Floats:
-    """Return the noise to signal ratio of every output."""
-    noise, signal = np.zeros((2, len(graph.outputs)))
-    for case in cases:
+@dataclass(frozen=True, eq=False)
+class _Noises:
+    """Energies of noise and signal of every case at every output, shape (cases, outputs)."""
+
+    noise: Floats
+    signal: Floats
+
+    def ratios(self) -> Floats:
+        """Return the noise to signal ratio of every output over all cases."""
+        ratios: Floats = self.noise.sum(axis=0) / np.maximum(self.signal.sum(axis=0), _TINY)
+        return ratios
+
+    def standard_errors(self) -> Floats:
+        """Return the standard errors of the ratios (jackknife), zero for a single case."""
+        count = len(self.noise)
+        signal = np.maximum(self.signal.sum(axis=0) - self.signal, _TINY)
+        without = (self.noise.sum(axis=0) - self.noise) / signal
+        spread = np.square(without - without.mean(axis=0)).sum(axis=0)
+        errors: Floats = np.sqrt((count - 1) / count * spread)
+        return errors
+
+
+def _noises(graph: Graph, quantised: Graph, cases: Cases) -> _Noises:
+    """Return the noise of an integer graph."""
+    noise, signal = np.zeros((2, len(cases), len(graph.outputs)))
+    for number, case in enumerate(cases):
         made = run(quantised, integer_case(quantised, case))
         for place, real in enumerate(run_float(graph, case)):
             got = real_values(quantised.output_tensors[place], made[place])
-            noise[place] += _energy(got - real)
-            signal[place] += _energy(real)
-    ratios: Floats = noise / np.maximum(signal, np.finfo(np.float64).tiny)
-    return ratios
+            noise[number, place] = _energy(got - real)
+            signal[number, place] = _energy(real)
+    return _Noises(noise, signal)
+
+
+def _parted(cases: Cases) -> tuple[Cases, Cases]:
+    """Return cases to calibrate on, and those kept back."""
+    if len(cases) < _FEWEST:
+        return cases, []
+    places = set(range(0, len(cases), max(_SHARE, -(-len(cases) // _KEPT_BACK))))
+    return (
+        [case for place, case in enumerate(cases) if place not in places],
+        [case for place, case in enumerate(cases) if place in places],
+    )
+
+
+def _some(cases: Cases, count: int) -> Cases:
+    return cases[:: max(1, len(cases) // count)][:count]
 
 
 def _energy(values: Array) -> float:

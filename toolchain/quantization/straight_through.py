@@ -15,7 +15,15 @@ import numpy as np
 from toolchain.errors import ModelError
 from toolchain.ir import Array, DType, Graph, Node, Operands, Tensor, constant
 from toolchain.numerics import Activation, clamp_range
-from toolchain.ops import Conv2D, DepthwiseConv2D, FullyConnected, Op, Reshape
+from toolchain.ops import (
+    Concat,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Op,
+    Reshape,
+    StridedSlice,
+)
 from toolchain.quantization.gradients import GRADIENTS
 
 _WEIGHTED = (Conv2D, DepthwiseConv2D, FullyConnected)
@@ -109,12 +117,17 @@ class Network:
         names = [name for name in node.inputs if name is not None]
         one = self.graph.operands(node)
         op, operands = _batched(node.op, one, codes, count)
-        given = [None if name is None else codes[name] for name in node.inputs]
-        (made,) = op.reference(operands, given)
+        given = [
+            None if x is None else x.values if x.is_constant else codes[x.name]
+            for x in operands.inputs
+        ]
+        made = op.reference(operands, given)
         soft = GRADIENTS[type(node.op)](node.op, one, [reals[name] for name in names])
-        limits = clamp_range(getattr(node.op, "activation", Activation.NONE), one.output)
-        name = node.outputs[0]
-        codes[name], reals[name] = made, _clipped(soft, one.output, limits, made)
+        activation = getattr(node.op, "activation", Activation.NONE)
+        parts = soft if isinstance(soft, tuple) else (soft,)
+        for y, values, part in zip(one.outputs, made, parts, strict=True):
+            limits = clamp_range(activation, y)
+            codes[y.name], reals[y.name] = values, _clipped(part, y, limits, values)
 
 
 def _trained(graph: Graph) -> Iterator[Trained]:
@@ -171,12 +184,17 @@ def _batched(
     """Return operator and tensors of a node for ``count`` cases, with the constants of now."""
 
     def grown(tensor: Tensor | None) -> Any:
-        if tensor is None or tensor.is_constant:
-            return tensor and replace(tensor, data=codes.get(tensor.name, tensor.data))
-        return replace(tensor, shape=(count, *tensor.shape[1:]))
+        if tensor is None or not tensor.is_constant:
+            return tensor and replace(tensor, shape=(count, *tensor.shape[1:]))
+        data = codes.get(tensor.name, tensor.data)
+        if isinstance(op, Concat) and data is not None and len(data) == 1:
+            data = np.repeat(data, count, axis=0)
+        return replace(tensor, data=data, shape=tensor.shape if data is None else data.shape)
 
     if isinstance(op, Reshape):
         op = replace(op, shape=(count, *op.shape[1:]))
+    if isinstance(op, StridedSlice) and (op.begin[0], op.end[0], op.strides[0]) == (0, 1, 1):
+        op = replace(op, end=(count, *op.end[1:]))
     inputs, outputs = (tuple(map(grown, side)) for side in (operands.inputs, operands.outputs))
     return op, Operands(inputs, outputs)
 
@@ -188,6 +206,8 @@ def _codes(tensor: Tensor, real: Array) -> Array:
 
 
 def _real(tensor: Tensor, codes: Array) -> Array:
+    if tensor.quant is None:
+        return np.array(codes, np.float32)
     return np.asarray((codes.astype(np.float64) - tensor.zero_point) * tensor.scale, np.float32)
 
 
