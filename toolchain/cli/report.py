@@ -7,7 +7,9 @@ The JSON envelope is versioned: ``{"schema_version": 1, "command": ..., "exit_co
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -78,6 +80,10 @@ class Reporter:
         if self.json or self.quiet or not sys.stderr.isatty():
             yield lambda _: None
             return
+        if importlib.util.find_spec("rich") is None:
+            with _plain_status(text) as update:
+                yield update
+            return
         from rich.console import Console
 
         with Console(stderr=True).status(text) as status:
@@ -118,6 +124,22 @@ class Reporter:
     def _emit(self, exit_code: int, body: dict[str, Any]) -> None:
         head = {"schema_version": SCHEMA_VERSION, "command": self.command, "exit_code": exit_code}
         click.echo(json.dumps({**head, "warnings": self.warnings, **body}))
+
+
+@contextmanager
+def _plain_status(text: str) -> Iterator[Callable[[str], None]]:
+    """Overwrite one line of a terminal, which is empty in the end."""
+
+    def update(line: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"\r\x1b[2K{line[:width]}")
+        sys.stderr.flush()
+
+    update(text)
+    try:
+        yield update
+    finally:
+        update("")
 
 
 def common_options(function: _Function) -> _Function:

@@ -86,6 +86,31 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path):
     assert not list((tmp_path / "out").glob("*shard*"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
+def test_progress_on_a_terminal_needs_nothing_that_a_head_lacks(tmp_path):
+    write_raw_model(tmp_path / "model.bin")
+    code = (
+        "import sys; sys.modules['rich'] = None; from toolchain.cli import main; sys.exit(main())"
+    )
+    terminal, end = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", code, "cluster", "convert", "model.bin", "-o", "out"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        stdout=subprocess.PIPE,
+        stderr=end,
+        text=True,
+        check=False,
+    )
+    os.close(end)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert done.returncode == 0
+    assert "next: tessera cluster chat out" in done.stdout
+    assert "rank 0  layers.1.feed_forward" in shown
+    assert shown.endswith("\r\x1b[2K")
+
+
 def test_an_output_that_cannot_be_written_is_named(tmp_path, capsys):
     write_raw_model(tmp_path / "model.bin")
     (tmp_path / "file").touch()
