@@ -30,9 +30,6 @@ def _free(varies: str, nonzero: str = "", steps: str = "") -> dict[str, tuple[in
     return {path: literals for paths, literals in kinds for path in paths.split()}
 
 
-_PLANES = _free(
-    "in_c rows in_rows row_words words taps out_w w_zero helpers.*", nonzero="first pairs"
-)
 # By template: paths of numbers, in which * stands for any place in a tuple; `helpers` are the names
 # of the functions that a kernel calls.
 FREE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
@@ -41,14 +38,15 @@ FREE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "conv1x1_mve": _free("in_c out_c scalar helpers.*", nonzero="pairs"),
     "conv2d_runs": _free("in_w in_c out_w out_c odd_zero"),
     "depthwise_conv2d": _free("in_w in_c out_w"),
-    "depthwise_conv2d_dsp": _PLANES,
+    "depthwise_conv2d_dsp": _free(
+        "in_c rows in_rows row_words words taps out_w helpers.*", nonzero="first pairs"
+    ),
     "depthwise_conv2d_mve": _free(
         "in_w in_c out_w pad_left stride_w first last inside at out step scalar"
     ),
     "depthwise_pairs_dsp": _free(
         "in_c row_words words columns taps out_w w_zero helpers.*", nonzero="first"
     ),
-    "depthwise_row_dsp": _PLANES,
     "mean": _free("kept.*.0 reduced.*.0 offset multiplier shift y_zero", steps="reduced.*.1"),
     "mean_dsp": _free("channels count multiplier shift y_zero", nonzero="offset"),
     "mean_mve": _free("count offset multiplier shift y_zero"),

@@ -104,10 +104,39 @@ static TSR_NOINLINE const int8_t *tsr_gather(const int8_t *x, int step, int pair
     return x;
 }
 
-/* Four channels of two rows, `step` bytes from column to column, as four rows of pairs, `apart` words
+/* Channels of two rows, `step` bytes from column to column, as a row of pairs for each, `apart` words
  * from one another. A null row is padding: `zeros`; where both are, nothing is written. */
-static TSR_NOINLINE void tsr_gather_rows(const int8_t *low, const int8_t *high, int step,
-                                         int columns, const int8_t *zeros, int apart, uint32_t *out)
+typedef void tsr_gather_rows(const int8_t *low, const int8_t *high, int step, int columns,
+                             const int8_t *zeros, int apart, uint32_t *out);
+
+/* One channel. */
+static TSR_NOINLINE void tsr_gather_1(const int8_t *low, const int8_t *high, int step, int columns,
+                                      const int8_t *zeros, int apart, uint32_t *out)
+{
+    (void)apart;
+    if (!low && !high) {
+        return;
+    }
+    const int low_step = low ? step : 0, high_step = high ? step : 0;
+    low = low ? low : zeros;
+    high = high ? high : zeros;
+    for (; columns > 3; columns -= 4, out += 4) {
+        out[0] = tsr_pair(low[0], high[0]);
+        out[1] = tsr_pair(low[low_step], high[high_step]);
+        out[2] = tsr_pair(low[2 * low_step], high[2 * high_step]);
+        out[3] = tsr_pair(low[3 * low_step], high[3 * high_step]);
+        low += 4 * low_step, high += 4 * high_step;
+        TSR_OPAQUE(low);
+        TSR_OPAQUE(high);
+    }
+    for (; columns > 0; columns--, low += low_step, high += high_step) {
+        *out++ = tsr_pair(*low, *high);
+    }
+}
+
+/* Four channels. */
+static TSR_NOINLINE void tsr_gather_4(const int8_t *low, const int8_t *high, int step, int columns,
+                                      const int8_t *zeros, int apart, uint32_t *out)
 {
     if (!low && !high) {
         return;
@@ -124,27 +153,26 @@ static TSR_NOINLINE void tsr_gather_rows(const int8_t *low, const int8_t *high, 
     }
 }
 
-/* The same of one row, whose neighbours in an even column and an odd one are pairs; `first` columns lie
- * before it in the plane. */
-static TSR_NOINLINE void tsr_gather_neighbours(const int8_t *x, int step, int columns,
-                                               const int8_t *zeros, int apart, uint32_t *out,
-                                               int first)
+/* The same of a row alone, whose neighbours in an even column and an odd one are pairs; `first` columns
+ * lie before it in the plane. */
+static TSR_NOINLINE void tsr_gather_alone(tsr_gather_rows *gather, const int8_t *x, int step,
+                                          int columns, const int8_t *zeros, int apart,
+                                          uint32_t *out, int first)
 {
     out += first >> 1;
     if (first & 1) {
-        tsr_gather_rows(0, x, step, 1, zeros, apart, out++);
+        gather(0, x, step, 1, zeros, apart, out++);
         x += step, columns--;
     }
-    tsr_gather_rows(x, x + step, 2 * step, columns >> 1, zeros, apart, out);
+    gather(x, x + step, 2 * step, columns >> 1, zeros, apart, out);
     if (columns & 1) {
-        tsr_gather_rows(x + (columns - 1) * step, 0, step, 1, zeros, apart, out + (columns >> 1));
+        gather(x + (columns - 1) * step, 0, step, 1, zeros, apart, out + (columns >> 1));
     }
 }
 
 /* One channel of a depthwise convolution from its plane: see plane_dsp. */
 typedef void tsr_plane(const uint32_t *plane, int step, const int8_t *weights, const int32_t *stage,
-                       int32_t extra, int rows, int columns, int8_t *y, int out_c,
-                       int32_t w_zero);
+                       int32_t extra, int rows, int columns, int8_t *y, int out_c);
 
 /* The same from rows of pairs: see row_pairs_dsp. */
 typedef void tsr_row_pairs(const uint32_t *plane, int step, const int8_t *weights,

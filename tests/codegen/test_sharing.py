@@ -18,7 +18,6 @@ from tests.kernels.vector_board import wrong_seeds
 from tests.ops.harness import assert_c_equals_reference
 from toolchain.ir import Graph
 from toolchain.kernels import Isa
-from toolchain.kernels.depthwise_dsp import DepthwiseDsp
 from toolchain.kernels.depthwise_pairs_dsp import DepthwisePairsDsp
 from toolchain.numerics import Activation
 from toolchain.ops import HardSwish, Mul
@@ -26,7 +25,7 @@ from toolchain.plan import plan_layers
 
 CASES = 6
 # Streams have these, layers faster ones.
-OF_ROWS = DepthwisePairsDsp(), DepthwiseDsp("depthwise_row_dsp", scratch=0)
+OF_ROWS = DepthwisePairsDsp(), DepthwisePairsDsp("depthwise_pairs_lean_dsp", lanes=1)
 
 
 def branches(rng: np.random.Generator) -> Graph:

@@ -33,9 +33,9 @@ def random_depthwise(rng: np.random.Generator) -> Graph:
     return _depthwise(rng, int(rng.integers(1, 6)))
 
 
-def random_depthwise_of_fours(rng: np.random.Generator) -> Graph:
-    """Return a depthwise layer whose channels come in fours, at times as legacy files have them."""
-    graph = _depthwise(rng, 4 * int(rng.integers(1, 4)))
+def random_depthwise_by(lanes: int, rng: np.random.Generator) -> Graph:
+    """Return a depthwise layer of a multiple of ``lanes`` channels, at times as in legacy files."""
+    graph = _depthwise(rng, lanes * int(rng.integers(1, 6)))
     return graph if rng.random() < 0.7 else with_weight_zero_point(graph, rng)
 
 

@@ -58,6 +58,6 @@ def test_the_random_layers_reach_every_variant() -> None:
                 blocks.add((helper.numbers["pixels"], helper.numbers["odd"]))
                 modes.add(helper.numbers["mode"])
     apart = {f"{name}_apart_dsp" for name in ("conv1x1", "conv2d", "fully_connected")}
-    assert apart | {"depthwise_row_dsp"} <= kernels
+    assert apart | {"depthwise_pairs_lean_dsp"} <= kernels
     assert blocks == {(pixels, odd) for pixels in (1, 2, 3) for odd in (0, 1)}
     assert modes == {"lean", "linear", "signed", "general"}

@@ -104,10 +104,11 @@ def rows_by_pairs() -> Graph:
 
 @pytest.mark.slow
 @pytest.mark.skipif(gcc() is None, reason="the constants are those of GCC's code")
+@pytest.mark.parametrize("lanes", [1, 4])
 def test_estimates_of_pairs_of_rows_are_within_the_stated_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lanes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolchain.kernels._SPECIAL", (DepthwisePairsDsp(),))
+    monkeypatch.setattr("toolchain.kernels._SPECIAL", (DepthwisePairsDsp(lanes=lanes),))
     for kernel, estimate, count in measured(
         rows_by_pairs(), Isa.DSP, load_board("emulator_m4_16m"), tmp_path
     ):

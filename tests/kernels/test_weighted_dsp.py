@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tests.kernels.random_weighted import (
     random_column,
     random_conv,
     random_depthwise,
-    random_depthwise_of_fours,
+    random_depthwise_by,
     random_fully_connected,
     random_pixel,
     random_pointwise,
@@ -25,7 +26,7 @@ from tests.kernels.random_weighted import (
 from tests.kernels.sanitized import assert_portable_text_is_exact
 from tests.ops.harness import CASES, assert_c_equals_reference
 from toolchain.ir import Graph
-from toolchain.kernels import Isa, Kernel, candidates
+from toolchain.kernels import Isa, candidates
 from toolchain.kernels.base import integer
 from toolchain.kernels.conv_dsp import Geometry
 from toolchain.kernels.depthwise_dsp import DepthwiseDsp
@@ -37,11 +38,7 @@ from toolchain.plan import LayerStage, plan_layers
 Make = Callable[[np.random.Generator], Graph]
 MAKERS = [random_conv, random_pointwise, random_depthwise, random_fully_connected]
 NARROW = [random_pixel, random_column]
-BY_PLANES: list[tuple[Kernel, Make]] = [
-    (DepthwiseDsp(), random_depthwise),
-    (DepthwiseDsp("depthwise_row_dsp", scratch=0), random_depthwise),
-    (DepthwisePairsDsp(), random_depthwise_of_fours),
-]
+BY_PAIRS = [DepthwisePairsDsp(), DepthwisePairsDsp("depthwise_pairs_lean_dsp", lanes=1)]
 
 
 def variants(make: Make) -> Counter[tuple[object, ...]]:
@@ -68,27 +65,33 @@ def test_the_emulated_core_is_exact(make: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kernel", "make"), BY_PLANES, ids=lambda part: getattr(part, "name", ""))
-def test_the_depthwise_kernels_by_planes_are_exact(
-    kernel: Kernel, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_depthwise_kernel_by_planes_is_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolchain.kernels._SPECIAL", (kernel,))
-    assert_c_equals_reference(make, tmp_path, isa=Isa.DSP)
+    monkeypatch.setattr("toolchain.kernels._SPECIAL", (DepthwiseDsp(),))
+    assert_c_equals_reference(random_depthwise, tmp_path, isa=Isa.DSP)
 
 
 @pytest.mark.slow
-def test_the_portable_text_of_pairs_of_rows_is_exact_and_defined(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kernel", BY_PAIRS, ids=lambda kernel: kernel.name)
+def test_pairs_of_rows_are_exact_on_the_emulated_core_and_as_portable_text(
+    kernel: DepthwisePairsDsp,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("toolchain.kernels._SPECIAL", (DepthwisePairsDsp(),))
-    assert_portable_text_is_exact(random_depthwise_of_fours, Isa.DSP, tmp_path)
+    monkeypatch.setattr("toolchain.kernels._SPECIAL", (kernel,))
+    make = partial(random_depthwise_by, kernel.lanes)
+    assert_c_equals_reference(make, tmp_path / "emulated", isa=Isa.DSP)
+    assert_portable_text_is_exact(make, Isa.DSP, tmp_path / "here")
     assert "runtime error" not in capfd.readouterr().err
 
 
-def test_the_random_layers_reach_all_of_the_kernel_of_pairs_of_rows() -> None:
-    kernel, modes, heights, parities = DepthwisePairsDsp(), set(), set(), set()
+@pytest.mark.parametrize("kernel", BY_PAIRS, ids=lambda kernel: kernel.name)
+def test_the_random_layers_reach_all_of_pairs_of_rows(kernel: DepthwisePairsDsp) -> None:
+    modes, heights, parities = set(), set(), set()
     for seed in range(CASES):
-        graph = random_depthwise_of_fours(np.random.default_rng(seed))
+        graph = random_depthwise_by(kernel.lanes, np.random.default_rng(seed))
         lowered = graph.nodes[0].op.lower(graph.operands(graph.nodes[0]))
         if not kernel.supports(lowered):
             continue

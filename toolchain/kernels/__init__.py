@@ -50,7 +50,7 @@ _SPECIAL: tuple[Kernel, ...] = (
     DepthwiseRollingDsp(),
     DepthwiseDsp(),
     DepthwisePairsDsp(),
-    DepthwiseDsp("depthwise_row_dsp", scratch=0),
+    DepthwisePairsDsp("depthwise_pairs_lean_dsp", lanes=1),
     FullyConnectedDsp(),
     FullyConnectedDsp("fully_connected_w4_dsp", nibbles=True),
     FullyConnectedApartDsp(),

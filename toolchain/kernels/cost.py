@@ -31,6 +31,7 @@ _PART = {2: (8.0, 12.0), 3: (12.0, 17.0)}  # the same of `parts`: brought to 16 
 _OUTPUT = {Mode.LEAN: 3.0, Mode.LINEAR: 3.0, Mode.SIGNED: 8.0, Mode.GENERAL: 27.0}
 _UNROLLED = 6  # outputs of a row that the rolling depthwise kernel makes without a loop
 EIGHTS = 16  # portable kernels take eight filters at a time where there are so many
+_GATHER = {1: (55.0, 6.0), 4: (22.0, 4.0)}  # a row of pairs by channels at once: call and column
 _GROUP = 4  # outputs that the depthwise kernel on planes makes at a time
 _VECTOR = {Mode.LEAN: 67.0, Mode.LINEAR: 57.0, Mode.SIGNED: 73.0, Mode.GENERAL: 150.0}
 
@@ -214,8 +215,6 @@ def planes(
     channels: int,
     taps: RowTaps,
     mode: Mode,
-    *,
-    zero: bool,
 ) -> int:
     """Estimate a depthwise kernel on gathered planes.
 
@@ -225,12 +224,11 @@ def planes(
         channels: of the output.
         taps: calls and rows.
         mode: formula of the output stage.
-        zero: whether weights have a zero point.
     """
     (height, width), (pairs, out_w) = kernel, row
     groups = _groups(out_w)
     gather = taps.count * (14.0 + 9.0 * pairs)
-    setup = 42.0 + 1.6 * height * width + zero * (58.0 + 1.3 * height * width)
+    setup = 42.0 + 1.6 * height * width
     product = groups * height * (3.1 + 2.0 * width) + 1.1 * out_w * height * ((width + 1) // 2)
     finish = 6.6 * groups + out_w * (_OUTPUT[mode] - 2.0)
     each = gather + setup + taps.rows * (16.0 + product + finish)
@@ -238,7 +236,13 @@ def planes(
 
 
 def row_pairs(
-    kernel: tuple[int, int], stride: int, sizes: tuple[int, int, int], taps: RowTaps, mode: Mode
+    kernel: tuple[int, int],
+    stride: int,
+    sizes: tuple[int, int, int],
+    taps: RowTaps,
+    mode: Mode,
+    *,
+    lanes: int,
 ) -> int:
     """Estimate a depthwise kernel on pairs of rows.
 
@@ -249,17 +253,19 @@ def row_pairs(
             output.
         taps: calls and rows.
         mode: formula of the output stage.
+        lanes: channels that are gathered together.
     """
     (height, width), (in_w, out_w, channels) = kernel, sizes
     paired, alone, span = height // 2, height % 2, (out_w - 1) * stride + width
     groups = _groups(out_w)
-    gather = paired * (22.0 + 4.0 * in_w) + alone * (34.0 + 2.0 * in_w)
+    call, column = _GATHER[lanes]
+    gather = paired * (call + column * in_w) + alone * (1.5 * call + column / 2 * in_w)
     read = 2.0 * width + 3.0 * min(stride, width)
     loads = groups * read * (paired + 0.6 * alone) + 6.0 * groups * paired * (paired > 2)
     product = 1.16 * out_w * (paired * width + alone * ((width + 1) // 2))
     finish = 10.0 * groups + out_w * _OUTPUT[mode]
     each = 2.9 * height * width + gather + loads + product + finish
-    fill = 12.0 * span * paired + 6.0 * span * alone
+    fill = 3.0 * lanes * span * (paired + alone / 2)
     return round(calls_of(taps) * (fill + channels * each))
 
 

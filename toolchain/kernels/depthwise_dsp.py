@@ -27,22 +27,17 @@ GROUP = 4  # outputs side by side
 
 @dataclass(frozen=True)
 class DepthwiseDsp:
-    """Depthwise convolution of any kernel, stride and multiplier; columns are not dilated.
-
-    Attributes:
-        scratch: bytes that the planes of one call may take; with 0 a call makes a single row.
-    """
+    """Depthwise convolution of any kernel, stride and multiplier; columns are not dilated."""
 
     name: str = "depthwise_conv2d_dsp"
     isa: Isa = Isa.DSP
-    scratch: int = _SCRATCH
 
     def supports(self, lowered: Lowered) -> bool:
         """See `Kernel.supports`."""
         return (
             lowered.kernel == "depthwise_conv2d"
             and lowered.taps is not None
-            and (lowered.numbers["w_zero"] == 0 or self.scratch == 0)
+            and lowered.numbers["w_zero"] == 0
             and lowered.numbers["dilation_w"] == 1
             and packed_filters(lowered) is not None
         )
@@ -55,11 +50,11 @@ class DepthwiseDsp:
         assert packed is not None
         tables, output = packed
         row_words = ((geometry.out_w - 1) * geometry.stride_w + geometry.kernel[1] + 1) // 2
-        taps = _rows_per_call(taps, 4 * row_words, self.scratch)
+        taps = _rows_per_call(taps, 4 * row_words)
         used = min(geometry.in_w, 2 * row_words - geometry.pad_left)
         paired = used - geometry.pad_left % 2
         numbers: dict[str, Number] = {
-            **{k: lowered.numbers[k] for k in ("in_c", "multiplier", "x_zero", "w_zero")},
+            **{k: lowered.numbers[k] for k in ("in_c", "multiplier", "x_zero")},
             "first": geometry.pad_left // 2,
             "odd": geometry.pad_left % 2,
             "pad_rows": taps.padded,
@@ -80,7 +75,6 @@ class DepthwiseDsp:
             "stride_w": geometry.stride_w,
             "narrow": geometry.out_w if geometry.out_w < GROUP else 0,
             "whole": geometry.out_w % GROUP == 0 or geometry.out_w < GROUP,
-            "w_zero": lowered.numbers["w_zero"] != 0,
             **output.numbers,
         }
         return Specialised(
@@ -98,7 +92,6 @@ class DepthwiseDsp:
                 len(tables["weights"]),
                 taps,
                 output.mode,
-                zero=lowered.numbers["w_zero"] != 0,
             ),
         )
 
@@ -120,7 +113,7 @@ def over_row(taps: RowTaps, multiplier: int) -> bool:
     return taps.rows == 1 and multiplier == 1 and taps.out_row_size <= taps.in_row_size
 
 
-def _rows_per_call(taps: RowTaps, row_bytes: int, scratch: int) -> RowTaps:
+def _rows_per_call(taps: RowTaps, row_bytes: int) -> RowTaps:
     """Make as many output rows per call as scratch memory allows: input rows are gathered once."""
     if taps.dilation > 1:
         return taps
@@ -129,7 +122,7 @@ def _rows_per_call(taps: RowTaps, row_bytes: int, scratch: int) -> RowTaps:
         return (rows - 1) * taps.stride + taps.count
 
     divisors = (r for r in range(taps.out_rows, 1, -1) if taps.out_rows % r == 0)
-    rows = next((r for r in divisors if count(r) * row_bytes <= scratch), 1)
+    rows = next((r for r in divisors if count(r) * row_bytes <= _SCRATCH), 1)
     return replace(taps, rows=rows, count=count(rows))
 
 

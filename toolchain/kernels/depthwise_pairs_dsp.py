@@ -1,10 +1,11 @@
 """Depthwise convolution of single rows on the DSP extension: pairs of input rows.
 
 A stage that streams rows cannot gather a row once for all output rows that see it. So what it
-gathers is made for one output row: four channels and two input rows at a time, what lies in the
+gathers is made for one output row: two input rows at a time, what lies in the
 same column as a pair. SMLAD multiplies it with two taps of a kernel column, for any output in the
 same way, and the columns of a pair of rows serve four outputs. The last row of an odd number is
-gathered as `toolchain.kernels.depthwise_dsp` does it.
+gathered as `toolchain.kernels.depthwise_dsp` does it. Four channels are gathered at once where
+there is room for four such planes: bytes that lie side by side are then loaded together.
 """
 
 from __future__ import annotations
@@ -27,15 +28,18 @@ from toolchain.kernels.depthwise_dsp import (
 )
 from toolchain.ops.base import Lowered, Number
 
-_LANES = 4  # channels that are gathered together
-
 
 @dataclass(frozen=True)
 class DepthwisePairsDsp:
-    """Depthwise convolution of channels that come in fours; columns are not dilated."""
+    """Depthwise convolution of any kernel, stride and multiplier; columns are not dilated.
+
+    Attributes:
+        lanes: channels that are gathered together, 1 or 4: so many times the scratch memory.
+    """
 
     name: str = "depthwise_pairs_dsp"
     isa: Isa = Isa.DSP
+    lanes: int = 4
 
     def supports(self, lowered: Lowered) -> bool:
         """See `Kernel.supports`."""
@@ -43,7 +47,7 @@ class DepthwisePairsDsp:
             lowered.kernel == "depthwise_conv2d"
             and lowered.taps is not None
             and lowered.numbers["dilation_w"] == 1
-            and integer(lowered.numbers, "in_c") % _LANES == 0
+            and integer(lowered.numbers, "in_c") % self.lanes == 0
             and _columns(Geometry.of(lowered.numbers)) > 0
             and packed_filters(lowered) is not None
         )
@@ -64,6 +68,7 @@ class DepthwisePairsDsp:
             "first": geometry.pad_left,
             "pad_rows": taps.padded,
             "padded": taps.padded or geometry.edges,
+            "lanes": self.lanes,
             "height": height,
             "columns": columns,
             "row_words": row_words,
@@ -84,18 +89,20 @@ class DepthwisePairsDsp:
         return Specialised(
             numbers,
             {**tables, "weights": in_pairs(filters)},
-            4 * _LANES * words,
+            4 * self.lanes * words,
             in_order=in_order(taps),
             in_place=in_place(taps, multiplier),
             over_row=over_row(taps, multiplier),
             taps=taps,
             helpers=(Helper("row_pairs_dsp", helper),),
+            template="depthwise_pairs_dsp",
             instructions=cost.row_pairs(
                 geometry.kernel,
                 geometry.stride_w,
                 (columns, geometry.out_w, len(filters)),
                 taps,
                 output.mode,
+                lanes=self.lanes,
             ),
         )
 
