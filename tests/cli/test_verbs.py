@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -97,6 +98,17 @@ def test_profile_adds_up(capsys: pytest.CaptureFixture[str], project: Path) -> N
     assert all(0 < layer["stack_bytes"] < result["stack_bytes"] for layer in result["layers"])
     hottest = result["hot"][0]
     assert 0 < sum(block["instructions"] for block in hottest["blocks"]) <= hottest["instructions"]
+
+
+def test_a_plan_is_shown_among_those_that_the_search_has_met(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["plan", str(DIGITS), "--board", "nucleo_f412zg"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    head = next(i for i, line in enumerate(lines) if {"MACs", "work", "proof"} <= {*line.split()})
+    rows = list(itertools.takewhile(lambda line: "x " in line, lines[head + 1 :]))
+    assert len(rows) > 1
+    assert sum(line.startswith(">") for line in rows) == 1
 
 
 def test_plan_and_inspect(capsys: pytest.CaptureFixture[str]) -> None:

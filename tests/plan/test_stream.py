@@ -191,6 +191,18 @@ def test_fronts_fall_and_end_with_plain_layers() -> None:
     assert smaller > 5
 
 
+def test_no_plan_of_a_front_needs_more_memory_and_more_work_than_another() -> None:
+    beaten = 0
+    for seed in range(12):
+        graph = KINDS[seed % 3](np.random.default_rng(seed))
+        front = pareto(graph, load_board("nucleo_f412zg"))
+        for plan, leaner in ((a, b) for a, b in product(front[:-1], repeat=2) if a is not b):
+            fewer = leaner.arena_bytes <= plan.arena_bytes and leaner.macs <= plan.macs
+            assert not (fewer and leaner.instructions <= plan.instructions)
+            beaten += 1
+    assert beaten > 10
+
+
 def test_an_impossible_limit_is_answered_with_the_least() -> None:
     graph = random_map_network(np.random.default_rng(0))
     least = pareto(graph)[0].arena_bytes

@@ -68,8 +68,8 @@ def command(
     target = load_board(board) if board else None
     graph = load_graph(model, reporter)
     other = read_plan_file(other_file, graph, target) if other_file else None
-    plan = asked.plan(graph, target, reporter)
-    front: Sequence[Plan] = ()
+    plan, found = asked.choose(graph, target, reporter)
+    front: Sequence[Plan] = found
     if every or html:
         with watching(reporter, effort) as watch:
             front = pareto(graph, target, fed=fed, watch=watch)
@@ -139,11 +139,13 @@ def say_arena(reporter: Reporter, plan: Plan) -> None:
 
 def say_choices(reporter: Reporter, chosen: Plan, front: Sequence[Plan]) -> None:
     """Print the front, the chosen plan marked, with the operators that are executed again."""
+    least = max(1, min((plan.instructions for plan in front), default=1))
     rows = [
         (
-            ">" if plan.hash == chosen.hash else "",
+            ">" if (plan.stages, plan.arena_bytes) == (chosen.stages, chosen.arena_bytes) else "",
             f"{plan.arena_bytes:,}",
             f"{plan.mac_factor:.3f}x",
+            f"{plan.instructions / least:.3f}x",
             len(plan.stages),
             sum(len(repeat.nodes) for repeat in plan.repeats) or "",
             _proof(plan),
@@ -151,7 +153,7 @@ def say_choices(reporter: Reporter, chosen: Plan, front: Sequence[Plan]) -> None
         for plan in front
     ]
     if rows:
-        print_table(reporter, ("", ">arena", ">MACs", ">stages", ">again", "proof"), rows)
+        print_table(reporter, ("", ">arena", ">MACs", ">work", ">stages", ">again", "proof"), rows)
 
 
 def write_page(

@@ -41,14 +41,21 @@ class Wish:
     effort: str = "normal"
 
     def plan(self, graph: Graph, board: Board | None, reporter: Reporter) -> Plan:
+        """Return the plan that was asked for: see `choose`."""
+        return self.choose(graph, board, reporter)[0]
+
+    def choose(
+        self, graph: Graph, board: Board | None, reporter: Reporter
+    ) -> tuple[Plan, list[Plan]]:
         """Return the plan that was asked for, checked; the least memory without a wish.
 
-        Ctrl-C ends the search with the best plan found so far.
+        Ctrl-C ends the search with the best plan found so far. The others that the search has
+        found on its way and that are worth choosing come with it, from the least memory on.
 
         Raises:
             FitError: E304 with the least that is possible, E306 if the input cannot be fed.
         """
-        from toolchain.plan import check_plan, plan_model
+        from toolchain.plan import check_plan, plan_model, worth_choosing
 
         ram, work = self.max_ram, self.max_macs
         with watching(reporter, self.effort) as watch:
@@ -62,7 +69,8 @@ class Wish:
                 f"image whose first operator works on rows, not {first}",
                 hints=["leave out --fed"],
             )
-        return plan
+        found = (p for p in watch.plans if not self.fed or p.feed or p.pull)
+        return plan, worth_choosing(found, graph.macs)
 
 
 NO_WISH = Wish()

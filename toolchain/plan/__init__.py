@@ -2,7 +2,7 @@
 
 from toolchain.plan.check import check_plan
 from toolchain.plan.layers import plan_layers
-from toolchain.plan.model import pareto, plan_model
+from toolchain.plan.model import pareto, plan_model, worth_choosing
 from toolchain.plan.plan import (
     LayerStage,
     Plan,
@@ -33,5 +33,6 @@ __all__ = [
     "plan_to_json",
     "read_plan",
     "repeated",
+    "worth_choosing",
     "write_plan",
 ]

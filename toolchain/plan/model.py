@@ -114,20 +114,29 @@ def pareto(
             raise
         watch.ended = _reason(ending)
         plans += _candidates(watch.plans, fed=fed)
-    front = _front(plans, graph.macs)
+    front = worth_choosing(plans, graph.macs)
     return tuple(_placed(graph, [plan], board, None) or plan for plan in front)
 
 
-def _front(plans: Iterable[Plan], plain: int) -> list[Plan]:
+def worth_choosing(plans: Iterable[Plan], plain: int) -> list[Plan]:
     """Return the plans that no other beats, from the least memory on.
 
-    A stream that leaves out what nobody reads is not counted as less work than ``plain`` layers.
+    Args:
+        plans: of one graph.
+        plain: multiply-accumulates of its plain layers: a stream that leaves out what nobody reads
+            is not counted as less work. The plan of most memory stays, to compare with.
     """
     front: list[Plan] = []
     for plan in sorted(plans, key=lambda p: (max(p.macs, plain), -p.arena_bytes, p.instructions)):
         if not front or plan.arena_bytes < front[-1].arena_bytes:
             front.append(plan)
-    return front[::-1]
+    return [plan for plan in front[::-1] if plan is front[0] or not _beaten(plan, front)]
+
+
+def _beaten(plan: Plan, front: Iterable[Plan]) -> bool:
+    """Tell whether less memory costs no more work, by the estimate of instructions as well."""
+    leaner = (other for other in front if other.arena_bytes < plan.arena_bytes)
+    return any(o.instructions <= plan.instructions and o.macs <= plan.macs for o in leaner)
 
 
 def _searches(
