@@ -160,6 +160,10 @@ def short_life(values: Any) -> None:
     values["slots"][0]["last"] = values["slots"][0]["first"] - 1
 
 
+def other_cpu(values: Any) -> None:
+    values["isa"] = "mve"
+
+
 @pytest.mark.parametrize(
     ("change", "code", "said"),
     [
@@ -177,6 +181,7 @@ def short_life(values: Any) -> None:
         (negative_number, 3, r"bytes -4 to \d+ leave the arena"),
         (free_work, 3, r"executes \d+ multiply-accumulates"),
         (lost_slot, 3, "no slot holds this"),
+        (other_cpu, 3, r'nucleo_f446re has the instruction set "dsp"\n  at isa "mve"'),
         (short_life, 3, "is used in step 0, but lives from 0 to -1"),
     ],
 )

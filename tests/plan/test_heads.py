@@ -7,17 +7,19 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from benchmarks.row_bound import row_bound
 from codegen.emit import emit
 from nas.draft import Draft
 from runtimes.host import build_host
 from tests.plan.networks import random_map_network, random_network
+from toolchain.errors import FitError
 from toolchain.ir import Graph, Tensor, run, verify
 from toolchain.kernels import Isa
 from toolchain.numerics import Activation
 from toolchain.ops import Concat, Quantize, Reshape, Transpose
-from toolchain.plan import Plan, StreamStage, check_plan, plan_layers, plan_model
+from toolchain.plan import LayerStage, Plan, StreamStage, check_plan, plan_layers, plan_model
 from toolchain.plan.cuts import Cuts
 from toolchain.plan.lifetimes import prepare
 from toolchain.plan.order import views_late
@@ -79,6 +81,16 @@ def test_a_map_read_through_a_view_is_overwritten_row_by_row(tmp_path: Path) -> 
     assert plan_layers(graph).arena_bytes == 2 * largest
     assert plan.arena_bytes < 1.05 * largest
     assert_right(graph, plan, tmp_path)
+
+
+def test_a_view_with_a_kernel_is_refused() -> None:
+    graph = shuffled()
+    plan = plan_layers(graph)
+    assert plan.stages[1] == LayerStage(graph.nodes[1].name, "")
+    named = LayerStage(graph.nodes[1].name, "copy")
+    stages = (plan.stages[0], named, *plan.stages[2:])
+    with pytest.raises(FitError, match='moves nothing: kernel "copy" cannot run it'):
+        check_plan(graph, replace(plan, stages=stages))
 
 
 def test_late_views_change_nothing_but_the_order() -> None:

@@ -175,14 +175,16 @@ def test_many_random_streams_equal_the_interpreter(block: int, tmp_path: Path) -
     assert_plans_equal_the_interpreter(range(1000 + 100 * block, 1100 + 100 * block), tmp_path)
 
 
-def test_fronts_fall_and_end_with_plain_layers() -> None:
+def test_fronts_fall_and_end_with_the_memory_of_plain_layers() -> None:
     smaller = 0
     for seed in range(30):
         graph = random_map_network(np.random.default_rng(seed))
         front = [check_plan(graph, plan) for plan in pareto(graph)]
         arenas = [plan.arena_bytes for plan in front]
         assert arenas == sorted(set(arenas))
-        assert front[-1] == plan_layers(graph)
+        plain = plan_layers(graph)
+        assert (front[-1].arena_bytes, front[-1].macs) == (plain.arena_bytes, plain.macs)
+        assert front[-1] == plain or front[-1].instructions < plain.instructions
         once = next(plan for plan in front if computes_once(plan))
         assert plan_model(graph, max_macs=1).arena_bytes <= once.arena_bytes
         assert pays(plan_model(graph), front[-1])

@@ -54,6 +54,8 @@ def check_plan(graph: Graph, plan: Plan, board: Board | None = None) -> Plan:
     if plan.isa.upper() not in Isa.__members__:
         raise wrong(f'there is no instruction set "{plan.isa}"')
     if board is not None:
+        if Isa[plan.isa.upper()] > Isa[board.isa.upper()]:
+            raise wrong(f'{board.id} has the instruction set "{board.isa}"', f'isa "{plan.isa}"')
         _check_regions(plan, board)
     _Check(repeated(graph, plan.repeats), plan, graph.macs).run()
     hot = hot_bytes(graph, plan)
@@ -181,6 +183,8 @@ class _Check:
             if not self.shadow.made(tensor.name):
                 raise wrong(f'reads "{tensor.name}" before it is made', reader)
         if not lowered.kernel:
+            if kernel:
+                raise wrong(f'moves nothing: kernel "{kernel}" cannot run it', reader)
             self._view(operands)
             return
         special = self._kernel(node, kernel, lowered)
