@@ -10,8 +10,8 @@ from typing import TypeVar
 import zmq
 
 from runtimes.cluster import messages as m
-from runtimes.cluster.keys import KeyRing
-from runtimes.cluster.links import Mailbox, Peer, PeerGone, Socket, tune
+from runtimes.cluster.keys import KeyRing, open_dealer
+from runtimes.cluster.links import Mailbox, Peer, PeerGone
 from runtimes.cluster.transfer import StoredShard, find_shard
 from runtimes.cluster.wire import Frame, Header, Kind, WireError
 from toolchain import __version__
@@ -265,14 +265,7 @@ class Crew:
 
     def _dial(self, worker: int) -> None:
         address = self.addresses[worker]
-        dealer: Socket = self._context.socket(zmq.DEALER)
-        tune(dealer)
-        if self._keys is not None:
-            try:
-                self._keys.dial(dealer, address.key)
-            except TesseraError:
-                dealer.close()  # nobody else knows of it, and an open socket holds up the end
-                raise
+        dealer = open_dealer(self._context, self._keys, address.key)
         peer = Peer(dealer)
         self._peers[worker], self._index[peer] = peer, worker
         self.mailbox.add(dealer)

@@ -16,7 +16,7 @@ from typing import Any
 
 import zmq
 
-from runtimes.cluster.links import Socket
+from runtimes.cluster.links import Socket, tune
 from toolchain.errors import UsageError
 
 _KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")  # Z85, RFC 32 of ZeroMQ
@@ -81,6 +81,28 @@ class KeyRing:
     def guard(self, context: zmq.Context[Any], log: logging.Logger) -> Guard:
         """Start answering libzmq's questions about keys (ZAP, RFC 27); call before binding."""
         return Guard(context, self.accepted, log)
+
+
+def open_dealer(context: zmq.Context[Any], keys: KeyRing | None, server: str) -> Socket:
+    """Make a socket that is ready to connect to the owner of key ``server``.
+
+    Args:
+        context: of the process.
+        keys: own keys; None without encryption.
+        server: public key of the far end.
+
+    Raises:
+        UsageError: E140, the key of that device is unknown here.
+    """
+    dealer: Socket = context.socket(zmq.DEALER)
+    try:
+        tune(dealer)
+        if keys is not None:
+            keys.dial(dealer, server)
+    except BaseException:
+        dealer.close()  # nobody else knows of it, and an open socket holds up the program's end
+        raise
+    return dealer
 
 
 class Guard:

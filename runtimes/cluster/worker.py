@@ -18,7 +18,7 @@ import zmq
 
 from runtimes.cluster import messages as m
 from runtimes.cluster.buffers import Rows
-from runtimes.cluster.keys import KeyRing
+from runtimes.cluster.keys import KeyRing, open_dealer
 from runtimes.cluster.links import Links, Mailbox, Peer, Socket, tune
 from runtimes.cluster.session import WorkerSession, check_hidden
 from runtimes.cluster.step import OpenEngine, run_layers, send_logits
@@ -329,12 +329,9 @@ class Worker:
         peer.tell(m.Ready(session.order.epoch))
 
     def _dial(self, member: m.Member) -> Peer:
-        dealer: Socket = self._context.socket(zmq.DEALER)
-        tune(dealer)
-        if self._options.keys is not None:
-            self._options.keys.dial(dealer, member.key)
-        dealer.connect(f"tcp://{member.address}")
+        dealer = open_dealer(self._context, self._options.keys, member.key)
         self._mailbox.add(dealer)
+        dealer.connect(f"tcp://{member.address}")
         return Peer(dealer)
 
     def _join(self, peer: Peer, message: m.Join) -> None:

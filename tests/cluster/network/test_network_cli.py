@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -14,11 +16,16 @@ from network_cluster import SMALL
 
 from runtimes.cluster.convert import ShardFolder
 from runtimes.cluster.convert import _write_index as write_index
+from runtimes.cluster.crew import WorkerAddress
+from runtimes.cluster.deploy import HeadOptions, open_head
+from runtimes.cluster.device import Settings
 from runtimes.cluster.formats.synthetic import SyntheticModel
+from runtimes.cluster.keys import generate
 from runtimes.cluster.shard_writer import write_shard
 from toolchain.cli import main
 from toolchain.cli.sizes import Size, human
 from toolchain.cluster.split import split
+from toolchain.errors import TesseraError
 
 
 def write_raw_model(path):
@@ -151,6 +158,34 @@ def test_a_context_beyond_the_models_is_refused(tmp_path, verb, capsys):
     code = main(["cluster", verb, str(shards), "--context", "100000"])
     assert code == 2
     assert f"made for {SMALL.context} tokens, not 100000" in capsys.readouterr().err
+
+
+def test_workers_that_do_not_know_each_other_are_named_and_still_end(tmp_path):
+    """Every device needs every other one's key; here the second lacks in the first's folder."""
+    shards = converted(tmp_path / "shards", 3)
+    names = ("head", "one", "two")
+    keys = {name: generate(name, tmp_path / name) for name in names}
+    for own, other in [("head", "one"), ("head", "two"), ("one", "head"), ("two", "head")]:
+        shutil.copy(keys[other][0], tmp_path / own)
+    running, addresses = [], []
+    try:
+        for name in names[1:]:
+            cache, secret = str(tmp_path / f"cache-{name}"), str(keys[name][1])
+            settings = Settings("127.0.0.1:0", cache, "", 0, secret, 1, json=False, quiet=True)
+            process = subprocess.Popen(settings.command(), stdout=subprocess.PIPE, text=True)
+            running.append(process)
+            port = process.stdout.readline().rpartition(":")[2].strip()
+            addresses.append(WorkerAddress(f"127.0.0.1:{port}", keys[name][0].read_text().strip()))
+        with pytest.raises(TesseraError, match="is not in the key folder") as caught:
+            open_head(shards, addresses, HeadOptions(key=keys["head"][1]))
+        assert caught.value.where == f"worker {addresses[0].address}"
+        for process in running:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
 
 
 def test_keygen_says_what_to_do(tmp_path, capsys):
