@@ -39,9 +39,9 @@ def layer(in_c: int, out_c: int, kernel: int, stride: int = 1, groups: int = 1) 
     return nn.Sequential(convolution, nn.BatchNorm2d(out_c), nn.ReLU6())
 
 
-def network(width: int = 16) -> nn.Module:
-    """Return a network of separable convolutions for images (N, 1, H, W); always the same."""
-    torch.manual_seed(SEED)
+def network(width: int = 16, seed: int = SEED) -> nn.Module:
+    """Return a network of separable convolutions for images (N, 1, H, W)."""
+    torch.manual_seed(seed)
     layers = [layer(1, width, 3)]
     for in_c, out_c in ((width, 2 * width), (2 * width, 4 * width)):
         layers.append(layer(in_c, in_c, 3, stride=2, groups=in_c))
@@ -50,16 +50,18 @@ def network(width: int = 16) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
 
 
-def transformer(split: Split) -> nn.Module:
+def transformer(split: Split, seed: int = SEED) -> nn.Module:
     """Return a vision transformer of 16 tokens or more for the images."""
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     size = split.train_x.shape[2]
     return VisionTransformer(size, size // 4, width=32, channels=1)
 
 
-def train(module: nn.Module, split: Split, epochs: int, rate: float = 4e-3) -> nn.Module:
+def train(
+    module: nn.Module, split: Split, epochs: int, rate: float = 4e-3, seed: int = SEED
+) -> nn.Module:
     """Train ``module`` on images that are shifted at random by up to a tenth of their size."""
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     x, y = torch.tensor(split.train_x), torch.tensor(split.train_y)
     optimiser = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=1e-2)
     batches = -(-len(x) // 64)
@@ -116,12 +118,15 @@ def main() -> None:
     parser.add_argument("--sprite", type=Path, help="Fashion-MNIST's sprite, a .png file")
     parser.add_argument("--transformer", action="store_true", help="instead of convolutions")
     parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=SEED, help="of the weights and the training")
     parser.add_argument("--fine-tune", type=int, default=5, help="epochs with rounding in the loop")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     split = fashion(options.sprite) if options.sprite else digits()
     start = time.perf_counter()
-    module = train(transformer(split) if options.transformer else network(), split, options.epochs)
+    seed = options.seed
+    module = transformer(split, seed) if options.transformer else network(seed=seed)
+    train(module, split, options.epochs, seed=seed)
     print(f"{len(split.train_x)} images, trained in {time.perf_counter() - start:.0f} s")
     graph, int8, wide = quantised(module, split)
     share = float_accuracy(graph, split.test_x, split.test_y)

@@ -11,7 +11,7 @@ from tests.formats.onnx_graphs import helper
 from tests.formats.onnx_graphs import model as onnx_model
 from tests.quantization.networks import float_cnn, float_graph, inputs
 from toolchain.cli import main
-from toolchain.cli.images import preprocess_steps
+from toolchain.cli.images import image_files, preprocess_steps
 from toolchain.reference import run_float
 
 
@@ -129,6 +129,25 @@ def test_images_of_a_folder_per_class_are_samples(
     code, envelope = call(capsys, "quantize", model, "--data", folder)
     assert (code, envelope["error"]["code"]) == (2, "E121")
     assert "bad.png" in envelope["error"]["where"]
+
+
+def test_folders_named_by_numbers_are_these_classes(
+    capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    """Class 10 is not the third of "0", "2" and "10", and no class is missed out."""
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for name in ("2", "10", "0"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        pixels = rng.integers(0, 256, (16, 12, 3), np.uint8)
+        image.fromarray(pixels).save(tmp_path / "images" / name / "one.png")
+    _, classes = image_files(tmp_path / "images")
+    assert classes == [0, 10, 2]
+    code, envelope = call(
+        capsys, "quantize", model, "--data", tmp_path / "images", "--eval", tmp_path / "images"
+    )
+    assert (code, envelope["error"]["code"]) == (2, "E122")
+    assert "labels from 0 to 10, but there are 10 classes" in envelope["error"]["what"]
 
 
 def test_steps_apply_in_order_to_channels() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.formats.test_onnx_open import branching
 from tests.quantization.networks import float_cnn, float_graph, inputs
 from toolchain.cli import main
-from toolchain.importers import import_model
+from toolchain.importers import import_any, import_model
 from toolchain.ir import DType
 
 
@@ -127,6 +127,8 @@ def bad_data(tmp_path: Path, kind: str) -> Path:
             array = array.astype(np.float64)
         case "infinite":
             array[2, 0, 0, 0] = np.inf
+        case "constant":
+            array = np.full_like(array, 0.5)
         case "empty":
             array = array[:0]
     np.save(path, array)
@@ -134,7 +136,14 @@ def bad_data(tmp_path: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [("shape", "E122"), ("type", "E122"), ("infinite", "E115"), ("empty", "E122")]
+    ("kind", "code"),
+    [
+        ("shape", "E122"),
+        ("type", "E122"),
+        ("infinite", "E115"),
+        ("empty", "E122"),
+        ("constant", "E115"),
+    ],
 )
 def test_wrong_data_is_refused_and_nothing_written(
     capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path, kind: str, code: str
@@ -144,6 +153,17 @@ def test_wrong_data_is_refused_and_nothing_written(
     exit_code, envelope = call(capsys, "quantize", model, "--data", data, "-o", target)
     assert (exit_code, envelope["error"]["code"]) == (2, code)
     assert not target.exists()
+
+
+def test_any_model_is_read_once(model: Path, data: Path, tmp_path: Path) -> None:
+    graph, is_float = import_any(model)
+    assert is_float
+    assert graph.input_tensors[0].dtype is DType.FLOAT32
+    target = tmp_path / "net.tflite"
+    assert main(["quantize", str(model), "--data", str(data), "-o", str(target)]) == 0
+    graph, is_float = import_any(target)
+    assert not is_float
+    assert graph.input_tensors[0].dtype is DType.INT8
 
 
 def test_missing_data_is_named(capsys: pytest.CaptureFixture[str], model: Path) -> None:

@@ -58,12 +58,17 @@ def _step(text: str) -> Step:
 def image_files(folder: Path) -> tuple[list[Path], list[int] | None]:
     """Return the images of a folder, and their classes if they lie in sub-folders.
 
-    Classes are numbered by the sub-folders' names in alphabetical order.
+    Sub-folders whose names are all whole numbers are these classes; others are numbered in
+    alphabetical order.
     """
     inner = sorted(one for one in folder.iterdir() if one.is_dir())
     if not inner:
         return _images(folder), None
-    found = [(file, number) for number, one in enumerate(inner) for file in _images(one)]
+    numbered = all(one.name.isdecimal() for one in inner)
+    classes = [int(one.name) if numbered else place for place, one in enumerate(inner)]
+    found = [
+        (file, number) for number, one in zip(classes, inner, strict=True) for file in _images(one)
+    ]
     return [file for file, _ in found], [number for _, number in found]
 
 

@@ -67,23 +67,16 @@ def _load(
     constants: Mapping[str, float],
 ) -> tuple[Graph, Graph]:
     """Return the int8 graph of a model, and the graph as its user calls it."""
-    from toolchain.cli.pipeline import load_graph
-    from toolchain.errors import ModelError
+    from toolchain.cli.pipeline import load_any
     from toolchain.importers import import_float
     from toolchain.passes import simplify
     from toolchain.quantization import preview
 
     if shapes or constants:
-        real = import_float(model, shapes=shapes, constants=constants)
-        return simplify(preview(real)), real
-    try:
-        graph = load_graph(model, reporter)
-    except ModelError as error:
-        if error.code != "E202":
-            raise
-        real = import_float(model)
-        return simplify(preview(real)), real
-    return graph, graph
+        graph, is_float = import_float(model, shapes=shapes, constants=constants), True
+    else:
+        graph, is_float = load_any(model, reporter)
+    return simplify(preview(graph)) if is_float else graph, graph
 
 
 def describe(tensor: Tensor) -> str:

@@ -6,15 +6,17 @@ The only place that ties the rooms together: import, simplify, plan, check, emit
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from toolchain.cli.reading import AS_IT_IS, Reading
 from toolchain.cli.report import Reporter
 from toolchain.errors import UsageError
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from boards import Board
@@ -43,16 +45,29 @@ class Project:
 
 def load_graph(model: Path, reporter: Reporter, reading: Reading = AS_IT_IS) -> Graph:
     """Import ``model`` as ``reading`` says; the importer's warnings go to the reporter."""
-    import warnings
-
     from toolchain.importers import import_model
+
+    return reading.apply(_warned(reporter, import_model, model), reporter)
+
+
+def load_any(model: Path, reporter: Reporter) -> tuple[Graph, bool]:
+    """Import ``model``; return its graph and whether it is still to be quantised."""
+    from toolchain.importers import import_any
+
+    graph, is_float = _warned(reporter, import_any, model)
+    return graph if is_float else AS_IT_IS.apply(graph, reporter), is_float
+
+
+def _warned(reporter: Reporter, read: Callable[[Path], T], model: Path) -> T:
+    """Return what ``read`` makes of a file; its warnings go to the reporter."""
+    import warnings
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        graph = import_model(model)
+        found = read(model)
     for warning in caught:
         reporter.warn(str(warning.message))
-    return reading.apply(graph, reporter)
+    return found
 
 
 def plan_for(graph: Graph, board: Board) -> Plan:

@@ -212,6 +212,7 @@ def _check_options(chosen: _Chosen) -> None:
 
 def _calibration(reporter: Reporter, chosen: _Chosen, graph: Graph, model: Path) -> Samples:
     """Return the samples of ``--data``, none if the model needs none."""
+    from toolchain.cli.samples import check_values_differ
     from toolchain.quantization import uncalibrated
 
     if chosen.data is None:
@@ -219,6 +220,7 @@ def _calibration(reporter: Reporter, chosen: _Chosen, graph: Graph, model: Path)
             raise _no_data(graph, model)
         return Samples([])
     samples = load_samples(chosen.data, graph.input_tensors, chosen.preprocess)
+    check_values_differ(graph.input_tensors, samples.cases, chosen.data)
     if len(samples.cases) < _ENOUGH:
         reporter.warn(f"{len(samples.cases)} samples; {_ENOUGH} to 500 give steadier ranges")
     return samples

@@ -120,6 +120,25 @@ def _labels(path: Path, count: int) -> Array:
     return np.asarray(classes)
 
 
+def check_values_differ(
+    tensors: Sequence[Tensor], cases: Sequence[Sequence[Array]], path: Path
+) -> None:
+    """Raise E115 if no input ever takes a second value: such samples tell nothing of its range."""
+    for place, tensor in enumerate(tensors):
+        first = cases[0][place].reshape(-1)[0]
+        if tensor.size > 1 and any((case[place] != first).any() for case in cases):
+            return
+    if all(tensor.size == 1 for tensor in tensors):
+        return
+    names = ", ".join(f'"{tensor.name}"' for tensor in tensors)
+    raise UsageError(
+        "E115",
+        f"all values of {names} are {cases[0][0].reshape(-1)[0]:g} in all samples",
+        where=str(path),
+        hints=["give samples as the network will see them"],
+    )
+
+
 def check_range(tensors: Sequence[Tensor], cases: Sequence[Sequence[Array]], path: Path) -> None:
     """Raise E124 if real inputs lie far from what quantised inputs represent.
 

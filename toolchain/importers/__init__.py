@@ -10,7 +10,7 @@ from toolchain.errors import ModelError
 from toolchain.importers.tflite_types import IDENTIFIER, ModelWarning
 from toolchain.ir import Graph
 
-__all__ = ["ModelWarning", "import_float", "import_model"]
+__all__ = ["ModelWarning", "import_any", "import_float", "import_model"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
@@ -39,6 +39,28 @@ def import_model(path: Path | str) -> Graph:
         from toolchain.importers.tflite import import_tflite
 
         return import_tflite(data, path.stem)
+
+
+def import_any(path: Path | str) -> tuple[Graph, bool]:
+    """Read a model file, quantised or not.
+
+    Returns:
+        The graph, and whether it is still to be quantised.
+
+    Raises:
+        ModelError: as `import_model` and `import_float`.
+    """
+    from toolchain.quantization import quantize, uncalibrated
+
+    if not _code_of(path) and _read(Path(path))[4:8] == IDENTIFIER:
+        try:
+            return import_model(path), False
+        except ModelError as error:
+            if error.code != "E202":
+                raise
+        return import_float(path), True
+    graph = import_float(path)
+    return (graph, True) if uncalibrated(graph) else (quantize(graph), False)
 
 
 def import_float(
