@@ -107,7 +107,7 @@ TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *
  * per step, as a shift. On the stack: inputs, a word for `sums` as `before` sets it from the steps in
  * r12, stage, the weights' end; behind the registers the steps, which are for `sums` and `before`,
  * outputs, bytes of a pixel's outputs, odd. */
-#define TSR_LAST_ODD "ldr r0, [sp, #12]\n\tcmp r1, r0\n\tbeq 2f\n\t"
+#define TSR_LAST_ODD "ldr r3, [sp, #12]\n\tcmp r1, r3\n\tbeq 2f\n\t"
 #define TSR_MATMUL_3X2(name, bytes, before, start, sums, apart, finish, last)                     \
     TSR_NAKED void name(const uint32_t *x TSR_UNUSED, const int8_t *weights TSR_UNUSED,           \
                         const int32_t *stage TSR_UNUSED, int pairs TSR_UNUSED,                    \
@@ -119,11 +119,11 @@ TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *
                 "mul r3, r3, r12\n\t"                                                            \
                 "add r3, r1, r3, lsl " bytes "\n\t"                                              \
                 "str r3, [sp, #12]\n\t" before                                                   \
-                "1: ldr r2, [sp, #8]\n\t"                                                        \
-                "ldr r0, [sp]\n\t"                                                               \
+                "ldr r0, [sp, #8]\n\t"                                                           \
+                "1: ldr r3, [r0]\n\t"                                                            \
+                "ldr r4, [r0, #4]\n\t"                                                           \
                 "ldr r12, [sp, #52]\n\t"                                                         \
-                "ldr r3, [r2]\n\t"                                                               \
-                "ldr r4, [r2, #4]\n\t" start sums                                                \
+                "ldr r0, [sp]\n\t" start sums                                                    \
                 "ldr r0, [sp, #8]\n\t"                                                           \
                 "ldmia r0!, {r3, r4, r11, lr}\n\t"                                               \
                 apart finish                                                                      \
@@ -137,8 +137,8 @@ TSR_NAKED const int8_t *tsr_dot_3x2(const uint32_t *x TSR_UNUSED, const int8_t *
                 "strb r10, [r12, r2, lsl #1]\n\t"                                                \
                 "strb r8, [r12], #1\n\t"                                                         \
                 "str r12, [sp, #56]\n\t"                                                         \
-                "ldr r0, [sp, #12]\n\t"                                                          \
-                "cmp r1, r0\n\t"                                                                 \
+                "ldr r2, [sp, #12]\n\t"                                                          \
+                "cmp r1, r2\n\t"                                                                 \
                 "bne.w 1b\n\t"                                                                   \
                 "2: pop {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");             \
     }
@@ -249,25 +249,30 @@ TSR_NAKED const int8_t *tsr_dot_1x4(const int8_t *x TSR_UNUSED, const int8_t *w 
     TSR_DOT("{r6, r7, r8, r9}", TSR_STEPS_1X4 TSR_STEPS_1X4, TSR_STEP_1X4);
 }
 
-/* One word of each of 3 pixels: see tsr_widen_3. */
-TSR_INLINE uint32_t *tsr_widen_word_3(const int8_t **a, const int8_t **b, const int8_t **c,
-                                      uint32_t *out)
+/* A word of 3 pixels. */
+#define TSR_WIDEN_WORD_3(a, b, c, out)                                                           \
+    "ldr r7, [" a "], #4\n\tldr r8, [" b "], #4\n\tldr r9, [" c "], #4\n\t"                      \
+    "sxtb16 r4, r7\n\tsxtb16 r5, r8\n\tsxtb16 r6, r9\n\t"                                        \
+    "sxtb16 r7, r7, ror #8\n\tsxtb16 r8, r8, ror #8\n\tsxtb16 r9, r9, ror #8\n\t"                \
+    "stmia " out "!, {r4, r5, r6, r7, r8, r9}\n\t"
+
+/* See the portable text. */
+TSR_NAKED uint32_t *tsr_widen_3(const int8_t *a TSR_UNUSED, const int8_t *b TSR_UNUSED,
+                                const int8_t *c TSR_UNUSED, int words TSR_UNUSED,
+                                uint32_t *out TSR_UNUSED)
 {
-    __asm__ volatile("ldr r0, [%[a]], #4\n\t"
-                     "ldr r1, [%[b]], #4\n\t"
-                     "ldr r2, [%[c]], #4\n\t"
-                     "sxtb16 r3, r0\n\t"
-                     "sxtb16 r4, r1\n\t"
-                     "sxtb16 r5, r2\n\t"
-                     "stmia %[out]!, {r3, r4, r5}\n\t"
-                     "sxtb16 r3, r0, ror #8\n\t"
-                     "sxtb16 r4, r1, ror #8\n\t"
-                     "sxtb16 r5, r2, ror #8\n\t"
-                     "stmia %[out]!, {r3, r4, r5}\n\t"
-                     : [a] "+r"(*a), [b] "+r"(*b), [c] "+r"(*c), [out] "+r"(out)
-                     :
-                     : "r0", "r1", "r2", "r3", "r4", "r5", "memory");
-    return out;
+    __asm__("push {r4, r5, r6, r7, r8, r9}\n\t"
+            "ldr r12, [sp, #24]\n\t"
+            "lsrs r3, r3, #1\n\t"
+            "bcc 1f\n\t" TSR_WIDEN_WORD_3("r0", "r1", "r2", "r12")
+            "1: beq 3f\n\t"
+            "2:\n\t" TSR_WIDEN_WORD_3("r0", "r1", "r2", "r12")
+            TSR_WIDEN_WORD_3("r0", "r1", "r2", "r12")
+            "subs r3, r3, #1\n\t"
+            "bne 2b\n\t"
+            "3: mov r0, r12\n\t"
+            "pop {r4, r5, r6, r7, r8, r9}\n\t"
+            "bx lr\n\t");
 }
 
 #else
@@ -283,16 +288,18 @@ TSR_INLINE const int8_t *tsr_dot_3x2(const uint32_t *x, const int8_t *w, int32_t
     }
     return w;
 }
-TSR_INLINE uint32_t *tsr_widen_word_3(const int8_t **a, const int8_t **b, const int8_t **c,
-                                      uint32_t *out)
+
+/* Widen `words` words of 3 pixels to pairs (bytes 0 and 2, then 1 and 3 of each word), interleaved
+ * word by word. Returns the end of `out`. */
+static TSR_NOINLINE uint32_t *tsr_widen_3(const int8_t *a, const int8_t *b, const int8_t *c, int words,
+                                   uint32_t *out)
 {
-    const uint32_t words[3] = {tsr_load4(*a), tsr_load4(*b), tsr_load4(*c)};
-    for (int pixel = 0; pixel < 3; pixel++) {
-        out[pixel] = tsr_even(words[pixel]);
-        out[3 + pixel] = tsr_odd(words[pixel]);
+    for (; words > 0; words--, a += 4, b += 4, c += 4, out += 6) {
+        const uint32_t p = tsr_load4(a), q = tsr_load4(b), r = tsr_load4(c);
+        out[0] = tsr_even(p), out[1] = tsr_even(q), out[2] = tsr_even(r);
+        out[3] = tsr_odd(p), out[4] = tsr_odd(q), out[5] = tsr_odd(r);
     }
-    *a += 4, *b += 4, *c += 4;
-    return out + 6;
+    return out;
 }
 
 TSR_INLINE const int8_t *tsr_dot_2x2(const uint32_t *x, const int8_t *w, int32_t *sums, int steps)

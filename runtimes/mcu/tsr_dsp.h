@@ -31,18 +31,7 @@ TSR_INLINE uint32_t tsr_load_tail(const int8_t *p, int count)
     return word;
 }
 
-/* Widen `words` words of 3 pixels to pairs (bytes 0 and 2, then 1 and 3 of each word), interleaved
- * word by word. Returns the end of `out`. */
-static TSR_NOINLINE uint32_t *tsr_widen_3(const int8_t *a, const int8_t *b, const int8_t *c, int words,
-                                   uint32_t *out)
-{
-    for (; words > 0; words--) {
-        out = tsr_widen_word_3(&a, &b, &c, out);
-    }
-    return out;
-}
-
-/* The same for 2 pixels and for 1. */
+/* As tsr_widen_3, for 2 pixels and for 1. */
 static TSR_NOINLINE uint32_t *tsr_widen_2(const int8_t *a, const int8_t *b, int words, uint32_t *out)
 {
     for (; words > 0; words--, a += 4, b += 4, out += 4) {

@@ -48,14 +48,6 @@ TSR_PART(tsr_part_3x2, "{r5, r6, r7, r8, r9, r10}",
 TSR_PART(tsr_part_2x2, "{r6, r7, r8, r9}", "add r3, r2, r3, lsl #4\n\t", TSR_STEP_2X2,
          "movs r6, #46\n\tmls r5, r4, r6, r5\n\t")
 
-/* A word of 3 pixels, as tsr_widen_word_3. */
-#define TSR_PART_WORD_3                                       \
-    "ldr r4, [r0], #4\n\tldr r5, [r12], #4\n\tldr r6, [lr], #4\n\t" \
-    "sxtb16 r7, r4\n\tsxtb16 r8, r5\n\tsxtb16 r9, r6\n\t"         \
-    "stmia r3!, {r7, r8, r9}\n\t"                              \
-    "sxtb16 r4, r4, ror #8\n\tsxtb16 r5, r5, ror #8\n\t"         \
-    "sxtb16 r6, r6, ror #8\n\tstmia r3!, {r4, r5, r6}\n\t"
-
 /* tsr_part_widen_3, tsr_part_widen_2: tsr_widen_3 and tsr_widen_2 for pixels whose inputs lie `stride`
  * bytes apart. */
 TSR_NAKED uint32_t *tsr_part_widen_3(const int8_t *x TSR_UNUSED, int stride TSR_UNUSED,
@@ -65,9 +57,10 @@ TSR_NAKED uint32_t *tsr_part_widen_3(const int8_t *x TSR_UNUSED, int stride TSR_
             "add r12, r0, r1\n\t"
             "add lr, r12, r1\n\t"
             "lsrs r2, r2, #1\n\t"
-            "bcc 1f\n\t" TSR_PART_WORD_3
+            "bcc 1f\n\t" TSR_WIDEN_WORD_3("r0", "r12", "lr", "r3")
             "1: beq 3f\n\t"
-            "2:\n\t" TSR_PART_WORD_3 TSR_PART_WORD_3
+            "2:\n\t" TSR_WIDEN_WORD_3("r0", "r12", "lr", "r3")
+            TSR_WIDEN_WORD_3("r0", "r12", "lr", "r3")
             "subs r2, r2, #1\n\t"
             "bne 2b\n\t"
             "3: mov r0, r3\n\t"

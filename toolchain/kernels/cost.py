@@ -25,9 +25,9 @@ _PAIR = {
     Mode.GENERAL: {1: 90.0, 2: 150.0, 3: 230.0},
 }
 _STEP = {1: 14.0, 2: 12.5, 3: 17.25}
-_WIDEN = {1: 7.0, 2: 13.0, 3: 13.0}  # 4 inputs of a block brought to 16 bits
+_WIDEN = {1: 7.0, 2: 13.0, 3: 10.5}  # 4 inputs of a block brought to 16 bits
 _BLOCK = 34.0  # calls of a block
-_PART = {2: (8.0, 12.0), 3: (12.0, 17.0)}  # the same of `parts`: brought to 16 bits, multiplied
+_PART = {2: (8.0, 12.0), 3: (11.0, 17.0)}  # the same of `parts`: brought to 16 bits, multiplied
 _OUTPUT = {Mode.LEAN: 3.0, Mode.LINEAR: 3.0, Mode.SIGNED: 8.0, Mode.GENERAL: 27.0}
 _UNROLLED = 6  # outputs of a row that the rolling depthwise kernel makes without a loop
 EIGHTS = 16  # portable kernels take eight filters at a time where there are so many
@@ -51,8 +51,8 @@ class Matrix:
     total: float = 0.0
 
 
-PAIRS = Matrix(_STEP, {1: 0.0, 2: 0.0, 3: -9.0})
-NIBBLES = Matrix({1: 16.0, 2: 19.2, 3: 19.4}, {1: 7.0, 2: 7.0, 3: 6.0})
+PAIRS = Matrix(_STEP, {1: 0.0, 2: 0.0, 3: -10.0})
+NIBBLES = Matrix({1: 16.0, 2: 19.2, 3: 19.4}, {1: 7.0, 2: 7.0, 3: 5.0})
 APART = Matrix({1: 15.0, 2: 22.5, 3: 20.2}, {1: 22.0, 2: 22.0, 3: 22.0})
 APART_ZERO = Matrix(APART.step, APART.more, total=17.0)
 
@@ -122,7 +122,7 @@ def windows(blocks: Blocks, taps: RowTaps, segments: int, length: int, *, edges:
         edges: whether windows may leave the map.
     """
     gathered = sum(
-        count * segments * (23.0 * pixels + _WIDEN[pixels] * (length // 4))
+        count * segments * (21.0 * pixels + _WIDEN[pixels] * (length // 4))
         for pixels, count in blocks.runs
     )
     border = 51.0 * segments if edges else 0.0
