@@ -190,8 +190,9 @@ class Plan:
         macs: multiply-accumulates that one inference executes.
         recomputed_macs: those among them that repeat work (halos computed more than once, nodes
             executed again).
-        instructions: estimate (`toolchain.kernels.cost`): kernels, calls and moves of rows; a
-            kernel without an estimate of its own counts by its multiply-accumulates.
+        instructions: estimate (`toolchain.kernels.cost`): kernels, calls and moves of rows, but no
+            copies of staged constants; a kernel without an estimate of its own counts by its
+            multiply-accumulates.
         repeats: nodes that are executed again.
         hot: nodes whose constants are copied to RAM at start.
     """

@@ -23,7 +23,7 @@ from toolchain.plan.rows import named_row_work
 _WORD = 4
 _KEPT = 0.75  # of the data cache: code reads constants, too
 # What copying takes per byte, beside the waits: loads and stores of eight words each.
-_COPY_CYCLES, _COPY_INSTRUCTIONS = 0.75, 0.17
+_COPY_CYCLES = 0.75
 
 
 @dataclass(frozen=True)
@@ -80,21 +80,19 @@ def with_staged_weights(
     """
     if len(plan.regions) > 1:
         return plan
-    slots, copied = list(plan.slots), 0
+    slots = list(plan.slots)
     limit = max(plan.arena_bytes, most_bytes or 0)
     (region,) = plan.regions
     for stay in sorted(_stays(graph, plan, access), key=lambda s: -s.saves / s.size):
         offset = _gap(slots, stay)
         if offset + stay.size <= limit:
-            copied += stay.size
             slots.append(
                 Slot(slot_name(stay.node), (), region, offset, stay.size, stay.first, stay.last)
             )
-    if not copied:
+    if len(slots) == len(plan.slots):
         return plan
-    instructions = plan.instructions + round(_COPY_INSTRUCTIONS * copied)
-    end = max(plan.arena_bytes, max((slot.end for slot in slots), default=0))
-    return replace(plan, slots=tuple(slots), arena_bytes=end, instructions=instructions)
+    end = max(plan.arena_bytes, *(slot.end for slot in slots))
+    return replace(plan, slots=tuple(slots), arena_bytes=end)
 
 
 def without(plan: Plan, nodes: Collection[str]) -> Plan:
