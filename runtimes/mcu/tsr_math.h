@@ -17,6 +17,13 @@
 #define TSR_SHARED
 #endif
 
+/* GCC 12 -O2 can take its own clone of a vectorised copy for a pure function and drop the call. */
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__arm__)
+#define TSR_NOCLONE __attribute__((noclone))
+#else
+#define TSR_NOCLONE
+#endif
+
 /* The high word of a * b. Armv6-M and Armv8-M Baseline have no such product: 16 bits by 16 there. */
 #if defined(__thumb__) && !defined(__thumb2__)
 

@@ -13,6 +13,7 @@ from tests.ops.on_host import run_on_host
 from toolchain.errors import ModelError
 from toolchain.importers.onnx import import_onnx
 from toolchain.ir import Array, Graph, Tensor, run, trace
+from toolchain.passes import simplify
 from toolchain.quantization import compare_layers, quantize
 
 node = helper.make_node
@@ -155,3 +156,28 @@ def test_conditions_that_are_computed_are_refused() -> None:
     layers = [node("Greater", ["x", "z"], ["c"]), node("Where", ["c", "x", "z"], ["y"])]
     with pytest.raises(ModelError, match="Greater"):
         import_onnx(model(layers, {"x": [1, 4]}, {"z": np.zeros(1, np.float32)}), "net")
+
+
+@pytest.mark.parametrize("activations", ["int8", "int16"])
+def test_grouped_heads_twice_in_c(activations: str, tmp_path: Path) -> None:
+    """Both attentions share their kernels, of which GCC 12 -O2 dropped calls."""
+    rng = np.random.default_rng(0)
+    nodes, x = [], "x"
+    for i in range(2):
+        parts = [f"{name}{i}" for name in "qkvay"]
+        for name, weight in zip(parts[:3], ("w", "u", "u"), strict=True):
+            nodes.append(node("MatMul", [x, weight], [name]))
+        heads = {"q_num_heads": 4, "kv_num_heads": 2, "is_causal": 1}
+        nodes.append(node("Attention", parts[:3], [parts[3]], **heads))
+        nodes.append(node("Add", [x, parts[3]], [parts[4]]))
+        x = parts[4]
+    constants = {
+        "w": rng.normal(0, 0.2, (32, 32)).astype(np.float32),
+        "u": rng.normal(0, 0.2, (32, 16)).astype(np.float32),
+    }
+    graph = import_onnx(model(nodes, {"x": [1, 12, 32]}, constants, [x], opset=23), "net")
+    given = [[rng.normal(0, 1, (1, 12, 32)).astype(np.float32)] for _ in range(5)]
+    quantised = simplify(quantize(graph, given, activations=activations))
+    codes = [rounded(quantised.input_tensors[0], given[0][0])]
+    (got,), (want,) = run_on_host(quantised, codes, tmp_path), run(quantised, codes)
+    np.testing.assert_array_equal(got, want)

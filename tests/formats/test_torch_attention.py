@@ -72,3 +72,13 @@ def test_a_causal_encoder_is_read_with_its_parts_whole() -> None:
 def test_heads_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ModelError):
         ts.import_torch(Function(lambda x: attend(x, x[:, :2], x[:, :2])), torch.randn(1, 4, 7, 6))
+
+
+def test_the_decoder_of_the_examples_equals_torch() -> None:
+    from examples.sequences.decoder import demo
+
+    module, x = demo()
+    graph = assert_equals_torch(module, torch.randn(x.shape))
+    names = [node.op.name for node in graph.nodes]
+    found = [names.count(one) for one in ("softmax", "layer_norm", "gelu", "batch_matmul", "mul")]
+    assert found == [2, 5, 2, 4, 0]

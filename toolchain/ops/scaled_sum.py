@@ -121,6 +121,8 @@ class ScaledSum(Binary):
 def _linear(numbers: SumNumbers, form: Affine, repeated: Mapping[int, Int64]) -> Elementwise:
     literals: dict[str, Number] = {
         **form._asdict(),
+        # Of a prepared constant the table holds products: kernels that differ in it alone are one.
+        "slopes": tuple(0 if i in repeated else slope for i, slope in enumerate(form.slopes)),
         "prepared": tuple(i in repeated for i in range(2)),
         "y_min": numbers.y_min,
         "y_max": numbers.y_max,
