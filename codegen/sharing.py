@@ -39,14 +39,16 @@ FREE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "conv2d_runs": _free("in_w in_c out_w out_c odd_zero"),
     "depthwise_conv2d": _free("in_w in_c out_w"),
     "depthwise_conv2d_dsp": _free(
-        "in_c rows in_rows row_words words taps out_w helpers.*", nonzero="first pairs"
+        "in_c x_zero odd_zero rows in_rows row_words words taps out_w helpers.*",
+        nonzero="first pairs",
     ),
     "depthwise_conv2d_mve": _free(
         "in_w in_c out_w pad_left stride_w first last inside at out step scalar"
     ),
     "depthwise_pairs_dsp": _free(
-        "in_c row_words words columns taps out_w w_zero helpers.*", nonzero="first"
+        "in_c zeros row_words words columns taps out_w helpers.*", nonzero="first"
     ),
+    "depthwise_rolling_dsp": _free("x_pair odd_zero"),
     "mean": _free("kept.*.0 reduced.*.0 offset multiplier shift y_zero", steps="reduced.*.1"),
     "mean_dsp": _free("channels count multiplier shift y_zero", nonzero="offset"),
     "mean_mve": _free("count offset multiplier shift y_zero"),

@@ -161,12 +161,12 @@ static TSR_NOINLINE void tsr_gather_alone(tsr_gather_rows *gather, const int8_t 
 
 /* One channel of a depthwise convolution from its plane: see plane_dsp. */
 typedef void tsr_plane(const uint32_t *plane, int step, const int8_t *weights, const int32_t *stage,
-                       int32_t extra, int rows, int columns, int8_t *y, int out_c);
+                       int32_t extra, int rows, int columns, int8_t *y, int out_c, int32_t odd);
 
 /* The same from rows of pairs: see row_pairs_dsp. */
 typedef void tsr_row_pairs(const uint32_t *plane, int step, const int8_t *weights,
                            const int32_t *stage, int32_t extra, int columns, int8_t *y, int out_c,
-                           int32_t w_zero);
+                           int32_t zero_points);
 
 /* 256 times the bias and less than 256 more: what it adds ends below the accumulator. */
 TSR_INLINE int32_t tsr_bias_256(int32_t word)

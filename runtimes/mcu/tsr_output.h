@@ -77,6 +77,11 @@ TSR_INLINE int8_t tsr_sat8(int32_t x)
     return (int8_t)tsr_saturate8(x);
 }
 
+TSR_INLINE int8_t tsr_at_least(int8_t y, int32_t least)
+{
+    return y < least ? (int8_t)least : y;
+}
+
 /* TFLite's double rounding for right shifts of 1 to 22 and the full range of int8; `twice` is the
  * doubled accumulator, `odd` twice the zero point and 1. Adding -1 to a negative sum makes the second
  * rounding go away from zero. */

@@ -13,6 +13,8 @@ from codegen.emit import emit
 from codegen.sharing import FREE, Variable
 from nas.draft import Draft
 from nas.layer_list import Block, draw_block
+from tests.kernels.random_layers import side_by_side
+from tests.kernels.random_weighted import layer
 from tests.kernels.sanitized import assert_portable_text_is_exact
 from tests.kernels.vector_board import wrong_seeds
 from tests.ops.harness import assert_c_equals_reference
@@ -20,7 +22,8 @@ from toolchain.ir import Graph
 from toolchain.kernels import Isa
 from toolchain.kernels.depthwise_pairs_dsp import DepthwisePairsDsp
 from toolchain.numerics import Activation
-from toolchain.ops import HardSwish, Mul
+from toolchain.ops import DepthwiseConv2D, HardSwish, Mul
+from toolchain.ops.spatial import Pads
 from toolchain.plan import plan_layers
 
 CASES = 6
@@ -29,6 +32,13 @@ OF_ROWS = DepthwisePairsDsp(), DepthwisePairsDsp("depthwise_pairs_lean_dsp", lan
 
 
 def branches(rng: np.random.Generator) -> Graph:
+    """Return bottlenecks alike but for their sizes, and small layers alike but for zero points."""
+    op = DepthwiseConv2D(pads=Pads(1, 1, 1, 1), activation=Activation.RELU)
+    alike = (layer(rng, op, (1, 8, 8, 4), (1, 3, 3, 4), 3, steps=(1,)) for _ in range(3))
+    return side_by_side([bottlenecks(rng), *alike])
+
+
+def bottlenecks(rng: np.random.Generator) -> Graph:
     """Return a network of three bottlenecks side by side, alike but for their sizes."""
     draft = Draft("branches", int(rng.integers(1000)))
     kernel, stride = int(rng.choice([3, 5, 7])), int(rng.choice([1, 2]))

@@ -55,6 +55,7 @@ class DepthwiseDsp:
         paired = used - geometry.pad_left % 2
         numbers: dict[str, Number] = {
             **{k: lowered.numbers[k] for k in ("in_c", "multiplier", "x_zero")},
+            "odd_zero": output.odd_zero,
             "first": geometry.pad_left // 2,
             "odd": geometry.pad_left % 2,
             "pad_rows": taps.padded,
@@ -75,7 +76,7 @@ class DepthwiseDsp:
             "stride_w": geometry.stride_w,
             "narrow": geometry.out_w if geometry.out_w < GROUP else 0,
             "whole": geometry.out_w % GROUP == 0 or geometry.out_w < GROUP,
-            **output.numbers,
+            **output.shared_numbers,
         }
         return Specialised(
             numbers,

@@ -26,6 +26,7 @@ from toolchain.kernels.depthwise_dsp import (
     over_row,
     packed_filters,
 )
+from toolchain.kernels.packing_apart import zeros
 from toolchain.ops.base import Lowered, Number
 
 
@@ -64,7 +65,8 @@ class DepthwisePairsDsp:
         words = height // 2 * row_words + height % 2 * ((row_words + 1) // 2)
         multiplier = integer(lowered.numbers, "multiplier")
         numbers: dict[str, Number] = {
-            **{k: lowered.numbers[k] for k in ("in_c", "multiplier", "x_zero", "w_zero")},
+            **{k: lowered.numbers[k] for k in ("in_c", "multiplier", "x_zero")},
+            "zeros": zeros(output.odd_zero, lowered.numbers),
             "first": geometry.pad_left,
             "pad_rows": taps.padded,
             "padded": taps.padded or geometry.edges,
@@ -83,7 +85,7 @@ class DepthwisePairsDsp:
             "narrow": geometry.out_w if geometry.out_w < GROUP else 0,
             "whole": geometry.out_w % GROUP == 0 or geometry.out_w < GROUP,
             "w_zero": lowered.numbers["w_zero"] != 0,
-            **output.numbers,
+            **output.shared_numbers,
         }
         filters = tables["weights"].reshape(-1, height, width).astype(np.int64)
         return Specialised(

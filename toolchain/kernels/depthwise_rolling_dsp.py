@@ -50,11 +50,13 @@ class DepthwiseRollingDsp:
         assert packed is not None
         assert taps is not None
         tables, output = packed
-        keys = "in_w", "in_c", "out_w", "kernel", "stride_w", "pad_left", "pad_rows", "x_zero"
+        keys = "in_w", "in_c", "out_w", "kernel", "stride_w", "pad_left", "pad_rows"
         numbers: dict[str, Number] = {
             **{key: lowered.numbers[key] for key in keys},
+            "x_pair": _twice(integer(lowered.numbers, "x_zero")),
             "extra": extra_type(tables),
-            **output.numbers,
+            "odd_zero": output.odd_zero,
+            **output.shared_numbers,
         }
         geometry = Geometry.of(lowered.numbers)
         kernel = geometry.kernel
@@ -69,6 +71,11 @@ class DepthwiseRollingDsp:
             instructions=cost.rolling(kernel, geometry.stride_w, sizes, taps, output.mode),
             reads=cost.calls_of(taps),
         )
+
+
+def _twice(x_zero: int) -> int:
+    """Return a word with the zero point in both halves, as a signed number."""
+    return (x_zero << 16) + (x_zero & 0xFFFF)
 
 
 def _fits(g: Geometry) -> bool:

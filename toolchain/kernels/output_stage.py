@@ -7,7 +7,7 @@ Five formulas, the cheapest that is exact for all filters of a node is taken:
 * ``lean``: ``(acc * M / 2**32 + C) >> S``. Zero point and rounding are folded into the bias; a
   small ``C`` tunes where the steps fall. It has 12 bits and shares a word with a bias of 20 bits.
   It serves outputs that never lie below their zero point (a fused ReLU): below zero, double
-  rounding is not one line.
+  rounding is not one line. Zero points above -128 are a limit of their own.
 * ``fine``: the same for vectors: ``C`` is the half of ``2**S`` that a narrowing instruction adds,
   and the bias has ``F`` bits behind the binary point: accumulators are taken ``2**F`` times.
 * ``linear``: the same with 16 bits for ``C`` and 32 for the bias.
@@ -156,21 +156,38 @@ class OutputStage:
         return {
             "mode": self.mode.value,
             "shift": self.shift,
+            "low": False,
             "y_zero": self.zero,
             "y_min": self.bounds[0],
             "y_max": self.bounds[1],
         }
 
     @property
+    def takes_zero(self) -> bool:
+        """Tell whether functions that layers share take ``odd_zero``."""
+        return self.mode is Mode.SIGNED or self._low
+
+    @property
     def odd_zero(self) -> int:
-        """Return what functions of ``signed`` take as a parameter: twice the zero point and 1."""
-        return 2 * self.zero + 1 if self.mode is Mode.SIGNED else 0
+        """Return what functions take that layers of several zero points share.
+
+        Of ``signed`` twice the zero point and 1, of others the zero point that outputs stop at.
+        """
+        if self.mode is Mode.SIGNED:
+            return 2 * self.zero + 1
+        return self.zero if self._low else 0
 
     @property
     def shared_numbers(self) -> dict[str, Number]:
         """Return the literals of functions that take ``odd_zero``: more layers share them."""
-        zero = 0 if self.mode is Mode.SIGNED else self.zero
-        return {**self.numbers, "y_zero": zero}
+        if self.mode is Mode.SIGNED:
+            return {**self.numbers, "y_zero": 0}
+        return {**self.numbers, "low": True, "y_zero": 0, "y_min": 0} if self._low else self.numbers
+
+    @property
+    def _low(self) -> bool:
+        """Tell whether outputs stop at their zero point, where int8 does not."""
+        return self.mode is not Mode.SIGNED and self.bounds[0] == self.zero > -128
 
 
 def filters_of(
@@ -209,13 +226,8 @@ def choose(
     """
     f = filters
     arrays = (f.multiplier, f.shift, f.start, f.low, f.high)
-    return _choose(
-        tuple(array.astype(np.int64).tobytes() for array in arrays),
-        f.zero,
-        f.bounds,
-        common,
-        lines,
-    )
+    key = tuple(array.astype(np.int64).tobytes() for array in arrays)
+    return _choose(key, f.zero, f.bounds, common, lines)
 
 
 @lru_cache(1024)
@@ -286,9 +298,9 @@ def _signed(f: Filters, varies: Mask, value: Int64) -> OutputStage | None:
 
 def _linear(f: Filters, varies: Mask, value: Int64, mode: Mode, fit: Fit) -> OutputStage | None:
     right = np.where(varies, -f.shift, _MAX_SHIFT)
-    if f.bounds[0] < f.zero or f.bounds != (-128, 127) or right.min() < 1:
+    if f.bounds[0] < f.zero or f.bounds[1] != 127 or (mode is Mode.FINE and f.zero > -128):
         return None
-    if right.max() > _MAX_SHIFT:
+    if right.min() < 1 or right.max() > _MAX_SHIFT:
         return None
     least = int(right.min())
     forms = _fine_forms(least, _farthest(f, varies)) if mode is Mode.FINE else _forms(mode, least)
@@ -335,8 +347,7 @@ def _lined(f: Filters, varies: Mask, value: Int64, form: Form, fit: Fit) -> Outp
     most = _LEAN_START if form.mode is Mode.LEAN else 2**31
     if np.abs(bias + np.where(varies, f.start << form.fraction, 0)).max() >= most:
         return None
-    multiplier = np.array([line.multiplier for line in lines])
-    tuning = np.array([line.tuning for line in lines])
+    multiplier, tuning = np.array([(line.multiplier, line.tuning) for line in lines]).T
     numbers = form.mode, form.shift, form.fraction
     return OutputStage(*numbers, bias, multiplier, tuning, ~varies, f.zero, f.bounds)
 

@@ -69,10 +69,10 @@ class Alone:
     output: OutputStage
     common: bool = False
 
-    @property
-    def numbers(self) -> dict[str, Number]:
-        """Return the literals of the output stage."""
-        literals = {**self.output.numbers, "common": self.common}
+    def numbers(self, *, shared: bool) -> dict[str, Number]:
+        """Return the literals of the output stage; ``shared`` by layers of several zero points."""
+        numbers = self.output.shared_numbers if shared else self.output.numbers
+        literals = {**numbers, "common": self.common}
         if self.common and self.output.lean:
             literals["mode"] = Mode.LINEAR.value  # the extra stands apart from the biases
         return literals

@@ -21,7 +21,6 @@ from toolchain.ir.tensor import Array
 from toolchain.kernels import cost
 from toolchain.kernels.base import Helper, Isa, Specialised, integer
 from toolchain.kernels.conv_dsp import Geometry
-from toolchain.kernels.output_stage import Mode
 from toolchain.kernels.packing import Alone, alone
 from toolchain.ops.base import Lowered, Number
 
@@ -54,7 +53,7 @@ class Conv2dRuns:
             "outside": geometry.length if geometry.edges else 0,
             "runs": _runs(geometry),
             "extra": "extra" in packed.tables,
-            "odd": _odd(packed),
+            "odd": packed.output.takes_zero,
             "odd_zero": packed.output.odd_zero,
         }
         return Specialised(
@@ -118,19 +117,14 @@ def _filters(packed: Alone, numbers: Mapping[str, Number], *, shared: bool = Tru
     """Return the function of all filters; if ``shared``, layers of several zero points call it."""
     count, eights = _counts(packed)
     rest = count - 8 * eights
-    output = {**packed.numbers, "y_zero": 0} if _odd(packed) and shared else packed.numbers
     literals: dict[str, Number] = {
         "w_zero": numbers["w_zero"],
         "eights": eights > 0,
         "fours": rest >= 4,
         "ones": rest % 4 > 0,
-        "odd": shared and _odd(packed),
+        "odd": shared and packed.output.takes_zero,
     }
-    return Helper("filters_runs", {**literals, **output})
-
-
-def _odd(packed: Alone) -> bool:
-    return packed.output.mode is Mode.SIGNED
+    return Helper("filters_runs", {**literals, **packed.numbers(shared=shared)})
 
 
 def _counts(packed: Alone) -> tuple[int, int]:

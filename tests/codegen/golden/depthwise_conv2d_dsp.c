@@ -137,7 +137,7 @@ static TSR_NOINLINE void depthwise_rolling_dsp_0(const int8_t *const *rows, cons
             a2 = tsr_smlad(p, w0, bias);
             a2 = tsr_smlabb(q, v0, a2);
         }
-        to[0] = tsr_round_twice(a0 * 2, multiplier, extra, 5);
+        to[0] = tsr_round_twice_odd(a0 * 2, multiplier, extra, 11);
         {
             const uint32_t p = tsr_pair(x0[8], x1[8]);
             const uint32_t q = (uint32_t)x2[8];
@@ -148,7 +148,7 @@ static TSR_NOINLINE void depthwise_rolling_dsp_0(const int8_t *const *rows, cons
             a0 = tsr_smlad(p, w0, bias);
             a0 = tsr_smlabb(q, v0, a0);
         }
-        to[4] = tsr_round_twice(a1 * 2, multiplier, extra, 5);
+        to[4] = tsr_round_twice_odd(a1 * 2, multiplier, extra, 11);
         {
             const uint32_t p = tsr_pair(x0[12], x1[12]);
             const uint32_t q = (uint32_t)x2[12];
@@ -159,7 +159,7 @@ static TSR_NOINLINE void depthwise_rolling_dsp_0(const int8_t *const *rows, cons
             a1 = tsr_smlad(p, w0, bias);
             a1 = tsr_smlabb(q, v0, a1);
         }
-        to[8] = tsr_round_twice(a2 * 2, multiplier, extra, 5);
+        to[8] = tsr_round_twice_odd(a2 * 2, multiplier, extra, 11);
         {
             const uint32_t p = tsr_pair(x0[16], x1[16]);
             const uint32_t q = (uint32_t)x2[16];
@@ -170,7 +170,7 @@ static TSR_NOINLINE void depthwise_rolling_dsp_0(const int8_t *const *rows, cons
             a2 = tsr_smlad(p, w0, bias);
             a2 = tsr_smlabb(q, v0, a2);
         }
-        to[12] = tsr_round_twice(a0 * 2, multiplier, extra, 5);
+        to[12] = tsr_round_twice_odd(a0 * 2, multiplier, extra, 11);
         {
             const uint32_t p = tsr_pair(x0[20], x1[20]);
             const uint32_t q = (uint32_t)x2[20];
@@ -179,10 +179,10 @@ static TSR_NOINLINE void depthwise_rolling_dsp_0(const int8_t *const *rows, cons
             a2 = tsr_smlad(p, w1, a2);
             a2 = tsr_smlabt(q, v0, a2);
         }
-        to[16] = tsr_round_twice(a1 * 2, multiplier, extra, 5);
+        to[16] = tsr_round_twice_odd(a1 * 2, multiplier, extra, 11);
         a2 = tsr_smlad(0xFFFDFFFDU, w2, a2);
         a2 = tsr_smlabb(0xFFFDFFFDU, v1, a2);
-        to[20] = tsr_round_twice(a2 * 2, multiplier, extra, 5);
+        to[20] = tsr_round_twice_odd(a2 * 2, multiplier, extra, 11);
     }
 }
 
