@@ -187,9 +187,16 @@ class Starts:
     def _over(self, position: int, sizes: Sequence[int]) -> int | None:
         """Return what an output row takes more than the dying input row over which it may run."""
         worker, size = self.workers[position], sizes[position]
-        overlaps = worker.overlaps if isinstance(worker, RowWork) else {}
+        if not isinstance(worker, RowWork):
+            return None
+        overlaps = worker.overlaps
+        if self.cuts.recompute and worker.special.blocks:
+            return None  # paths of strips keep to what all layouts reach
         passing = {n: self.passing[n] for n in overlaps if n in self.passing}
-        alike = (n for n, i in passing.items() if self.workers[i].block == worker.block)
+        last, block = self.flow.last_reader, worker.block
+        alike = (
+            n for n, i in passing.items() if last[i] == position and self.workers[i].block == block
+        )
         dying = ((sizes[passing[n]], overlaps[n]) for n in alike)
         return min((max(d + row, size) - row for row, d in dying), default=None)
 
