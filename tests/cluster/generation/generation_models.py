@@ -119,9 +119,11 @@ def write_llama2c(folder, config=SMALL, seed=0):
     return folder / "model.bin"
 
 
-def write_small_shards(folder, *, bits=4, weights=(1.0,), seed=0, template="", eos=(2,)):
+def write_small_shards(
+    folder, *, bits=4, weights=(1.0,), seed=0, template="", eos=(2,), config=SMALL
+):
     """A random model, converted; llama2.c files have no chat template, so one is put in."""
-    model = write_llama2c(folder / "model", seed=seed)
+    model = write_llama2c(folder / "model", config, seed)
     shards = convert(model, folder / "shards", bits=bits, weights=weights)
     path = shards.path / "vocabulary.json"
     path.write_text(

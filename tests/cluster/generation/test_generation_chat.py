@@ -1,5 +1,6 @@
 """Conversations, from the class and from the command line."""
 
+import dataclasses
 import json
 import os
 import pty
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from generation_models import (
+    SMALL,
     VOCABULARY,
     finish_of,
     golden_prompts,
@@ -167,7 +169,8 @@ def test_a_folder_that_is_no_model(tmp_path, capsys):
 
 def test_ctrl_c_ends_the_answer_and_not_the_program(tmp_path):
     """Through a real terminal, with a real signal."""
-    shards = write_small_shards(tmp_path, eos=()).path  # this one never ends an answer itself
+    endless = dataclasses.replace(SMALL, context=200000)
+    shards = write_small_shards(tmp_path, eos=(), config=endless).path  # never ends itself
     control, terminal = pty.openpty()
     command = [sys.executable, "-m", "toolchain", "cluster", "chat", str(shards)]
     command += ["-t", "1.5", "--guesses", "0", "--context", "200000"]
