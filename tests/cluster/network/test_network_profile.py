@@ -68,7 +68,7 @@ def test_a_cap_makes_the_disk_count():
     devices = Devices(Link(1e-3, 12.5e6), (Device("a", disk_per_s=1e6),) * 2)
     free, capped = (
         predict_emulated(shards, devices, HeadOptions(capacity=64, max_ram=ram), prompt=9)
-        for ram in (0, 48 << 20)
+        for ram in (0, 46 << 20)
     )
     assert free.disk_s == 0.0
     assert capped.token_s == capped.disk_s > free.token_s
