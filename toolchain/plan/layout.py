@@ -19,6 +19,8 @@ from functools import cached_property, lru_cache
 from toolchain.plan.effort import NORMAL, Effort
 from toolchain.plan.precedence import Pair, PrecedenceSearch, lowest
 
+_FEW = 12  # blocks whose least extent alone is worth a proof
+_ALONE = 8  # times as many states for these
 _FIRST = 8  # share of the branch and bound that comes before the hill climb
 
 
@@ -134,15 +136,39 @@ def _solve(
     blocks: tuple[Block, ...], overlaps: tuple[tuple[tuple[int, int], int], ...], effort: Effort
 ) -> Layout:
     problem = Problem(blocks, dict(overlaps))
-    stacked = min((_stack(problem, order) for order in _orders(problem)), key=lambda p: p.extent)
+    stacked = _stacked(problem)
     best = Layout(tuple(stacked.offsets), stacked.extent, problem.lower_bound())
     best = _tighten(problem, best, effort.search_nodes // _FIRST)
     if best.extent > best.bound:
+        best = replace(best, bound=_crowded(problem, best, effort.search_nodes))
         climbed = _climb(problem, stacked, best.bound, effort.climb_steps)
         if climbed.extent < best.extent:
             best = Layout(tuple(climbed.offsets), climbed.extent, best.bound)
         best = _tighten(problem, best, effort.search_nodes)
     return best
+
+
+def _crowded(problem: Problem, best: Layout, nodes: int) -> int:
+    """Return a bound that may be better: what the blocks of one step need if laid out alone."""
+    subsets, bound = Subsets(problem), best.bound
+    for step in sorted({block.first for block in problem.blocks}):
+        alive = [i for i, b in enumerate(problem.blocks) if b.first <= step <= b.last]
+        few = len(alive) <= _FEW
+        if few and bound < best.extent and (extent := subsets.extent(alive)) > bound:
+            bound = max(bound, _least(subsets.part(alive), extent, nodes * _ALONE))
+    return bound
+
+
+def _least(problem: Problem, extent: int, nodes: int) -> int:
+    """Return the least extent of any layout, known to be ``extent`` at most; 0 if not found."""
+    while (search := _search(problem, extent - 1, nodes)).offsets is not None:
+        extent = max(at + b.size for at, b in zip(search.offsets, problem.blocks, strict=True))
+    return 0 if search.gave_up else extent
+
+
+def _stacked(problem: Problem) -> _Placed:
+    """Return the layout that is found at once."""
+    return min((_stack(problem, order) for order in _orders(problem)), key=lambda p: p.extent)
 
 
 class Subsets:
@@ -158,6 +184,10 @@ class Subsets:
 
     def solve(self, chosen: Sequence[int]) -> Layout:
         """Return `solve` of the problem of the ``chosen`` blocks."""
+        return solve(self.part(chosen))
+
+    def part(self, chosen: Sequence[int]) -> Problem:
+        """Return the problem of the ``chosen`` blocks."""
         place = {block: number for number, block in enumerate(chosen)}
         blocks = tuple(self._problem.blocks[block] for block in chosen)
         overlaps = {
@@ -165,11 +195,33 @@ class Subsets:
             for (upper, lower), distance in self._problem.overlaps.items()
             if upper in place and lower in place
         }
-        return solve(Problem(blocks, overlaps))
+        return Problem(blocks, overlaps)
 
 
 def _tighten(problem: Problem, best: Layout, nodes: int) -> Layout:
     """Search between the bound and the best layout, at the bound first, then by bisection."""
+    floor, left, target = best.bound, nodes, best.bound
+    while floor < best.extent and left > 0:
+        search = _search(problem, target, min(left, nodes // 4))
+        left -= search.states
+        if search.offsets is not None:
+            best = replace(best, offsets=tuple(search.offsets), extent=target)
+        else:
+            floor = target + 1
+            best = best if search.gave_up else replace(best, bound=floor)
+        target = (floor + best.extent) // 2
+    return best
+
+
+@dataclass(frozen=True)
+class _Searched:
+    offsets: list[int] | None
+    states: int
+    gave_up: bool
+
+
+def _search(problem: Problem, extent: int, nodes: int) -> _Searched:
+    """Search a layout of at most this extent through so many states."""
     sizes = [block.size for block in problem.blocks]
     pairs = [
         Pair(i, j, above, below)
@@ -177,19 +229,9 @@ def _tighten(problem: Problem, best: Layout, nodes: int) -> Layout:
         for j, above, below in rivals
         if i < j
     ]
-    floor, left, target = best.bound, nodes, best.bound
-    while floor < best.extent and left > 0:
-        search = PrecedenceSearch(sizes, pairs, target, min(left, nodes // 4))
-        before = search.nodes
-        found = search.run()
-        left -= before - max(0, search.nodes)
-        if found is not None:
-            best = replace(best, offsets=tuple(found), extent=target)
-        else:
-            floor = target + 1
-            best = best if search.gave_up else replace(best, bound=floor)
-        target = (floor + best.extent) // 2
-    return best
+    search = PrecedenceSearch(sizes, pairs, extent, nodes)
+    found = search.run()
+    return _Searched(found, nodes - max(0, search.nodes), search.gave_up)
 
 
 def _orders(problem: Problem) -> list[list[int]]:
