@@ -12,6 +12,7 @@ from toolchain.kernels import Isa
 from toolchain.passes import simplify
 from toolchain.plan import LayerStage, plan_layers, plan_model
 from toolchain.plan.effort import Watch
+from toolchain.plan.lifetimes import prepare
 
 KINDS = (random_map_network, random_bottlenecks, random_mobile_network)
 BOARD = load_board("nucleo_l4r5zi")
@@ -51,7 +52,7 @@ def wide_then_narrow() -> Graph:
 
 def test_a_slower_kernel_in_place_is_taken_only_where_it_saves_memory() -> None:
     graph = wide_then_narrow()
-    quick = {s.node: s.kernel for s in plan_layers(graph, Isa.DSP).stages}
+    quick = {name: work.kernel for name, work in prepare(graph, Isa.DSP).items()}
     layers = [s for s in plan_model(graph, BOARD).stages if isinstance(s, LayerStage)]
     assert len(layers) > 4
     assert all(stage.kernel == quick[stage.node] for stage in layers[-6:])
