@@ -82,10 +82,10 @@ def assemble_lean(
     order: Sequence[Node],
     segments: Sequence[Segment],
     faster: Mapping[int, Sequence[Faster]],
-    most: float,
+    most: Sequence[float],
     effort: Effort = NORMAL,
 ) -> list[Plan]:
-    """Return the plan of kernels with the least scratch memory, and one that is faster.
+    """Return the plan of kernels with the least scratch memory, and others that are faster.
 
     Args:
         graph: the graph.
@@ -95,12 +95,12 @@ def assemble_lean(
         segments: layers and streams of them.
         faster: kernels by step that take the place of those chosen where their scratch memory fits
             between what is alive.
-        most: instructions that the faster plan may take: for that its arena grows as far as it
-            must.
+        most: instructions that the faster plans may take: for that their arenas grow as far as
+            they must.
         effort: how far to search for a layout.
     """
     assembly = _Assembly(graph, isa, work, order, segments, ())
-    return list(assembly.plans(faster, (None, most), effort))
+    return list(assembly.plans(faster, (None, *most), effort))
 
 
 class _Assembly:

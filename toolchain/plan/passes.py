@@ -168,8 +168,8 @@ class Passes:
         work, segments = self._stages(cuts, path, limit)
         return assemble(self.graph, self.isa, work, cuts.order, segments, chosen, effort)
 
-    def lean_plans(self, path: Sequence[Link], most: float, effort: Effort) -> list[Plan]:
-        """Return two plans of ``path`` in little memory: see `assemble_lean`."""
+    def lean_plans(self, path: Sequence[Link], most: Sequence[float], effort: Effort) -> list[Plan]:
+        """Return plans of ``path`` in little memory: see `assemble_lean`."""
         cuts = self.cuts(())
         work, segments = self._stages(cuts, path, 0)
         faster = cuts.faster(segments, work)
