@@ -59,12 +59,14 @@ class Copy:
 
     Attributes:
         place: where to.
+        start: byte of the slot.
         table: its name in flash.
         ctype: of its elements.
         size: bytes.
     """
 
     place: str
+    start: int
     table: str
     ctype: str
     size: int

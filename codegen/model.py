@@ -206,6 +206,7 @@ class _Builder:
         return tuple(
             Copy(
                 _place(replace(slot, offset=slot.offset + at[name])),
+                at[name],
                 table,
                 C_TYPES[DType(data.dtype.name)],
                 data.nbytes,

@@ -4,12 +4,13 @@
  * these calls check and mark. A store gives the byte to the row that the running node makes. A load
  * must find a row that the node may read at this moment; and when a node's call ends, it must have
  * found each row of its window: a row that another took the place of is missed. tsr_mark(i), which
- * the generated C calls when node i goes on, tells who runs. */
+ * the generated C calls when node i goes on, tells who runs. Staged constants are copied when their
+ * stage begins, before it is marked: such a copy is known by where it comes from and goes to. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-enum { NOBODY = -1, SCRATCH = -2 };
+enum { NOBODY = -1, SCRATCH = -2, STAGED = -3 };
 enum { SOUND = 0, STRAY_WRITE = 1, NOT_AN_INPUT = 2, WRONG_ROW = 3, MISSED_ROW = 4 };
 
 typedef struct {
@@ -39,6 +40,13 @@ typedef struct {
     int32_t tensor, from, from_end, to, to_end;
 } move;
 
+/* A table that is copied to byte `to` for a node; nobody may write there while a node up to the last
+ * of its stage runs. */
+typedef struct {
+    const uint8_t *from;
+    int32_t bytes, to, node, last;
+} staged;
+
 typedef struct {
     int32_t kind, address, node, call, tensor, row;
 } shadow_fault;
@@ -51,6 +59,7 @@ typedef struct {
 
 typedef struct {
     const bank *banks;
+    const staged *copies; /* in the order in which they are made */
     owner *owners;
     const node *nodes;
     const place *places;
@@ -59,18 +68,18 @@ typedef struct {
     const int32_t *low, *high;
     uint8_t *seen; /* one per row of the longest window, per need */
     int32_t *calls;
-    int32_t bank_count, node_count, moves_count, window;
+    int32_t bank_count, copies_count, node_count, moves_count, window;
 } shadow_tables;
 
 static shadow_tables t;
 static shadow_fault fault;
-static int running = NOBODY;
+static int running = NOBODY, copied;
 
-static void fail(int kind, int32_t address, int32_t tensor, int32_t row)
+static void fail(int culprit, int kind, int32_t address, owner o)
 {
     if (fault.kind == SOUND) {
-        const int call = running == NOBODY ? 0 : t.calls[running] - 1;
-        fault = (shadow_fault){kind, address, running, call, tensor, row};
+        const int call = t.calls[culprit] > 0 ? t.calls[culprit] - 1 : 0;
+        fault = (shadow_fault){kind, address, culprit, call, o.tensor, o.row};
     }
 }
 
@@ -90,7 +99,7 @@ static void finish_call(void)
         const need *n = &t.needs[i];
         for (int row = t.low[at(n)]; n->step && row < t.high[at(n)]; row += n->step) {
             if (!t.seen[i * t.window + row - t.low[at(n)]]) {
-                fail(MISSED_ROW, -1, n->tensor, row);
+                fail(running, MISSED_ROW, -1, (owner){n->tensor, row});
             }
         }
         memset(t.seen + i * t.window, 0, (size_t)t.window);
@@ -106,11 +115,21 @@ void tsr_mark(int layer)
     }
 }
 
+/* Refuse to overwrite constants that were staged for the stage that runs. */
+static void keep_copy(int32_t address)
+{
+    const owner o = t.owners[address];
+    if (running != NOBODY && o.tensor == STAGED && running <= t.copies[o.row].last) {
+        fail(running, STRAY_WRITE, address, o);
+    }
+}
+
 static void write_byte(int32_t address)
 {
     if (running == NOBODY) {
         return;
     }
+    keep_copy(address);
     const node *n = &t.nodes[running];
     for (int i = n->places; i < n->places_end; i++) {
         const place *p = &t.places[i];
@@ -124,7 +143,7 @@ static void write_byte(int32_t address)
         t.owners[address] = (owner){SCRATCH, running};
         return;
     }
-    fail(STRAY_WRITE, address, t.owners[address].tensor, t.owners[address].row);
+    fail(running, STRAY_WRITE, address, t.owners[address]);
 }
 
 static void read_byte(int32_t address)
@@ -135,6 +154,9 @@ static void read_byte(int32_t address)
     const owner o = t.owners[address];
     const node *n = &t.nodes[running];
     if (o.tensor == SCRATCH && o.row == running) {
+        return;
+    }
+    if (o.tensor == STAGED && t.copies[o.row].node == running) {
         return;
     }
     for (int i = n->needs; i < n->needs_end; i++) {
@@ -148,11 +170,11 @@ static void read_byte(int32_t address)
     }
     for (int i = n->needs; i < n->needs_end; i++) {
         if (t.needs[i].tensor == o.tensor) {
-            fail(WRONG_ROW, address, o.tensor, o.row);
+            fail(running, WRONG_ROW, address, o);
             return;
         }
     }
-    fail(NOT_AN_INPUT, address, o.tensor, o.row);
+    fail(running, NOT_AN_INPUT, address, o);
 }
 
 static void each(const void *from, size_t count, void (*visit)(int32_t))
@@ -191,10 +213,54 @@ static const move *moved(int32_t to, int32_t from)
     return 0;
 }
 
+/* Tell whether a copy may not take a byte: it is of the node's inputs, or of the stage's copies. */
+static int taken(const staged *c, owner o)
+{
+    if (o.tensor == STAGED) {
+        return t.copies[o.row].last == c->last;
+    }
+    const node *n = &t.nodes[c->node];
+    int found = 0;
+    for (int i = n->needs; i < n->needs_end; i++) {
+        found |= t.needs[i].tensor == o.tensor;
+    }
+    return found;
+}
+
+/* Return which copy is made, -1 if none that is still to be made. */
+static int copy_of(int32_t to, const void *from, size_t count)
+{
+    for (int i = copied; i < t.copies_count; i++) {
+        const staged *c = &t.copies[i];
+        if (c->from == from && c->to == to && (size_t)c->bytes == count) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static void stage(int number)
+{
+    const staged *c = &t.copies[number];
+    for (int32_t address = c->to; address < c->to + c->bytes; address++) {
+        if (taken(c, t.owners[address])) {
+            fail(c->node, STRAY_WRITE, address, t.owners[address]);
+        }
+        t.owners[address] = (owner){STAGED, number};
+    }
+    copied = number + 1;
+}
+
 void *shadow_copy(void *to, const void *from, size_t count)
 {
     const int32_t target = byte_at(to), source = byte_at(from);
+    const int number = copy_of(target, from, count);
+    if (number >= 0) {
+        stage(number);
+        return memmove(to, from, count);
+    }
     if (target >= 0 && source >= 0 && moved(target, source)) {
+        each(to, count, keep_copy);
         memmove(t.owners + target, t.owners + source, count * sizeof *t.owners);
         return memmove(to, from, count);
     }
@@ -218,6 +284,7 @@ void shadow_open(const shadow_tables *tables)
 void shadow_begin(void)
 {
     running = NOBODY;
+    copied = 0;
     memset(&fault, 0, sizeof fault);
     memset(t.calls, 0, (size_t)t.node_count * sizeof *t.calls);
 }

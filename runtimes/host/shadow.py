@@ -3,9 +3,10 @@
 Where `toolchain.plan.check` walks over a plan, this runs the C that was made from it. The compiler
 puts a call before each load and store (it does so for its thread sanitizer); a small runtime
 (``shadow.c``) takes these calls, marks each byte that is written with its owner, a row of a tensor,
-and refuses a load of anything but the rows that the running node may read. It sees what a plan
-cannot show: kernels that read too far, rows that are moved too late, addresses that were printed
-wrongly.
+and refuses a load of anything but the rows that the running node may read. Staged constants
+(`toolchain.plan.staging`) own what they are copied to, for the nodes that read them. It sees what a
+plan cannot show: kernels that read too far, rows that are moved too late, addresses that were
+printed wrongly.
 
 The shadow knows tiles only by tensor: what a tile computes again may overlap rows of another tile.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,17 @@ from typing import Any
 import numpy as np
 
 from codegen.arenas import arenas
-from codegen.call import Call
 from codegen.model import build_model
 from runtimes.host.library import HostModel, host_compiler, write_files
+from runtimes.host.shadow_layout import Layout, row_bytes
 from toolchain.errors import InternalError, ToolError
-from toolchain.ir.graph import Graph, Operands
+from toolchain.ir.graph import Graph
 from toolchain.ir.tensor import Array, Tensor
-from toolchain.plan.plan import ARENA, LayerStage, Plan, Slot, StreamStage
+from toolchain.plan.plan import ARENA, Plan
 from toolchain.plan.repeats import repeated
-from toolchain.plan.rows import RowWork, named_row_work
 
 i32 = ctypes.c_int32
-_SCRATCH = -2
+_SCRATCH, _STAGED = -2, -3
 _KINDS = {
     1: "writes byte {address}, which is none of its own: it belongs to {owner}",
     2: "reads byte {address}, which belongs to {owner}",
@@ -47,9 +47,10 @@ class _Tables(ctypes.Structure):
     """``shadow_tables`` of ``shadow.c``."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("banks", "owners", "nodes", "places", "needs")),
-        *((name, ctypes.c_void_p) for name in ("moves", "low", "high", "seen", "calls")),
-        *((name, i32) for name in ("bank_count", "node_count", "moves_count", "window")),
+        *((name, ctypes.c_void_p) for name in ("banks", "copies", "owners", "nodes", "places")),
+        *((name, ctypes.c_void_p) for name in ("needs", "moves", "low", "high", "seen", "calls")),
+        *((name, i32) for name in ("bank_count", "copies_count", "node_count", "moves_count")),
+        ("window", i32),
     ]
 
 
@@ -57,6 +58,15 @@ class _Bank(ctypes.Structure):
     """``bank`` of ``shadow.c``."""
 
     _fields_ = [("start", ctypes.c_void_p), ("bytes", i32), ("base", i32)]
+
+
+class _Staged(ctypes.Structure):
+    """``staged`` of ``shadow.c``."""
+
+    _fields_ = [
+        ("source", ctypes.c_void_p),
+        *((name, i32) for name in ("bytes", "to", "node", "last")),
+    ]
 
 
 class _Fault(ctypes.Structure):
@@ -94,9 +104,13 @@ class ShadowModel:
         tensors = graph.input_tensors, graph.output_tensors
         self._host = _ShadowedHost(self._library, prefix, *tensors, self._placed)
         flat = _end_to_end(plan)
-        self._layout = _Layout(self._graph, flat, build_model(graph, plan, prefix).calls)
+        self._layout = Layout(self._graph, flat, build_model(graph, plan, prefix).calls)
         self._owners = np.full((max(1, flat.arena_bytes), 2), -1, np.int32)
-        self._banks = self._find_banks(plan, path)
+        at = self._symbols(path)
+        self._banks = [
+            _Bank(at[arena.array], arena.size, plan.bases[arena.region]) for arena in arenas(plan)
+        ]
+        self._copies = [_Staged(at[table], *rest) for table, *rest in self._layout.copies]
         self._keep = self._open()
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -130,7 +144,7 @@ class ShadowModel:
         """Mark the bytes of a whole input; a node that reads two could not tell them apart."""
         slot = self._layout.slots.get(tensor.name)
         if slot is not None:
-            rows = np.arange(tensor.nbytes) // _row_bytes(tensor)
+            rows = np.arange(tensor.nbytes) // row_bytes(tensor)
             part = self._owners[slot.offset : slot.offset + tensor.nbytes]
             if (taken := np.flatnonzero(part[:, 0] >= 0)).size:
                 owner = self._owner(*(int(value) for value in part[taken[0]]))
@@ -147,8 +161,8 @@ class ShadowModel:
         )
         self._owners[low : low + size] = self._layout.ids[self._graph.inputs[0]], row
 
-    def _find_banks(self, plan: Plan, path: Path) -> list[_Bank]:
-        """Return where the library's arenas lie in this process."""
+    def _symbols(self, path: Path) -> dict[str, int]:
+        """Return where the library's arenas and tables lie in this process."""
         from elftools.elf.elffile import ELFFile
 
         known = f"{self._prefix}_init"
@@ -157,10 +171,7 @@ class ShadowModel:
             found = {s.name: int(s["st_value"]) for s in table.iter_symbols()}
         here = ctypes.cast(getattr(self._library, known), ctypes.c_void_p).value or 0
         shift = here - found[known]
-        return [
-            _Bank(shift + found[arena.array], arena.size, plan.bases[arena.region])
-            for arena in arenas(plan)
-        ]
+        return {name: shift + value for name, value in found.items()}
 
     def _open(self) -> list[Any]:
         """Hand the tables to the runtime; return what must outlive it."""
@@ -175,14 +186,18 @@ class ShadowModel:
             calls,
         ]
         banks = (_Bank * len(self._banks))(*self._banks)
-        sizes = len(banks), len(layout.nodes), len(layout.moves), layout.window
-        tables = _Tables(ctypes.addressof(banks), *(array.ctypes.data for array in arrays), *sizes)
+        copies = (_Staged * len(self._copies))(*self._copies)
+        starts = ctypes.addressof(banks), ctypes.addressof(copies)
+        sizes = len(banks), len(copies), len(layout.nodes), len(layout.moves), layout.window
+        tables = _Tables(*starts, *(array.ctypes.data for array in arrays), *sizes)
         self._library.shadow_open(ctypes.byref(tables))
-        return [banks, arrays, tables]
+        return [banks, copies, arrays, tables]
 
     def _owner(self, tensor: int, row: int) -> str:
         if tensor == _SCRATCH:
             return f'scratch memory of "{self._layout.names[row]}"'
+        if tensor == _STAGED:
+            return f'staged constants of "{self._layout.names[self._layout.copies[row][3]]}"'
         return f'row {row} of "{self._layout.tensors[tensor]}"' if tensor >= 0 else "nobody"
 
     def _failure(self, fault: _Fault) -> InternalError:
@@ -204,118 +219,6 @@ class _ShadowedHost(HostModel):
         self.placed(address, row, data.nbytes)
 
 
-@dataclass
-class _Layout:
-    """The tables of ``shadow.c``, row by row."""
-
-    graph: Graph
-    plan: Plan
-    calls: Sequence[Call]
-    names: list[str] = field(default_factory=list)
-    nodes: list[tuple[int, ...]] = field(default_factory=list)
-    places: list[tuple[int, ...]] = field(default_factory=list)
-    needs: list[tuple[int, ...]] = field(default_factory=list)
-    moves: list[tuple[int, ...]] = field(default_factory=list)
-    low: list[int] = field(default_factory=list)
-    high: list[int] = field(default_factory=list)
-    window: int = 1
-
-    def __post_init__(self) -> None:
-        self.slots = {name: slot for slot in self.plan.slots for name in slot.tensors}
-        self.named = {slot.name: slot for slot in self.plan.slots}
-        streams = [stage for stage in self.plan.stages if isinstance(stage, StreamStage)]
-        self.hosts = {s.tensor: s.host for stage in streams for s in stage.stores if s.host}
-        self.roots = self._roots()
-        self.tensors = sorted(set(self.roots.values()))
-        numbers = {name: number for number, name in enumerate(self.tensors)}
-        self.ids = {name: numbers[root] for name, root in self.roots.items()}
-        stages = {n: s for s in self.plan.stages for n in _nodes_of(s)}
-        nodes = {node.name: node for node in self.graph.nodes}
-        for call in self.calls:
-            self.names.append(call.node)
-            node, stage = nodes[call.node], stages[call.node]
-            operands = self.graph.operands(node)
-            work = None
-            if isinstance(stage, StreamStage) and stage.tiles == 1:
-                kernel = stage.kernels[stage.nodes.index(node.name)]
-                work = named_row_work(node, operands, kernel)
-            self._node(node.name, operands, work, streamed=isinstance(stage, StreamStage))
-        self._moves()
-
-    def _roots(self) -> dict[str, str]:
-        """Return for each activation the tensor that its bytes are written as."""
-        found: dict[str, str] = {}
-        for slot in self.plan.slots:
-            for name in slot.tensors:
-                found[name] = name
-        for name, tensor in self.graph.tensors.items():
-            if not tensor.is_constant:
-                found.setdefault(name, name)
-        silent = {s.node for s in self.plan.stages if isinstance(s, LayerStage) and not s.kernel}
-        for node in self.graph.nodes:
-            if node.name in silent and node.inputs[0] is not None:
-                for name in node.outputs:
-                    found[name] = found[node.inputs[0]]
-        return found
-
-    def _node(self, name: str, operands: Operands, work: RowWork | None, *, streamed: bool) -> None:
-        places, needs = len(self.places), len(self.needs)
-        rows = work is not None and not work.folds
-        for tensor in operands.outputs:
-            size = 0 if rows else 1 << 30 if streamed and work is None else _row_bytes(tensor)
-            for slot in self._slots_of(tensor.name):
-                self.places.append((self.ids[tensor.name], slot.offset, slot.end, size))
-        if work is None:
-            for number in dict.fromkeys(self.ids[tensor.name] for tensor in operands.activations):
-                self._need(number, [0], [1 << 30], 0)
-        else:
-            self._windows(work)
-        scratch = self.named.get(f"{name}.scratch")
-        sources = [slot for t in operands.activations for slot in self._slots_of(t.name)]
-        span = (0, 0)
-        if scratch and not any(s.offset < scratch.end and scratch.offset < s.end for s in sources):
-            span = scratch.offset, scratch.end  # else what it writes is not its own
-        calls = 1 if work is None else work.rows
-        ends = (places, len(self.places), needs, len(self.needs))
-        self.nodes.append((calls, *ends, *span))
-
-    def _windows(self, work: RowWork) -> None:
-        """Add the rows that each call needs; a tensor that is read twice counts once."""
-        taps, found = work.special.taps, dict[int, tuple[list[int], list[int]]]()
-        for need in work.needs:
-            low = list(need.low)
-            if taps is not None:
-                low = [_first(work.first_row(y), taps.dilation) for y in range(work.rows)]
-            before = found.get(self.ids[need.tensor], (low, list(need.high)))
-            pairs = zip(before, (low, need.high), (min, max), strict=True)
-            lows, highs = (list(map(best, old, new)) for old, new, best in pairs)
-            found[self.ids[need.tensor]] = lows, highs
-        # A dilated kernel may find none of the columns of a map that is narrower than its steps.
-        across = getattr(work.node.op, "dilation", (1, 1))[1]
-        wide = all(tensor.shape[2] >= across for tensor in work.operands.activations)
-        step = 1 if taps is None else taps.dilation
-        for number, (lows, highs) in found.items():
-            self._need(number, lows, highs, step if wide else 0)
-
-    def _need(self, tensor: int, low: list[int], high: list[int], step: int) -> None:
-        self.needs.append((tensor, len(self.low), step))
-        self.low += low
-        self.high += high
-        if step:
-            self.window = max([self.window, *(b - a for a, b in zip(low, high, strict=True))])
-
-    def _slots_of(self, tensor: str) -> list[Slot]:
-        names = (tensor, f"{tensor}.fresh", f"{self.hosts.get(tensor, tensor)}.ring")
-        found = [self.named[name] for name in names if name in self.named]
-        return found or [self.slots[tensor]]
-
-    def _moves(self) -> None:
-        for name, number in self.ids.items():
-            fresh, ring = (self.named.get(f"{name}.{kind}") for kind in ("fresh", "ring"))
-            if fresh and ring:
-                self.moves.append((number, fresh.offset, fresh.end, ring.offset, ring.end))
-
-
 def _end_to_end(plan: Plan) -> Plan:
     """Return ``plan`` with the arenas of all regions in one, as the shadow counts its bytes."""
     bases = plan.bases
@@ -324,20 +227,6 @@ def _end_to_end(plan: Plan) -> Plan:
     )
     size = max((slot.end for slot in slots), default=0)
     return replace(plan, slots=slots, arena_bytes=max(size, plan.arena_bytes))
-
-
-def _first(row: int, step: int) -> int:
-    """Return the first row of a window that is not in the padding."""
-    return row if row >= 0 else row % step
-
-
-def _nodes_of(stage: LayerStage | StreamStage) -> tuple[str, ...]:
-    return (stage.node,) if isinstance(stage, LayerStage) else stage.nodes
-
-
-def _row_bytes(tensor: Tensor) -> int:
-    rows = tensor.shape[1] if len(tensor.shape) == 4 and tensor.shape[0] == 1 else 1
-    return max(1, tensor.nbytes // rows)
 
 
 def _array(rows: Sequence[tuple[int, ...]]) -> Array:

@@ -14,12 +14,16 @@ import pytest
 from codegen.emit import emit
 from runtimes.host.shadow import ShadowModel
 from tests.ops.harness import random_values
-from tests.plan.networks import random_map_network
+from tests.plan.networks import random_map_network, random_mobile_network
 from tests.plan.test_banks import placed
+from tests.plan.test_repeats import case
+from tests.plan.test_staging import SLOW, names
 from tests.plan.test_stream import random_cuts
 from toolchain.errors import FitError, InternalError
 from toolchain.ir import Array, Graph, run
-from toolchain.plan import Plan, StreamStage, check_plan
+from toolchain.kernels import Isa
+from toolchain.plan import Plan, StreamStage, check_plan, plan_layers, plan_model
+from toolchain.plan.staging import with_staged_weights
 
 
 def inputs_of(graph: Graph) -> list[Array]:
@@ -122,3 +126,71 @@ def test_a_ring_that_turns_too_early_is_caught(tmp_path: Path) -> None:
             model.run(inputs_of(graph))
         return
     raise AssertionError
+
+
+def staged(seed: int) -> tuple[Graph, Plan]:
+    """Return a plan with staged constants, of layers if ``seed`` is even, else with streams."""
+    graph = random_mobile_network(np.random.default_rng(seed))
+    plan = plan_model(graph) if seed % 2 else plan_layers(graph, Isa.DSP)
+    return graph, check_plan(graph, with_staged_weights(graph, plan, SLOW, 2**20))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nodes_read_their_staged_constants(seed: int, tmp_path: Path) -> None:
+    graph, plan = staged(seed)
+    streams = [stage for stage in plan.stages if isinstance(stage, StreamStage)]
+    assert names(plan)
+    assert seed % 2 == 0 or {f"{n}.weights" for s in streams for n in s.nodes} & {*names(plan)}
+    assert_sound(graph, plan, tmp_path)
+
+
+def test_second_passes_read_copies_of_their_own(tmp_path: Path) -> None:
+    graph, plan = case(1)
+    plan = check_plan(graph, with_staged_weights(graph, plan, SLOW, 2**20))
+    again = {f"{name}#2.weights" for repeat in plan.repeats for name in repeat.nodes}
+    assert again & {*names(plan)}
+    assert_sound(graph, plan, tmp_path)
+
+
+def over_staged(seed: int) -> Iterator[tuple[Graph, Plan]]:
+    """Yield plans in which staged constants and another value want the same bytes."""
+    graph, plan = staged(seed)
+    for slot in (s for s in plan.slots if s.name in names(plan)):
+        for other in plan.slots:
+            if other is not slot and other.first <= slot.last and slot.first <= other.last:
+                moved = replace(slot, offset=-(-other.offset // 4) * 4)
+                slots = tuple(moved if s is slot else s for s in plan.slots)
+                size = max(s.end for s in slots)
+                yield graph, replace(plan, slots=slots, arena_bytes=max(size, plan.arena_bytes))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_staged_constants_over_live_bytes_are_refused_and_caught(seed: int, tmp_path: Path) -> None:
+    wrong = list(over_staged(seed))
+    for graph, plan in wrong:
+        with pytest.raises(FitError, match="overwritten"):
+            check_plan(graph, plan)
+    some = wrong[:: len(wrong) // 5]
+    assert caught_in_c(some, tmp_path) == len(some)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (r"", "reads byte"),
+        (r"memcpy(arena + \1, model_weights_00_conv2d, \2);", "writes byte"),
+        (r"\g<0> arena[\1] = 0;", "writes byte .* it belongs to staged constants of"),
+    ],
+)
+def test_constants_that_are_not_copied_or_lost_are_caught(
+    damage: str, said: str, tmp_path: Path
+) -> None:
+    """The plan is right, its C is not."""
+    graph, plan = staged(1)
+    files = emit(graph, plan)
+    copy = r"memcpy\(arena \+ (\d+), model_weights_01_conv2d, (\d+)\);"
+    source = re.sub(copy, damage, files["src/model.c"])
+    assert source != files["src/model.c"]
+    model = ShadowModel(graph, plan, {**files, "src/model.c": source}, tmp_path)
+    with pytest.raises(InternalError, match=said):
+        model.run(inputs_of(graph))
