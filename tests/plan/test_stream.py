@@ -217,7 +217,7 @@ def test_an_impossible_limit_is_answered_with_the_least() -> None:
 def pays(plan: Plan, layers: Plan) -> bool:
     """Tell whether a plan takes few instructions more than layers, or little for what it saves."""
     more = plan.instructions / layers.instructions
-    return more <= 1.07 or more - 1 <= layers.arena_bytes / plan.arena_bytes - 1
+    return more <= 1.05 or more - 1 <= layers.arena_bytes / plan.arena_bytes - 1
 
 
 def computes_once(plan: Plan) -> bool:

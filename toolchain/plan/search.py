@@ -18,8 +18,8 @@ from toolchain.plan.plan import LayerStage, Plan, stage_nodes
 from toolchain.plan.rows import named_row_work, row_kernels
 
 _SLOWED = 0.07  # share of instructions by which kernels may miss the fastest without a wish
-# Instructions over those of plain layers: what memory may cost in any case, and if worth half.
-_MOST = (1.05, 1.07)
+_MOST = 1.05  # instructions over those of plain layers that memory may cost in any case
+_LIMITS = (_MOST, 1.07)  # the same of plans between the fastest and the leanest
 _CALM = (1.0, 0.65)  # shares of the least need that stages should keep to where they can
 
 
@@ -114,8 +114,7 @@ class Search:
     def _pays(self, before: Plan, plan: Plan) -> bool:
         more = plan.instructions / max(1, before.instructions) - 1
         less = 1 - plan.arena_bytes / max(1, before.arena_bytes)
-        cost = plan.instructions / max(1, self.layers.instructions)
-        return cost <= _MOST[0] or more <= (2 * less if cost <= _MOST[1] else less)
+        return plan.instructions <= _MOST * self.layers.instructions or more <= less
 
     def _slowed(self, plan: Plan) -> float:
         """Return the share of instructions that faster kernels would save."""
@@ -182,7 +181,7 @@ class Search:
         plans: list[Plan] = []
         for path in paths.values():
             if passes.lean:
-                most = [share * self.layers.instructions for share in _MOST]
+                most = [share * self.layers.instructions for share in _LIMITS]
                 plans += map(self.watch.found, passes.lean_plans(path, most, self.effort))
             else:
                 plans.append(self.watch.found(passes.plan(path, 0, self.effort)))
