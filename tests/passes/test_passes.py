@@ -156,6 +156,18 @@ def test_a_reshape_that_claims_another_quantisation_stays() -> None:
     assert operators(simplify(b.graph(b.conv2d(y, 2))))["reshape"] == 1
 
 
+def test_fully_connected_layers_read_maps_unless_others_read_the_view() -> None:
+    b = builder()
+    x = b.conv2d(b.input((1, 8, 8, 2)), 3)
+    flat = b.alike(ops.Reshape((1, x.size)), x)
+    before = b.graph(b.fully_connected(flat, 4), b.fully_connected(flat, 5))
+    after = simplify(before)
+    assert operators(after) == {"conv2d": 1, "fully_connected": 2}
+    assert_same(before, after, 0)
+    both = b.graph(b.fully_connected(flat, 4), b.alike(ops.Relu(Activation.RELU), flat))
+    assert operators(simplify(both))["reshape"] == 1
+
+
 def test_a_large_resize_of_a_constant_is_not_folded() -> None:
     b = builder()
     x = b.input((1, 64, 64, 3))

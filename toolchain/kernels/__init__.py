@@ -10,6 +10,7 @@ from toolchain.kernels.depthwise_dsp import DepthwiseDsp
 from toolchain.kernels.depthwise_mve import DepthwiseInPlaceMve, DepthwiseMve
 from toolchain.kernels.depthwise_pairs_dsp import DepthwisePairsDsp
 from toolchain.kernels.depthwise_rolling_dsp import DepthwiseRollingDsp
+from toolchain.kernels.fold_dsp import FullyConnectedFoldDsp
 from toolchain.kernels.fully_connected_dsp import (
     FullyConnectedApartDsp,
     FullyConnectedDsp,
@@ -54,6 +55,7 @@ _SPECIAL: tuple[Kernel, ...] = (
     FullyConnectedDsp(),
     FullyConnectedDsp("fully_connected_w4_dsp", nibbles=True),
     FullyConnectedApartDsp(),
+    FullyConnectedFoldDsp(),
     # 16 bits hold the sum of 255 inputs.
     AveragePool("average_pool2d_dsp", Isa.DSP, most=255, channels=4),
     MaxPool("max_pool2d_dsp", Isa.DSP, channels=4),

@@ -66,7 +66,8 @@ class Specialised:
             it, so that a block may be written where it stood.
         taps: set if the C function is a row kernel; the generated layer then loops over the rows.
         helpers: functions that the kernel calls; its template knows their names as ``helpers``.
-        instructions: estimate for the whole node (`toolchain.kernels.cost`), 0 if there is none.
+        instructions: estimate for the whole node (`toolchain.kernels.cost`), of a fold (`Op.fold`)
+            for one call on average; 0 if there is none.
         template: name of the template if it is not the kernel's.
         reads: how often the tables are read from start to end; 0 if about once, or not known.
     """

@@ -181,6 +181,15 @@ def vectors(
     return round(25 + rows * (full + last))
 
 
+def folded_vectors(depth: int, units: int, rows: int) -> int:
+    """Estimate a call of `vectors` that comes in ``rows`` parts of ``depth`` inputs."""
+    words, rest, pairs = depth // 4, depth % 4 > 0, (units + 1) // 2
+    fours = pairs // 2 * (59.0 + 16.3 * words + 24.0 * rest)
+    last = pairs % 2 * (28.0 + 14.0 * words + 12.0 * rest)
+    finish = 50.0 + 30.0 * units
+    return round(30.0 + fours + last + finish / rows)
+
+
 def rows_apart(depth: int, pairs: int, rows: int) -> int:
     """Estimate ``rows`` of ``depth`` inputs, widened in scratch memory, times pairs of filters."""
     return round(25 + rows * (depth / 4 * 17.7 + pairs * (45.8 + 15.0 * depth / 4)))

@@ -20,7 +20,7 @@ from toolchain.numerics import Int64
 from toolchain.ops.base import Number
 
 _ORDER = (0, 2, 1, 3)
-_HIGH_REACH = 2**23  # 256 * acc must fit a word
+HIGH_REACH = 2**23  # 256 * acc must fit a word
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def pack(
     output = choose(node, common=common)
     live = filters * ~output.constant[:, None]
     start, far = folded(bias, low, high, output)
-    if far[0::2].max() >= _HIGH_REACH or far.max() >= 2**31:
+    if far[0::2].max() >= HIGH_REACH or far.max() >= 2**31:
         return None
     weights = lanes(_even(live))
     if weights is None:

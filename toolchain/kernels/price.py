@@ -101,6 +101,8 @@ def estimate(lowered: Lowered) -> int:
         return round(_START + _WALKS[name].of(loops))
     if (name, _LOOP) in _POOLS:
         return pool(name, lowered)
+    if name == "fully_connected_fold":
+        return _folded(lowered)
     if name == "mean":
         return mean(name, rounds(numbers["kept"]), rounds(numbers["reduced"]))
     size = numbers.get("size")
@@ -139,6 +141,14 @@ def mean(name: str, sums: int, inputs: int) -> int:
         name += ", rest"
     output, each = _MEANS[name]
     return round(_START + -(-sums // lanes) * (output + each * inputs))
+
+
+def _folded(lowered: Lowered) -> int:
+    """Estimate a call of the fully connected kernel that takes a map row by row."""
+    rows, depth, units = (number(lowered.numbers, key) for key in ("rows", "depth", "units"))
+    total = 4.0 * depth * bool(lowered.numbers["w_zero"])
+    fours, ones = units // 4 * (30.0 + 11.0 * depth), units % 4 * (12.0 + 5.5 * depth)
+    return round(20.0 + total + fours + ones + (_START + 25.0 * units) / rows)
 
 
 def _by_channel(lowered: Lowered) -> int:

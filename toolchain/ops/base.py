@@ -160,9 +160,10 @@ class Op(ABC):
         """Return the numbers of a C function that takes the input row by row, if there is one.
 
         It is called as ``name(row of x, scratch, number of the call, y)``, keeps what it needs in
-        scratch memory between the calls, and makes the whole output in the last. Its numbers
-        ``rows`` (calls) and ``width`` (columns of a row) may be replaced: the map then comes in
-        narrower rows, in any order that covers it.
+        scratch memory between the calls, and makes the whole output in the last. Its number
+        ``rows`` says how many calls. If there is a number ``width`` (columns of a row), both may be
+        replaced: the map then comes in narrower rows, in any order that covers it. Without it rows
+        come whole and in their order.
         """
         del operands
         return None

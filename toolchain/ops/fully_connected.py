@@ -108,6 +108,34 @@ class FullyConnected(Op):
             in_order=True,
         )
 
+    def fold(self, operands: Operands) -> Lowered | None:
+        """See `Op.fold`: a vector that is a map of several rows, each with its part of weights."""
+        x, weights = operands.input(0), operands.input(1)
+        units, depth = weights.shape
+        integers = x.dtype is DType.INT8 and weights.dtype is DType.INT8
+        flat = not self.keep_dims and len(x.shape) == 4 and x.shape[0] == 1 and x.size == depth
+        if not integers or not flat or x.shape[1] == 1:
+            return None
+        numbers = output_numbers(operands, self.activation)
+        values, zeros = weights.values.astype(np.int64), weight_zero_points(weights).reshape(-1, 1)
+        start = bias_values(operands.optional(2), units) - x.zero_point * (values - zeros).sum(1)
+        # Products, and what is taken off for the weights' zero point, are summed apart.
+        if (np.abs(start) + 128 * (np.abs(values) + np.abs(zeros)).sum(1)).max() >= 2**31:
+            return None
+        multiplier, shift = _multipliers(operands)
+        sizes = {"rows": x.shape[1], "depth": depth // x.shape[1], "units": units}
+        return Lowered(
+            "fully_connected_fold",
+            {**numbers, **sizes, "per_channel": len(multiplier) > 1},
+            {
+                "weights": weights.values,
+                "start": start.astype(np.int32),
+                "multiplier": multiplier.astype(np.int32),
+                "shift": shift.astype(np.int8),
+            },
+            scratch_bytes=4 * units,
+        )
+
 
 def _multipliers(operands: Operands) -> tuple[Int64, Int64]:
     """Return multiplier and shift: one of each for per-tensor weights, else one per output.

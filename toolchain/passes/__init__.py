@@ -16,6 +16,7 @@ from toolchain.passes.constants import fold_constants
 from toolchain.passes.dead_code import remove_dead_code
 from toolchain.passes.delay_lines import fuse_delay_lines
 from toolchain.passes.edges import drop_float_edges
+from toolchain.passes.flattening import drop_flattening
 from toolchain.passes.gelu import fuse_gelu
 from toolchain.passes.identities import remove_identities, transposes_to_views
 from toolchain.passes.layer_norm import fuse_layer_norm
@@ -47,6 +48,7 @@ PIPELINE: tuple[Pass, ...] = (
     fuse_activations,
     remove_identities,
     fold_constants,
+    drop_flattening,
     fuse_delay_lines,
     remove_dead_code,
 )

@@ -167,7 +167,11 @@ class Cuts:
         return self._halves[step]
 
     def _narrow_steps(self) -> set[int]:
-        """Return the steps before which no more bytes are alive than before their neighbours."""
+        """Return the steps before which no more bytes are alive than before their neighbours.
+
+        A fold that multiplies takes more work than its layer and sums of 32 bits per output: there
+        a stream may end, too.
+        """
         count = len(self.order)
         alive = [
             sum(v.size for v in self.values if v.made < step <= v.last) for step in range(count + 1)
@@ -175,7 +179,12 @@ class Cuts:
         inner = {
             s for s in range(1, count) if alive[s] <= alive[s - 1] and alive[s] <= alive[s + 1]
         }
-        return inner | {0, count}
+        folds = {
+            step
+            for step, work in enumerate(self.rows)
+            if work and work.folds and work.node.op.macs(work.operands)
+        }
+        return inner | folds | {0, count}
 
     def faster(
         self, segments: Sequence[Segment], work: Mapping[str, Work]

@@ -164,9 +164,8 @@ def row_kernels(
 
 def named_row_work(node: Node, operands: Operands, name: str, block: int = 1) -> RowWork | None:
     """Return ``node`` ready to run row by row with the kernel of that name, or ``None``."""
-    folding = fold(node.op, operands)
-    if folding is not None and folding.kernel == name:
-        return fold_work(node, operands, folding) if block == 1 else None
+    if (folding := fold(node.op, operands)) is not None:
+        return fold_work(node, operands, folding, name) if block == 1 else None
     found = _row_lowered(node, operands, block)
     if found is None:
         return None
@@ -179,16 +178,40 @@ def named_row_work(node: Node, operands: Operands, name: str, block: int = 1) ->
     return replace(_work(node, operands, found[0], kernel, special), block=block)
 
 
-def fold_work(node: Node, operands: Operands, folding: Lowered) -> RowWork:
-    """Return ``node`` ready to take its input row by row as the numbers of ``folding`` say."""
+def fold_work(
+    node: Node, operands: Operands, folding: Lowered, name: str, calls: int = 0
+) -> RowWork | None:
+    """Return ``node`` ready to take its input row by row as the numbers of ``folding`` say.
+
+    Args:
+        node: the node.
+        operands: its tensors.
+        folding: numbers of the node.
+        name: the kernel; without one of that name there is no such work.
+        calls: in all tiles together, if the node takes a part of the map.
+    """
     x = operands.input(0)
     count = row_count(x)
+    lowered = _part_of_fold(folding, calls or count, x.shape[2])
+    if lowered is None:
+        return None
     needs = (RowNeed(x.name, tuple(range(count)), tuple(range(1, count + 1))),)
-    row_operands = Operands((_row(x),), operands.outputs)
-    kernel, special = specialise(folding, folding.kernel)
+    row_operands = Operands((_row(x), *operands.inputs[1:]), operands.outputs)
+    try:
+        kernel, special = specialise(lowered, name)
+    except KeyError:
+        return None
     return RowWork(
         node, operands, row_operands, kernel.name, kernel.isa, special, needs, {}, folds=True
     )
+
+
+@lru_cache(2048)
+def _part_of_fold(folding: Lowered, calls: int, width: int) -> Lowered | None:
+    """Return a fold whose map comes in so many rows of ``width`` columns, ``None`` if it cannot."""
+    if "width" in folding.numbers:
+        return replace(folding, numbers={**folding.numbers, "rows": calls, "width": width})
+    return folding if calls == folding.numbers["rows"] else None
 
 
 def _makes_rows(lowered: Lowered, special: Specialised, block: int, whole: bool) -> bool:

@@ -23,7 +23,7 @@ from toolchain.ir.tensor import Tensor
 from toolchain.kernels import Isa
 from toolchain.ops.base import Lowered, Op
 from toolchain.ops.window import IDENTITY, AxisMap, Whole, Window
-from toolchain.plan.lowering import fold
+from toolchain.plan.lowering import fold, kernels
 from toolchain.plan.rows import (
     RowNeed,
     RowWork,
@@ -207,8 +207,8 @@ class Tiling:
         """Return a node's work in each tile, with a kernel or the first of an instruction set."""
         operands = self.graph.operands(node)
         if (folding := fold(node.op, operands)) is not None:
-            legal = self._block(node) == 1 and (isinstance(wish, Isa) or wish == folding.kernel)
-            return self._folds(node, operands, folding, every) if legal else None
+            name = kernels(folding, wish)[0].name if isinstance(wish, Isa) else wish
+            return self._folds(node, folding, name, every) if self._block(node) == 1 else None
         block = self._block(node)
         if block != 1 and len(every) > 1:
             return None
@@ -286,9 +286,10 @@ class Tiling:
         return replace(work, needs=tuple(_moved(need, part, boxes) for need, part in needs))
 
     def _folds(
-        self, node: Node, operands: Operands, folding: Lowered, every: Sequence[Mapping[str, Box]]
+        self, node: Node, folding: Lowered, name: str, every: Sequence[Mapping[str, Box]]
     ) -> list[RowWork] | None:
         """Return the calls of a fold in each tile: rows of the tile's own part of the input."""
+        operands = self.graph.operands(node)
         x = operands.input(0)
         cuts = self.grid.boxes(x)
         if cuts is None:
@@ -297,10 +298,10 @@ class Tiling:
         works: list[RowWork] = []
         done = 0
         for part, boxes in zip(cuts, every, strict=True):
-            numbers = {**folding.numbers, "rows": calls, "width": part.right - part.left}
             inputs = (crop(x, part.size), *operands.inputs[1:])
-            lowered = replace(folding, numbers=numbers)
-            work = fold_work(node, Operands(inputs, operands.outputs), lowered)
+            work = fold_work(node, Operands(inputs, operands.outputs), folding, name, calls)
+            if work is None:
+                return None
             needs = tuple(_moved(need, part, boxes) for need in work.needs)
             works.append(replace(work, needs=needs, first_call=done))
             done += part.bottom - part.top
@@ -311,7 +312,7 @@ def tileable(work: RowWork) -> bool:
     """Tell whether a node can make a part of the columns of its output."""
     operands = work.operands
     if work.folds:
-        return True
+        return "width" in work.special.numbers
     return narrowed(work.node, operands, half_of(operands.output)) is not None
 
 
