@@ -190,7 +190,7 @@ def _copied(section: str) -> bool:
 
 
 def _failure(message: str, board: Board) -> ToolError | FitError:
-    overflow = [line.strip() for line in message.splitlines() if "overflow" in line]
+    overflow = [line.strip() for line in message.splitlines() if "overflowed by" in line]
     if overflow:
         return FitError("E302", f"the firmware does not fit {board.id}", where="; ".join(overflow))
     return ToolError("E602", "the cross compiler refused the code", where=message.strip()[-4000:])

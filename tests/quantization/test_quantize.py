@@ -115,6 +115,16 @@ def test_bias_correction_centres_the_error() -> None:
     assert np.abs(means - float_outputs[0]).max() < output.scale
 
 
+def test_values_that_hardly_vary_have_a_histogram() -> None:
+    """In float32 there are no 2048 numbers between 1 and the next one."""
+    graph = float_graph(0)
+    (name,) = graph.inputs
+    shape = graph.tensors[name].shape
+    x = np.ones(shape, np.float32)
+    x.flat[0] = np.nextafter(np.float32(1), np.float32(2))
+    assert calibrate(graph, [[x]])[name].counts.sum() == x.size
+
+
 def test_data_is_needed_and_must_be_finite() -> None:
     graph = float_graph(0)
     with pytest.raises(UsageError, match="no calibration data"):

@@ -138,6 +138,13 @@ def test_a_firmware_that_does_not_fit_is_a_fit_error(tmp_path: Path) -> None:
     assert "RAM" in str(error.value.where)
 
 
+def test_a_warning_about_an_overflow_is_no_matter_of_size(tmp_path: Path) -> None:
+    body = "int main(void)\n{\n    return 2147483647 + 1;\n}"
+    with pytest.raises(ToolError, match="refused the code") as error:
+        machine(body, tmp_path)
+    assert "overflow" in str(error.value.where)
+
+
 def test_the_firmware_times_its_layers(tmp_path: Path) -> None:
     """The tick counter is modelled as an instruction counter: its layers match the exact ones."""
     network = small_network("nucleo_f446re")

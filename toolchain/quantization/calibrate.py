@@ -72,7 +72,9 @@ def calibrate(graph: Graph, cases: Cases, *, histograms: bool = True) -> Mapping
         values = trace_float(graph, case)
         for name, seen in found.items():
             x = values[name]
-            counts[name] += np.histogram(x[x != 0], _BINS, _bounds(seen.low, seen.high))[0]
+            # In float32 a narrow range has fewer numbers than bins.
+            others = x[x != 0].astype(np.float64)
+            counts[name] += np.histogram(others, _BINS, _bounds(seen.low, seen.high))[0]
     return {name: seen.statistics(counts[name], len(cases)) for name, seen in found.items()}
 
 
