@@ -20,6 +20,7 @@ from tests.kernels.sanitized import assert_portable_text_is_exact
 from tests.ops.recurrent import dsp_kernels, watched
 from tests.ops.test_lstm import random_lstm
 from tests.ops.test_svdf import perhaps_without_bias
+from tests.plan import test_fed_vectors
 from toolchain.ir import Graph
 from toolchain.kernels import Isa, all_kernels
 
@@ -49,6 +50,7 @@ def test_the_sanitized_graphs_reach_every_kernel() -> None:
         test_pool_dsp.any_pool,
         recurrent,
     ]
-    seen = {kernel.name for kernel in test_parts_dsp.KERNELS}  # they run there, one by one
+    # These run there: one by one, and in streams.
+    seen = {kernel.name for kernel in test_parts_dsp.KERNELS} | set(test_fed_vectors.KERNELS)
     seen |= set[str]().union(*(dsp_kernels(make, len(SEEDS)) for make in makers))
     assert {kernel.name for kernel in all_kernels() if kernel.isa is Isa.DSP} <= seen
