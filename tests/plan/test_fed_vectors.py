@@ -26,7 +26,7 @@ from toolchain.kernels.cost import ERROR
 from toolchain.numerics import Activation
 from toolchain.ops import FullyConnected, MaxPool2D, Reshape
 from toolchain.passes import simplify
-from toolchain.plan import Plan, StreamStage, check_plan, plan_model
+from toolchain.plan import Plan, StreamStage, check_plan, plan_layers, plan_model
 from toolchain.plan.assemble import assemble
 from toolchain.plan.cuts import Cuts
 from toolchain.plan.edges import Edge
@@ -143,6 +143,15 @@ def test_rows_come_whole_and_in_order_from_tiles(tmp_path: Path) -> None:
     tiled = [stage for stage in stages if "fully_connected_fold" in stage.kernels]
     assert all(stage.tile_columns == 1 for stage in tiled)
     assert sum(stage.tile_rows > 1 for stage in tiled) > 1
+
+
+def test_an_input_is_not_fed_where_sums_take_more_than_all_of_it() -> None:
+    draft = Draft("wide")
+    x = flattened(draft, draft.input(1, 28, 28, 1))
+    graph = simplify(draft.graph(draft.fully_connected(draft.fully_connected(x, 300), 10)))
+    for board_id in BOARDS:
+        layers = plan_layers(graph, Isa.DSP if board_id else Isa.PORTABLE)
+        assert least(graph, board_id, fed=True).arena_bytes <= layers.arena_bytes
 
 
 @pytest.mark.parametrize("width", [32, 45])

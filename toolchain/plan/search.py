@@ -79,7 +79,8 @@ class Search:
     def once(self) -> list[Plan]:
         """Return plans that compute nothing twice, to the least memory.
 
-        Begins with plain layers, or with the fewest streams if the input is fed.
+        Begins with plain layers, or with the fewest streams if the input is fed; it is not where
+        that takes more memory than plain layers.
         """
         return list(self._once)
 
@@ -89,8 +90,8 @@ class Search:
         plans = [self._plan(cuts, limit) for cuts in self.ways for limit in _limits(cuts, points)]
         for passes in (*self.ways, *self.lean):
             plans += self._tightest(passes)
-        if not any(plan.feed for plan in plans):
-            most = self.layers.arena_bytes
+        most = self.layers.arena_bytes
+        if not any(plan.feed and plan.arena_bytes <= most for plan in plans):
             plans = [self.layers, *(plan for plan in plans if plan.arena_bytes <= most)]
         found: list[Plan] = []
         for plan in sorted(plans, key=lambda p: (-p.arena_bytes, p.instructions)):
