@@ -13,7 +13,7 @@ sensitivities, here measured instead of derived from second moments.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,6 @@ def quantize_mixed(
     """
     cases, apart = _parted(cases)
     few, tested = _some(cases, _CASES), apart or _some(cases, _CASES)
-    allowed = 10 ** (-target_db / 10)
 
     def made(**chosen: Any) -> Mixed:
         ready = prepare(graph, cases, equalize=equalize, **chosen)
@@ -111,27 +110,41 @@ def quantize_mixed(
         return narrow
     whole = made(activations="int16")
     if whole.sqnr_db < target_db:
-        raise FitError(
-            "E308",
-            f"{target_db:g} dB are out of reach: int16 for all activations gives "
-            f"{whole.sqnr_db:.1f} dB",
-            numbers={"target_db": target_db, "reached_db": whole.sqnr_db},
-            hints=[f"--mixed {math.floor(whole.sqnr_db)}"],
-        )
-    spare = whole.cautious_db >= target_db  # else no choice has one standard error to spare
+        raise _out_of_reach(target_db, whole.sqnr_db)
+    names, costs = sensitivities(graph, cases, few, method, equalize=equalize)
+    # Fitted weights make up for some of it, for all activations by a like share.
     floor, all_of_it = (
         _noises(one.ready.graph, one.graph, few).ratios() for one in (whole, narrow)
     )
-    names, costs = sensitivities(graph, cases, few, method, equalize=equalize)
-    # Fitted weights make up for some of it, for all activations by a like share.
     costs *= (all_of_it - floor).clip(0) / costs.sum(axis=0).clip(_TINY)
-    too_few, enough, best = 0, len(names), whole
-    count = max(1, _enough(floor, costs, allowed))
+    first = max(1, _enough(floor, costs, 10 ** (-target_db / 10)))
+    spare = whole.cautious_db >= target_db  # else no choice has one standard error to spare
+
+    def suffices(mixed: Mixed) -> bool:
+        return (mixed.cautious_db if spare else mixed.sqnr_db) >= target_db
+
+    return _fewest(lambda count: made(int16=names[:count]), suffices, first, len(names)) or whole
+
+
+def _out_of_reach(target_db: float, reached_db: float) -> FitError:
+    return FitError(
+        "E308",
+        f"{target_db:g} dB are out of reach: int16 for all activations gives {reached_db:.1f} dB",
+        numbers={"target_db": target_db, "reached_db": reached_db},
+        hints=[f"--mixed {math.floor(reached_db)}"],
+    )
+
+
+def _fewest(
+    made: Callable[[int], Mixed], suffices: Callable[[Mixed], bool], first: int, every: int
+) -> Mixed | None:
+    """Return what suffices with the fewest int16 activations found, fewer than ``every``."""
+    too_few, enough, count, best = 0, every, first, None
     for _ in range(_TRIES):
         if enough - too_few <= 1 or count == enough:
             break
-        mixed = made(int16=names[:count])
-        if (mixed.cautious_db if spare else mixed.sqnr_db) >= target_db:
+        mixed = made(count)
+        if suffices(mixed):
             best, enough = mixed, count
         else:
             too_few = count

@@ -1,18 +1,8 @@
 /* Stores and loads rows in block floating point on another machine: rows from stdin; the bytes kept,
  * then the numbers they stand for, to stdout. */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "blocks.h"
+#include "reading.h"
 #include "tessera.h"
-
-static void *get(size_t size)
-{
-    void *bytes = malloc(size + 1);
-    if (bytes == NULL || fread(bytes, 1, size, stdin) != size)
-        exit(1);
-    return bytes;
-}
 
 int main(void)
 {

@@ -1,16 +1,6 @@
 /* Runs one product on another machine: header and arrays from stdin, the product to stdout. */
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "reading.h"
 #include "tessera.h"
-
-static void *get(size_t size)
-{
-    void *bytes = malloc(size + 1);
-    if (bytes == NULL || fread(bytes, 1, size, stdin) != size)
-        exit(1);
-    return bytes;
-}
 
 int main(void)
 {
