@@ -19,7 +19,7 @@ from toolchain.ops import (
     Sub,
     Transpose,
 )
-from toolchain.passes.moments import centre_first
+from toolchain.passes.centring import centre_first
 from toolchain.passes.rewriter import Rewriter, until_stable
 
 
