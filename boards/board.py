@@ -19,6 +19,7 @@ CORES = (
     "cortex-a76",
     "host",
 )
+_CACHED = ("cortex-m7", "cortex-m55")
 FEATURES = ("fpu-sp", "fpu-dp", "dsp", "mve")
 KINDS = ("flash", "ram")
 SPEEDS = ("tcm", "sram", "flash", "external")
@@ -173,6 +174,11 @@ class Board:
     def isa(self) -> str:
         """Return the best kernels' instruction set: ``"portable"``, ``"dsp"`` or ``"mve"``."""
         return next((isa for isa in ("mve", "dsp") if isa in self.features), "portable")
+
+    @property
+    def caches(self) -> bool:
+        """Tell whether the core may have first-level caches, which are off after reset."""
+        return self.core in _CACHED
 
     @property
     def flash(self) -> Region:

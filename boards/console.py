@@ -79,7 +79,10 @@ class Console:
 
 
 # Data watchpoint and trace unit: DEMCR.TRCENA, DWT_CTRL.CYCCNTENA (Armv7-M ARM, C1.6 and C1.8).
-_DWT = Ticks(0xE000_1004, setup=((0xE000_EDFC, 0, 1 << 24), (0xE000_1000, 0, 1)))
+_TRACE, _COUNT = (0xE000_EDFC, 0, 1 << 24), (0xE000_1000, 0, 1)
+_DWT = Ticks(0xE000_1004, setup=(_TRACE, _COUNT))
+# The Cortex-M7's takes no writes before its lock access register has the CoreSight key.
+_LOCKED_DWT = Ticks(0xE000_1004, setup=(_TRACE, (0xE000_1FB0, 0xFFFFFFFF, 0xC5ACCE55), _COUNT))
 # SysTick from the processor clock with its interrupt, reload 2^24 - 1 (Armv6-M ARM, B3.3).
 _SYSTICK = Ticks(
     0xE000_E018,
@@ -136,6 +139,7 @@ def _flag(base: int, values: list[int]) -> Flag:
 
 def _ticks(entry: dict[str, Any] | None, board: Board) -> Ticks:
     if entry is None:
-        return _SYSTICK if board.core.startswith("cortex-m0") else _DWT
+        known = {"cortex-m0": _SYSTICK, "cortex-m0plus": _SYSTICK, "cortex-m7": _LOCKED_DWT}
+        return known.get(board.core, _DWT)
     setup = tuple((step[0], step[1], step[2]) for step in entry["setup"])
     return Ticks(entry["address"], bool(entry.get("down", False)), setup=setup)

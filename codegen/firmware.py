@@ -15,6 +15,8 @@ from codegen.render import render
 STACK_BYTES = 2048
 SUPPORT = (
     "startup.c",
+    "tsr_cache.c",
+    "tsr_cache.h",
     "tsr_frame.c",
     "tsr_frame.h",
     "tsr_libc.c",

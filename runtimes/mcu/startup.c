@@ -1,6 +1,7 @@
-/* Start-up: vectors, memory, floating point, stack pattern; every fault ends in one handler. */
+/* Start-up: vectors, caches, memory, floating point, stack pattern; every fault ends in one handler. */
 #include <stdint.h>
 
+#include "tsr_cache.h"
 #include "tsr_port.h"
 
 typedef struct {
@@ -47,6 +48,7 @@ void Reset_Handler(void)
     CCR |= 1u << 19; /* low-overhead loops */
 #endif
     __asm volatile("dsb\n\tisb" ::: "memory");
+    tsr_caches_enable();
     for (const tsr_copy *copy = __copies_start; copy < __copies_end; copy++) {
         const uint32_t *from = copy->from;
         for (uint32_t *to = copy->to; to < copy->end;) {
