@@ -96,9 +96,7 @@ def command(
     data: Path | None,
     frontend: Path | None,
     hot_weights: int | None,
-    int8_ports: bool,
-    channels_last: bool,
-    stream: bool,
+    reading: Reading,
 ) -> int:
     """Compile MODEL into readable C99 and a PlatformIO project.
 
@@ -111,7 +109,6 @@ def command(
     if left or data:
         raise UsageError("E101", "--engine-for and --data need --engine, and --data --engine-for")
     choice = plan_file or wish(max_ram, max_macs, fed=fed, effort=effort)
-    reading = Reading(int8_ports, stream, channels_last)
     _, facts = compile_model(
         reporter,
         model,

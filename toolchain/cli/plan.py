@@ -18,6 +18,7 @@ from toolchain.cli.planning import (
     watching,
     wish,
 )
+from toolchain.cli.reading import Reading, reading_options
 from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import print_table
 
@@ -34,6 +35,7 @@ _LETTERS = 48
 @model_argument()
 @board_option()
 @planning_options
+@reading_options
 @click.option("--pareto", "every", is_flag=True, help="Show every plan worth choosing.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with the timelines.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the plan as JSON.")
@@ -49,6 +51,7 @@ def command(
     max_macs: str | None,
     effort: str,
     fed: bool,
+    reading: Reading,
     every: bool,
     html: Path | None,
     output: Path | None,
@@ -66,7 +69,7 @@ def command(
 
     asked = wish(max_ram, max_macs, fed=fed, effort=effort)
     target = load_board(board) if board else None
-    graph = load_graph(model, reporter)
+    graph = load_graph(model, reporter, reading)
     other = read_plan_file(other_file, graph, target) if other_file else None
     plan, found = asked.choose(graph, target, reporter)
     front: Sequence[Plan] = found

@@ -143,21 +143,25 @@ def parse_factor(text: str) -> float:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The least arena of both ways to hand over the input, as one chosen plan compares with them.
+    """The least arena of all ways to hand over the input, as one chosen plan compares with them.
 
     Attributes:
         resident: plan with the whole input in RAM.
         fed: plan with the input row by row, ``None`` where the network cannot take it so.
+        columns: plan with the input column by column, if that needs less memory.
     """
 
     resident: Plan
     fed: Plan | None
+    columns: Plan | None = None
 
     def __str__(self) -> str:
-        """Return a sentence with both figures."""
+        """Return a sentence with all figures."""
         fed = "cannot be fed row by row"
         if self.fed is not None:
             fed = f"{self.fed.arena_bytes:,} fed row by row (--fed)"
+        if self.columns is not None:
+            fed += f", {self.columns.arena_bytes:,} column by column (--fed --columns)"
         return f"arena with the input resident {self.resident.arena_bytes:,} bytes, {fed}"
 
     def facts(self) -> dict[str, Any]:
@@ -165,20 +169,37 @@ class Inputs:
         return {
             "resident_arena_bytes": self.resident.arena_bytes,
             "fed_arena_bytes": self.fed.arena_bytes if self.fed else None,
+            "fed_columns_arena_bytes": self.columns.arena_bytes if self.columns else None,
         }
 
 
 def both_inputs(graph: Graph, plan: Plan, board: Board | None, effort: str = "normal") -> Inputs:
-    """Return ``plan`` and the plan of least memory with the input handed over the other way."""
+    """Return ``plan`` and plans of least memory with the input handed over in other ways."""
     from toolchain.plan import plan_model
     from toolchain.plan.effort import LEVELS, watch_for
 
     handed_over = bool(plan.feed or plan.pull)
     level = effort if effort in LEVELS else "fast"
     other = plan_model(graph, board, fed=not handed_over, watch=watch_for(level))
-    if handed_over:
-        return Inputs(other, plan)
-    return Inputs(plan, other if other.feed else None)
+    resident, fed = (other, plan) if handed_over else (plan, other if other.feed else None)
+    columns = _by_columns(graph, board)
+    rivals = [one.arena_bytes for one in (resident, fed) if one]
+    better = columns is not None and columns.arena_bytes < min(rivals)
+    return Inputs(resident, fed, columns if better else None)
+
+
+def _by_columns(graph: Graph, board: Board | None) -> Plan | None:
+    """Return the plan of an input that is wider than high, handed over column by column."""
+    from toolchain.passes import simplify, turned_inputs
+    from toolchain.plan import plan_model
+    from toolchain.plan.effort import watch_for
+
+    shapes = [tensor.shape for tensor in graph.input_tensors]
+    if not any(len(shape) == 4 and shape[2] > shape[1] > 1 for shape in shapes):
+        return None
+    turned = simplify(turned_inputs(graph))
+    plan = plan_model(turned, board, fed=True, watch=watch_for("fast"))
+    return plan if plan.feed else None
 
 
 def read_plan_file(path: Path, graph: Graph, board: Board | None) -> Plan:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,18 +25,26 @@ class Reading:
             (`toolchain.streaming.stream_over_time`).
         channels_last: maps come in channels last where the network would bring them into that
             order itself (`toolchain.passes.channels_last_inputs`).
+        columns: images come column by column: turned (`toolchain.passes.turned_inputs`).
     """
 
     int8_ports: bool = False
     stream: bool = False
     channels_last: bool = False
+    columns: bool = False
 
     def apply(self, graph: Graph, reporter: Reporter) -> Graph:
         """Return the imported ``graph``, simplified, as it was asked for."""
-        from toolchain.passes import channels_last_inputs, drop_float_edges, simplify
+        from toolchain.passes import (
+            channels_last_inputs,
+            drop_float_edges,
+            simplify,
+            turned_inputs,
+        )
 
         graph = simplify(drop_float_edges(graph) if self.int8_ports else graph)
         graph = simplify(channels_last_inputs(graph)) if self.channels_last else graph
+        graph = simplify(turned_inputs(graph)) if self.columns else graph
         return _streamed(graph, reporter) if self.stream else graph
 
 
@@ -43,8 +52,21 @@ AS_IT_IS = Reading()
 
 
 def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb ``--int8-ports``, ``--channels-last`` and ``--stream``."""
+    """Give a verb the options of `Reading`, which it receives as ``reading``."""
+
+    @wraps(function)
+    def with_reading(*args: Any, **given: Any) -> Any:
+        chosen = {field.name: given.pop(field.name) for field in fields(Reading)}
+        return function(*args, reading=Reading(**chosen), **given)
+
+    wrapped: Callable[..., Any] = with_reading
     for option in (
+        click.option(
+            "--columns",
+            is_flag=True,
+            help="Take images column by column, turned: less memory in streams of maps wider than "
+            "high.",
+        ),
         click.option(
             "--channels-last",
             is_flag=True,
@@ -55,8 +77,8 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--int8-ports", is_flag=True, help="Leave float inputs and outputs to the caller."
         ),
     ):
-        function = option(function)
-    return function
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def _streamed(graph: Graph, reporter: Reporter) -> Graph:

@@ -40,9 +40,7 @@ def command(
     effort: str,
     fed: bool,
     inputs: Path | None,
-    int8_ports: bool,
-    channels_last: bool,
-    stream: bool,
+    reading: Reading,
     flash: bool,
 ) -> int:
     """Compile MODEL, run its firmware in the emulator, compare, and show every layer.
@@ -54,7 +52,6 @@ def command(
     from toolchain.cli.test import can_emulate, check_project, say_comparisons
 
     choice = wish(max_ram, max_macs, fed=fed, effort=effort)
-    reading = Reading(int8_ports, stream, channels_last)
     project, compiled = compile_model(
         reporter, model, board, output, choice=choice, reading=reading
     )

@@ -26,6 +26,7 @@ from toolchain.passes.padding import fold_padding
 from toolchain.passes.requantize import fold_requantisation
 from toolchain.passes.standard import spell_out_layer_norms
 from toolchain.passes.transposes import sink_transposes
+from toolchain.passes.turning import turned_inputs
 
 __all__ = [
     "PIPELINE",
@@ -34,6 +35,7 @@ __all__ = [
     "simplify",
     "simplify_float",
     "spell_out_layer_norms",
+    "turned_inputs",
 ]
 
 Pass = Callable[[Graph], Graph]
@@ -57,8 +59,8 @@ PIPELINE: tuple[Pass, ...] = (
 def simplify(graph: Graph, check: bool = False) -> Graph:
     """Return ``graph`` without needless work; `run` gives the same bytes before and after.
 
-    Inputs and outputs stay as they are; `drop_float_edges` and `channels_last_inputs` change them,
-    on request, before this.
+    Inputs and outputs stay as they are; `drop_float_edges`, `channels_last_inputs` and
+    `turned_inputs` change them, on request, before this.
 
     Args:
         graph: a verified graph.

@@ -8,7 +8,7 @@ from toolchain.ir import Graph, Node
 from toolchain.ops import Reshape, Transpose
 from toolchain.passes.dead_code import remove_dead_code
 from toolchain.passes.identities import remove_identities
-from toolchain.passes.permuted import permuted_shape
+from toolchain.passes.permuted import Perm, inverse, permuted_shape
 from toolchain.passes.transposes import copies, sink_transposes
 
 
@@ -49,20 +49,19 @@ def _as_map(graph: Graph, name: str) -> Graph:
 
 def _exchanged(graph: Graph, name: str) -> Graph:
     """Return the graph with one input channels last."""
+    rank = len(graph.tensors[name].shape)
+    changed = exchanged_input(graph, name, (0, *range(2, rank), 1))
+    return remove_dead_code(remove_identities(sink_transposes(changed)))
+
+
+def exchanged_input(graph: Graph, name: str, perm: Perm) -> Graph:
+    """Return the graph with the axes of one input permuted, and put back behind it."""
     old = graph.tensors[name]
-    rank = len(old.shape)
-    to_last = (0, *range(2, rank), 1)
-    first = replace(old, name=f"{name}:first")
-    given = replace(old, shape=permuted_shape(old.shape, to_last))
-    back = Node(
-        f"channels first {name}",
-        Transpose((0, rank - 1, *range(1, rank - 1))),
-        (name,),
-        (first.name,),
-    )
+    inner = replace(old, name=f"{name}:inner")
+    given = replace(old, shape=permuted_shape(old.shape, perm))
+    back = Node(f"axes of {name}", Transpose(inverse(perm)), (name,), (inner.name,))
     nodes = [
-        replace(node, inputs=tuple(first.name if one == name else one for one in node.inputs))
+        replace(node, inputs=tuple(inner.name if one == name else one for one in node.inputs))
         for node in graph.nodes
     ]
-    changed = graph.with_nodes([back, *nodes], [first, given])
-    return remove_dead_code(remove_identities(sink_transposes(changed)))
+    return graph.with_nodes([back, *nodes], [inner, given])

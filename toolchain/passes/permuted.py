@@ -9,10 +9,12 @@ from toolchain.ops import (
     ArgMax,
     Concat,
     Dequantize,
+    LogSoftmax,
     Mean,
     Op,
     Pad,
     Quantize,
+    Softmax,
     Split,
     StridedSlice,
 )
@@ -20,6 +22,11 @@ from toolchain.ops.binary import Binary
 from toolchain.ops.unary import Unary
 
 Perm = tuple[int, ...]
+
+
+def inverse(perm: Perm) -> Perm:
+    """Return the permutation that undoes ``perm``."""
+    return tuple(sorted(range(len(perm)), key=perm.__getitem__))
 
 
 @dataclass(frozen=True)
@@ -40,12 +47,15 @@ def permuted_op(op: Op, operands: Operands, perm: Perm) -> Change | None:
 
     Args:
         op: an operator whose inputs are transposed by ``perm``.
-        operands: its tensors as they are now; other inputs must be constants or transposed alike.
+        operands: its tensors as they are now; other inputs must be constants, which take the order
+            of axes before the transpose too, or transposed alike.
         perm: axis ``i`` of the inputs is axis ``perm[i]`` of what is before the transpose.
     """
     change: Change | None = None
     match op:
         case Unary() | Quantize() | Dequantize():
+            change = Change(op, perm)
+        case Softmax() | LogSoftmax() if perm[-1] == len(perm) - 1:
             change = Change(op, perm)
         case Binary() if len(operands.output.shape) == len(perm):
             change = Change(op, perm)

@@ -9,23 +9,43 @@ transposes, the graph is left as it was.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from toolchain.ir import Graph, Node, Tensor, constant
-from toolchain.ops import FullyConnected, Reshape, Transpose
+from toolchain.ir import Graph, Node, Operands, Tensor, constant
+from toolchain.ops import FullyConnected, Op, Reshape, Transpose
 from toolchain.passes.identities import keeps_order
-from toolchain.passes.permuted import Perm, permuted_op, permuted_shape, reshaped_before
+from toolchain.passes.permuted import (
+    Change,
+    Perm,
+    inverse,
+    permuted_op,
+    permuted_shape,
+    reshaped_before,
+)
+
+Permuted = Callable[[Op, Operands, Perm], Change | None]
 
 
 def sink_transposes(graph: Graph) -> Graph:
     """Return the graph with fewer, smaller or later transposes, or ``graph`` itself."""
     if not any(isinstance(node.op, Transpose) for node in graph.nodes):
         return graph
-    sunk = _Sinking(graph).result()
+    sunk = sunk_transposes(graph)
     before, after = copies(graph), copies(sunk)
     return sunk if sum(after) <= sum(before) and len(after) <= len(before) else graph
+
+
+def sunk_transposes(graph: Graph, permuted: Permuted = permuted_op) -> Graph:
+    """Return the graph with its transposes as late as can be, whatever that costs.
+
+    Args:
+        graph: the graph.
+        permuted: what operators become, as `permuted_op` says it.
+    """
+    return _Sinking(graph, permuted).result()
 
 
 def copies(graph: Graph) -> list[int]:
@@ -49,8 +69,8 @@ class _Held:
 class _Sinking:
     """One sweep from inputs to outputs."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, permuted: Permuted) -> None:
+        self.graph, self.permuted = graph, permuted
         self.tensors: dict[str, Tensor] = dict(graph.tensors)
         self.nodes: list[Node] = []
         self.held: dict[str, _Held] = {}
@@ -102,7 +122,7 @@ class _Sinking:
         if found is None or not self._same_quant(node.inputs[0] or "", target.name):
             return False
         shape, perm = found
-        name = self._add(replace(target, name=f"{target.name}:{_inverse(perm)}", shape=shape))
+        name = self._add(replace(target, name=f"{target.name}:{inverse(perm)}", shape=shape))
         self.nodes.append(replace(node, op=Reshape(shape), inputs=(held.source,), outputs=(name,)))
         self.held[target.name] = _Held(name, perm)
         return True
@@ -113,13 +133,13 @@ class _Sinking:
         if len(perms) != 1:
             return False
         (perm,) = perms
-        change = permuted_op(node.op, self.graph.operands(node), perm)
-        inputs = [self._before(name, perm) for name in node.inputs]
-        if change is None or None in inputs:
+        change = self.permuted(node.op, self.graph.operands(node), perm)
+        if change is None or not all(self._has_before(name, perm) for name in node.inputs):
             return False
+        inputs = [name and self._before(name, perm) for name in node.inputs]
         outputs = []
         for name in node.outputs:
-            back = _inverse(change.perm)
+            back = inverse(change.perm)
             shape = permuted_shape(self.tensors[name].shape, back)
             outputs.append(
                 self._add(replace(self.tensors[name], name=f"{name}:{back}", shape=shape))
@@ -128,18 +148,23 @@ class _Sinking:
         self.nodes.append(replace(node, op=change.op, inputs=tuple(inputs), outputs=tuple(outputs)))
         return True
 
-    def _before(self, name: str | None, perm: Perm) -> str | None:
-        """Return an input before its permutation, ``None`` if there is no such tensor."""
-        if name is None or name in self.held:
-            return None if name is None else self.held[name].source
+    def _has_before(self, name: str | None, perm: Perm) -> bool:
+        """Tell whether there is such a tensor as it was before its permutation."""
+        if name is None or name in self.held or _unmoved(self.tensors[name], perm):
+            return True
         tensor = self.tensors[name]
-        if tensor.size == 1 and tensor.is_constant:
+        return tensor.is_constant and len(tensor.shape) == len(perm)
+
+    def _before(self, name: str, perm: Perm) -> str:
+        """Return an input as it was before its permutation."""
+        tensor = self.tensors[name]
+        if name in self.held:
+            return self.held[name].source
+        if _unmoved(tensor, perm):
             return name
-        if not tensor.is_constant or len(tensor.shape) != len(perm):
-            return None
-        back = _inverse(perm)
+        back = inverse(perm)
         values = np.ascontiguousarray(tensor.values.transpose(back))
-        return self._add(constant(f"{name}:{back}", values, tensor.quant))
+        return self._add(constant(f"{name}:{back}", values, tensor.quant, tensor.dtype))
 
     def _absorb(self, node: Node) -> bool:
         """Let the columns of a fully connected layer's weights take the order of its input."""
@@ -173,5 +198,8 @@ class _Sinking:
         return name
 
 
-def _inverse(perm: Perm) -> Perm:
-    return tuple(sorted(range(len(perm)), key=perm.__getitem__))
+def _unmoved(tensor: Tensor, perm: Perm) -> bool:
+    """Tell whether ``perm`` moves no element: the tensor's axes are aligned with the last ones."""
+    missing = len(perm) - len(tensor.shape)
+    sizes = enumerate(tensor.shape, missing)
+    return missing >= 0 and all(size == 1 or perm[axis] == axis for axis, size in sizes)
