@@ -11,42 +11,98 @@
 
 #define TSR_PART_STEPS 16 /* the longest part, in words of a pixel */
 
-/* tsr_part_3x2, tsr_part_2x2: widened inputs times `pairs` pairs of filters, added to their sums.
- * `skip` is what lies between the weights of a pair and the next. */
+/* tsr_part_3x2, tsr_part_2x2: parts of `steps` steps times pairs of filters, added to the sums from `sums`
+ * to `end`. Before each part `words` words of 3 or 2 pixels, `stride` bytes apart, are widened to `inputs`;
+ * with none they are there. After the `left` parts from `source` on come `parts` of each further one of
+ * `segments` segments, which begin at byte `from` of `rows`. `skip` lies between the weights of a pair and
+ * the next. */
+#define TSR_PART_PARAMETERS(mark)                                                                         \
+    uint32_t *inputs mark, int steps mark, int32_t *end mark, int skip mark, int32_t *sums mark,          \
+        const int8_t *w mark, const int8_t *source mark, int stride mark, int words mark, int left mark,  \
+        int parts mark, int segments mark, const int8_t *const *rows mark, int from mark
+
 #if defined(__ARM_FEATURE_DSP)
 
 /* All steps stand in a row and the loop enters so many before their end, so that no register
- * counts them. On the stack: inputs, entry, end of the sums, skip. */
-#define TSR_PART(name, sums, times, step, entry)                                                   \
-    TSR_NAKED void name(const uint32_t *x TSR_UNUSED, const int8_t *w TSR_UNUSED,                  \
-                        int32_t *all TSR_UNUSED, int pairs TSR_UNUSED, int steps TSR_UNUSED,       \
-                        int skip TSR_UNUSED)                                                       \
+ * counts them. Loops for parts of up to 12 steps fit a cache of 1 KiB as a whole. On the stack: inputs,
+ * entry, end of the sums, skip; behind the registers the other arguments, which are used up. */
+#define TSR_PART(name, regs, pixels, word, step, bytes)                                            \
+    TSR_NAKED void name(TSR_PART_PARAMETERS(TSR_UNUSED))                                           \
     {                                                                                              \
-        __asm__("push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"                                  \
-                "ldrd r4, r7, [sp, #36]\n\t"                                                       \
-                "mov r12, r2\n\t" times                                                            \
-                "adr.w r5, 3f\n\t" entry                                                           \
-                "adds r5, r5, #1\n\t"                                                              \
-                "sub sp, sp, #16\n\t"                                                              \
-                "strd r0, r5, [sp]\n\t"                                                            \
-                "strd r3, r7, [sp, #8]\n\t"                                                        \
-                "1: ldmia r12, " sums "\n\t"                                                       \
-                "ldmia sp, {r0, pc}\n\t"                                                           \
-                "2:\n\t" step step step step step step step step                                   \
+        __asm__("push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"                  \
+                "adr.w r4, 5f\n\t"                                                                 \
+                "movs r5, #" bytes "\n\tmls r4, r1, r5, r4\n\t"                                    \
+                "adds r4, r4, #1\n\tstr r4, [sp, #4]\n\t"                                          \
+                "0: ldr r1, [sp, #56]\n\tldr r2, [sp, #68]\n\t"                                    \
+                "cbz r2, 3f\n\t"                                                                   \
+                "add r3, r1, r2, lsl #3\n\tstr r3, [sp, #56]\n\t"                                  \
+                "ldr r0, [sp, #60]\n\tldr r4, [sp, #64]\n\t"                                       \
+                "ldr r3, [sp]\n\t" pixels                                                          \
+                "adds r2, r2, #1\n\tlsrs r2, r2, #1\n\t"                                           \
+                "bcc 2f\n\t"                                                                       \
+                "1:\n\t" word                                                                      \
+                "2:\n\t" word                                                                      \
+                "subs r2, r2, #1\n\tbne 1b\n\t"                                                    \
+                "str r0, [sp, #60]\n\t"                                                            \
+                "3: ldr r12, [sp, #52]\n\t"                                                        \
+                "4: ldmia r12, " regs "\n\t"                                                       \
+                "ldmia sp, {r0, pc}\n\t" step step step step step step step step                   \
                 step step step step step step step step                                            \
-                "3: stmia r12!, " sums "\n\t"                                                      \
+                "5: stmia r12!, " regs "\n\t"                                                      \
                 "ldrd r2, r3, [sp, #8]\n\t"                                                        \
-                "add r1, r1, r3\n\t"                                                               \
-                "cmp r12, r2\n\t"                                                                  \
-                "bne.w 1b\n\t"                                                                     \
-                "add sp, sp, #16\n\t"                                                              \
+                "add r1, r1, r3\n\tcmp r12, r2\n\t"                                                \
+                "bne.w 4b\n\t"                                                                     \
+                "ldr r2, [sp, #72]\n\t"                                                            \
+                "subs r2, r2, #1\n\tstr r2, [sp, #72]\n\t"                                         \
+                "bne.w 0b\n\t"                                                                     \
+                "ldr r2, [sp, #80]\n\t"                                                            \
+                "subs r2, r2, #1\n\tstr r2, [sp, #80]\n\t"                                         \
+                "beq 6f\n\t"                                                                       \
+                "ldr r2, [sp, #76]\n\tstr r2, [sp, #72]\n\t"                                       \
+                "ldr r3, [sp, #84]\n\tldr r2, [r3], #4\n\t"                                        \
+                "str r3, [sp, #84]\n\tldr r3, [sp, #88]\n\t"                                       \
+                "add r2, r2, r3\n\tstr r2, [sp, #60]\n\t"                                          \
+                "b.w 0b\n\t"                                                                       \
+                "6: add sp, sp, #16\n\t"                                                           \
                 "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");                                 \
     }
-TSR_PART(tsr_part_3x2, "{r5, r6, r7, r8, r9, r10}",
-         "add r3, r3, r3, lsl #1\n\tadd r3, r2, r3, lsl #3\n\t", TSR_STEP_3X2,
-         "sub r5, r5, r4, lsl #6\n\t")
-TSR_PART(tsr_part_2x2, "{r6, r7, r8, r9}", "add r3, r2, r3, lsl #4\n\t", TSR_STEP_2X2,
-         "movs r6, #46\n\tmls r5, r4, r6, r5\n\t")
+
+/* TSR_STEP_3X2 and TSR_STEP_2X2 with registers that make loads of weights short. */
+#define TSR_PART_STEP_3                                \
+    "ldmia.n r1!, {r5, r6}\n\t"                        \
+    "ldmia.n r0!, {r2, r3, r4}\n\t"                    \
+    TSR_ALL_SMLAD_3("r5", "r7", "r8", "r9")            \
+    "sxtb16 r5, r5\n\t"                                \
+    TSR_ALL_SMLAD_3("r5", "r10", "r11", "lr")          \
+    "ldmia.n r0!, {r2, r3, r4}\n\t"                    \
+    TSR_ALL_SMLAD_3("r6", "r7", "r8", "r9")            \
+    "sxtb16 r6, r6\n\t"                                \
+    TSR_ALL_SMLAD_3("r6", "r10", "r11", "lr")
+#define TSR_PART_STEP_2                                \
+    "ldmia.n r1!, {r6, r7}\n\t"                        \
+    "ldmia.n r0!, {r2, r3, r4, r5}\n\t"                \
+    "smlad r8, r6, r2, r8\n\t"                         \
+    "smlad r9, r6, r3, r9\n\t"                         \
+    "sxtb16 r6, r6\n\t"                                \
+    "smlad r10, r6, r2, r10\n\t"                       \
+    "smlad r11, r6, r3, r11\n\t"                       \
+    "smlad r8, r7, r4, r8\n\t"                         \
+    "smlad r9, r7, r5, r9\n\t"                         \
+    "sxtb16 r7, r7\n\t"                                \
+    "smlad r10, r7, r4, r10\n\t"                       \
+    "smlad r11, r7, r5, r11\n\t"
+
+/* A word of 2 pixels. */
+#define TSR_PART_WORD_2(a, b)                                   \
+    "ldr r4, [" a "], #4\n\tldr r5, [" b "], #4\n\t"            \
+    "sxtb16 r6, r4\n\tsxtb16 r7, r5\n\t"                        \
+    "sxtb16 r8, r4, ror #8\n\tsxtb16 r9, r5, ror #8\n\t"        \
+    "stmia r3!, {r6, r7, r8, r9}\n\t"
+
+TSR_PART(tsr_part_3x2, "{r7, r8, r9, r10, r11, lr}", "add r12, r0, r4\n\tadd lr, r12, r4\n\t",
+         TSR_WIDEN_WORD_3("r0", "r12", "lr", "r3"), TSR_PART_STEP_3, "62")
+TSR_PART(tsr_part_2x2, "{r8, r9, r10, r11}", "add r12, r0, r4\n\t", TSR_PART_WORD_2("r0", "r12"),
+         TSR_PART_STEP_2, "44")
 
 /* tsr_part_widen_3, tsr_part_widen_2: tsr_widen_3 and tsr_widen_2 for pixels whose inputs lie `stride`
  * bytes apart. */
@@ -67,22 +123,15 @@ TSR_NAKED uint32_t *tsr_part_widen_3(const int8_t *x TSR_UNUSED, int stride TSR_
             "pop {r4, r5, r6, r7, r8, r9, pc}\n\t");
 }
 
-/* A word of 2 pixels. */
-#define TSR_PART_WORD_2                                       \
-    "ldr r4, [r0], #4\n\tldr r5, [r1], #4\n\t"                  \
-    "sxtb16 r6, r4\n\tsxtb16 r7, r5\n\t"                        \
-    "sxtb16 r8, r4, ror #8\n\tsxtb16 r9, r5, ror #8\n\t"        \
-    "stmia r3!, {r6, r7, r8, r9}\n\t"
-
 TSR_NAKED uint32_t *tsr_part_widen_2(const int8_t *x TSR_UNUSED, int stride TSR_UNUSED,
                                      int words TSR_UNUSED, uint32_t *out TSR_UNUSED)
 {
     __asm__("push {r4, r5, r6, r7, r8, r9, lr}\n\t"
             "add r1, r1, r0\n\t"
             "lsrs r2, r2, #1\n\t"
-            "bcc 1f\n\t" TSR_PART_WORD_2
+            "bcc 1f\n\t" TSR_PART_WORD_2("r0", "r1")
             "1: beq 3f\n\t"
-            "2:\n\t" TSR_PART_WORD_2 TSR_PART_WORD_2
+            "2:\n\t" TSR_PART_WORD_2("r0", "r1") TSR_PART_WORD_2("r0", "r1")
             "subs r2, r2, #1\n\t"
             "bne 2b\n\t"
             "3: mov r0, r3\n\t"
@@ -130,21 +179,30 @@ TSR_INLINE uint32_t *tsr_part_widen_2(const int8_t *x, int stride, int words, ui
     return tsr_widen_2(x, x + stride, words, out);
 }
 
-TSR_INLINE void tsr_part_3x2(const uint32_t *x, const int8_t *w, int32_t *all, int pairs, int steps,
-                             int skip)
-{
-    for (; pairs > 0; pairs--, all += 6, w += skip) {
-        w = tsr_dot_3x2(x, w, all, steps);
+#define TSR_PART(name, pixels, widen, dot)                                                                \
+    static TSR_NOINLINE void name(TSR_PART_PARAMETERS())                                                  \
+    {                                                                                                     \
+        for (;;) {                                                                                        \
+            const int8_t *filters = w;                                                                    \
+            if (words > 0) {                                                                              \
+                widen(source, stride, words, inputs);                                                     \
+                source += 4 * words;                                                                      \
+            }                                                                                             \
+            for (int32_t *at = sums; at != end; at += 2 * (pixels)) {                                     \
+                filters = dot(inputs, filters, at, steps) + skip;                                         \
+            }                                                                                             \
+            w += 8 * steps;                                                                               \
+            if (--left == 0) {                                                                            \
+                if (--segments == 0) {                                                                    \
+                    return;                                                                               \
+                }                                                                                         \
+                left = parts;                                                                             \
+                source = *rows++ + from;                                                                  \
+            }                                                                                             \
+        }                                                                                                 \
     }
-}
-
-TSR_INLINE void tsr_part_2x2(const uint32_t *x, const int8_t *w, int32_t *all, int pairs, int steps,
-                             int skip)
-{
-    for (; pairs > 0; pairs--, all += 4, w += skip) {
-        w = tsr_dot_2x2(x, w, all, steps);
-    }
-}
+TSR_PART(tsr_part_3x2, 3, tsr_part_widen_3, tsr_dot_3x2)
+TSR_PART(tsr_part_2x2, 2, tsr_part_widen_2, tsr_dot_2x2)
 
 #endif
 
@@ -158,6 +216,7 @@ typedef struct {
     tsr_part_start *start[2]; /* for blocks of 2 pixels and of 3 */
     tsr_part_finish *finish[2];
     const int8_t *zeros; /* zero points, for the longest part; null if no window leaves the map */
+    int segments;        /* of a window */
     int words, steps;    /* of a segment, of a window */
     int row, stride;     /* bytes of an input row, and from a pixel's window to the next one's */
     int left;            /* bytes of padding before the row */
@@ -247,30 +306,44 @@ static TSR_NOINLINE void tsr_part_gather(const tsr_parts *p, const int8_t *const
     }
 }
 
+/* Whether all windows of a block lie in the map. */
+TSR_INLINE int tsr_part_inside(const tsr_parts *p, const int8_t *const *rows, int from, int pixels)
+{
+    int inside = from >= 0 && from <= p->row - (pixels - 1) * p->stride - 4 * p->words;
+    for (int s = 0; inside && s < p->segments; s++) {
+        inside = rows[s] != 0;
+    }
+    return inside;
+}
+
 /* Adds to the sums of a group of filters the products with the windows of a block. */
 TSR_INLINE void tsr_part_sum(const tsr_parts *p, const int8_t *const *row, int from, const int8_t *weights,
                              uint32_t *inputs, int32_t *sums, int pairs, int part, int pixels)
 {
     const int words = p->words, last = p->row - (pixels - 1) * p->stride;
+    int32_t *const end = sums + 2 * pixels * pairs;
     int at = 0, more = p->steps;
+    if (words % part == 0 && tsr_part_inside(p, row, from, pixels)) {
+        (pixels == 3 ? tsr_part_3x2 : tsr_part_2x2)(inputs, part, end, 8 * (more - part), sums, weights,
+                                                    row[0] + from, p->stride, part, words / part,
+                                                    words / part, p->segments, row + 1, from);
+        return;
+    }
     do {
-        const int steps = more < part ? more : part;
-        const int8_t *const segment = *row;
-        const int here = from + 4 * at;
-        const int inside = segment && here >= 0 && here <= last - 4 * steps;
+        const int steps = more < part ? more : part, here = from + 4 * at;
+        const int8_t *source = 0;
         at += steps;
-        if (!inside || at > words) {
-            tsr_part_gather(p, row, from, at - steps, steps, pixels, inputs);
-        } else if (pixels == 3) {
-            tsr_part_widen_3(segment + here, p->stride, steps, inputs);
+        if (*row && at <= words && here >= 0 && here <= last - 4 * steps) {
+            source = *row + here;
         } else {
-            tsr_part_widen_2(segment + here, p->stride, steps, inputs);
+            tsr_part_gather(p, row, from, at - steps, steps, pixels, inputs);
         }
+        (pixels == 3 ? tsr_part_3x2 : tsr_part_2x2)(inputs, steps, end, 8 * (p->steps - steps), sums,
+                                                    weights, source, p->stride, source ? steps : 0, 1, 1,
+                                                    1, row, from);
         for (; at >= words; at -= words) {
             row++;
         }
-        (pixels == 3 ? tsr_part_3x2 : tsr_part_2x2)(inputs, weights, sums, pairs, steps,
-                                                    8 * (p->steps - steps));
         weights += 8 * steps;
         more -= steps;
     } while (more > 0);
