@@ -13,7 +13,7 @@ from tests.ops.harness import CASES, random_values
 from tests.ops.unity import unite
 from toolchain.ir import Graph, run
 from toolchain.kernels import Isa
-from toolchain.plan import plan_layers
+from toolchain.plan import Plan, plan_layers
 
 SANITIZER = ("-O0", "-fsanitize=undefined", "-fno-sanitize=alignment")
 
@@ -23,10 +23,11 @@ def assert_portable_text_is_exact(
     isa: Isa,
     folder: Path,
     seeds: Sequence[int] = range(CASES),
+    planned: Callable[[Graph, Isa], Plan] = plan_layers,
 ) -> None:
     """Run random graphs; what the sanitizer finds is on the standard error output."""
     graphs = {f"case{seed}": make(np.random.default_rng(seed)) for seed in seeds}
-    files = unite({name: emit(g, plan_layers(g, isa), name) for name, g in graphs.items()})
+    files = unite({name: emit(g, planned(g, isa), name) for name, g in graphs.items()})
     library = compile_host(files, folder, SANITIZER)
     for seed, (name, graph) in zip(seeds, graphs.items(), strict=True):
         rng = np.random.default_rng(seed)

@@ -18,7 +18,7 @@ from tests.ops.harness import random_values
 from tests.ops.unity import unite
 from toolchain.ir import Array, Graph, run
 from toolchain.kernels import Isa
-from toolchain.plan import plan_layers
+from toolchain.plan import Plan, plan_layers
 
 _FLAGS = ("-g0", "-Iinclude", "-UTSR_PROFILE")
 _HEAD = """#include <string.h>
@@ -43,11 +43,14 @@ _CHECK = """    if (memcmp({name}_output_{i}(), {name}_y{case}_{i}, sizeof {name
 
 
 def wrong_seeds(
-    make: Callable[[np.random.Generator], Graph], folder: Path, seeds: Sequence[int]
+    make: Callable[[np.random.Generator], Graph],
+    folder: Path,
+    seeds: Sequence[int],
+    planned: Callable[[Graph, Isa], Plan] = plan_layers,
 ) -> str:
     """Return what the firmware reports: a line for each output that differs."""
     graphs = {seed: make(np.random.default_rng(seed)) for seed in seeds}
-    networks = {_name(s): emit(g, plan_layers(g, Isa.MVE), _name(s)) for s, g in graphs.items()}
+    networks = {_name(s): emit(g, planned(g, Isa.MVE), _name(s)) for s, g in graphs.items()}
     board = load_board("qemu_an547")
     files = {
         **unite(networks),

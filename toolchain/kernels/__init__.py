@@ -11,6 +11,7 @@ from toolchain.kernels.depthwise_mve import DepthwiseInPlaceMve, DepthwiseMve
 from toolchain.kernels.depthwise_pairs_dsp import DepthwisePairsDsp
 from toolchain.kernels.depthwise_rolling_dsp import DepthwiseRollingDsp
 from toolchain.kernels.fold_dsp import FullyConnectedFoldDsp
+from toolchain.kernels.fold_mve import FullyConnectedFoldMve
 from toolchain.kernels.fully_connected_dsp import (
     FullyConnectedApartDsp,
     FullyConnectedDsp,
@@ -32,6 +33,7 @@ _SPECIAL: tuple[Kernel, ...] = (
     DepthwiseMve(),
     DepthwiseInPlaceMve(),
     FullyConnectedMve(),
+    FullyConnectedFoldMve(),
     BinaryMve("affine_mve", "affine"),
     BinaryMve("add_mve", "add"),
     BinaryMve("mul_mve", "mul"),

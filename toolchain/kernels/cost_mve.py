@@ -64,6 +64,17 @@ def rows(products: Products, count: int) -> int:
     return round(20 + count * (13.0 + products.instructions))
 
 
+def folded(depth: int, units: int, rows: int, *, twice: bool) -> int:
+    """Estimate a call of a fully connected layer that comes in ``rows`` parts, each ``depth`` long.
+
+    The outputs are rounded ``twice`` or once, by the last call.
+    """
+    groups = -(-units // 4)
+    vectors = _VECTOR[1] * (depth // 16) + 19.0 * (depth % 16 > 0)
+    finish = groups * (14.5 + 3.0 * twice)
+    return round(24.0 + groups * (21.0 + vectors) + finish / rows)
+
+
 def depthwise(geometry: Geometry, channels: int, taps: RowTaps, *, signed: bool) -> int:
     """Estimate a depthwise convolution of 16 channels at a time."""
     groups, area = -(-channels // 16), geometry.kernel[0] * geometry.kernel[1]

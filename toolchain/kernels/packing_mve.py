@@ -142,10 +142,14 @@ def fours(values: Int64) -> Int64:
     return np.pad(values, width)
 
 
+def output_table(packed: Constants) -> Array:
+    """Return what the output stage of all filters needs, int32: of one scale, or their records."""
+    return packed.one_scale if packed.output.common else packed.stage()
+
+
 def matrix_tables(packed: Constants) -> dict[str, Array]:
     """Return the tables of the matrix product kernels."""
-    stage = packed.one_scale if packed.output.common else packed.stage()
-    return {"weights": interleave(packed.filters), "stage": stage}
+    return {"weights": interleave(packed.filters), "stage": output_table(packed)}
 
 
 def matrix_helpers(packed: Constants, pixels: int) -> tuple[Helper, ...]:
