@@ -87,6 +87,20 @@ def test_some_activations_may_have_sixteen_bits(
         assert call(capsys, *words, *bad)[1]["error"]["code"] == "E101"
 
 
+def test_some_layers_may_have_four_bits(
+    capsys: pytest.CaptureFixture[str], model: Path, data: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "net.tflite"
+    words = ("quantize", model, "--data", data, "-o", target, "--int4", "conv2d_*")
+    code, envelope = call(capsys, *words)
+    assert code == 0
+    assert len(envelope["result"]["int4"]) == 2
+    narrow = [x for x in import_model(target).tensors.values() if x.dtype is DType.INT4]
+    assert len(narrow) == 2
+    for bad, why in (("--activations", "int16"), "E101"), (("--int4", "none"), "E114"):
+        assert call(capsys, *words, *bad)[1]["error"]["code"] == why
+
+
 def test_open_inputs_get_shapes_and_values(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

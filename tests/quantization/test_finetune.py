@@ -21,7 +21,7 @@ from toolchain.reference.operators import evaluate
 
 torch = pytest.importorskip("torch")
 
-PRECISIONS = ({}, {"activations": "int16"}, {"int16": ["conv2d*"]})
+PRECISIONS = ({}, {"activations": "int16"}, {"int16": ["conv2d*"], "int4": ["*"]})
 
 
 def moves() -> Graph:
@@ -137,6 +137,16 @@ def coarser(graph: Graph) -> Graph:
         if x.is_constant and x.dtype is DType.INT8
     ]
     return graph.with_nodes(graph.nodes, weights)
+
+
+def test_training_gains_where_weights_have_four_bits() -> None:
+    graph = attention()
+    cases, test = inputs(graph, 256, 3), inputs(graph, 32, 900)
+    narrow = quantize(graph, cases[:64], int4=["*"])
+    made = ts.finetune(narrow, batch(cases), teacher=graph, epochs=8, batch=16, rate=0.1)
+    before, after = (compare_layers(graph, one, test)[-1].sqnr_db for one in (narrow, made))
+    assert after > before + 2
+    assert {x.dtype for x in verify(made).tensors.values()} >= {DType.INT4, DType.INT8}
 
 
 def test_training_makes_up_for_coarse_weights() -> None:

@@ -38,6 +38,7 @@ class _Chosen:
     output: Path | None
     activations: str
     names: tuple[str, ...]
+    int4: tuple[str, ...]
     mixed: float | None
     method: str | None
     rounding: str
@@ -82,7 +83,7 @@ class _Chosen:
     type=click.Choice(("int8", "int16")),
     default="int8",
     show_default=True,
-    help="Bits of activations; weights are int8.",
+    help="Bits of activations.",
 )
 @click.option(
     "--int16",
@@ -90,6 +91,12 @@ class _Chosen:
     metavar="NAME",
     multiple=True,
     help="Layer or tensor with int16 activations beside int8; * and ? for any text. Repeatable.",
+)
+@click.option(
+    "--int4",
+    metavar="NAME",
+    multiple=True,
+    help="Layer with 4-bit weights, int8 elsewhere; * and ? for any text. Repeatable.",
 )
 @click.option(
     "--mixed",
@@ -173,6 +180,7 @@ def command(reporter: Reporter, model: Path, **options: Any) -> int:
             "equalized": chosen.equalize,
             "activations": chosen.activations,
             "int16": _lifted(graph, quantised),
+            "int4": _narrow(quantised),
             "inputs": [list(x.shape) for x in final.input_tensors],
             "layers": [error_facts(error) for error in errors],
             "accuracy": accuracy,
@@ -200,6 +208,8 @@ def _check_options(chosen: _Chosen) -> None:
         raise UsageError("E101", "--method chooses ranges of int8: drop it, or --activations int16")
     if chosen.wide and chosen.label == "mixed":
         raise UsageError("E101", "--int16 and --mixed choose among int8: drop --activations int16")
+    if chosen.wide and chosen.int4:
+        raise UsageError("E101", "--int4 stands beside int8 activations: drop --activations int16")
     if chosen.names and chosen.mixed is not None:
         raise UsageError("E101", "--mixed chooses the activations itself: drop --int16")
     if chosen.mixed is not None and chosen.data is None:
@@ -234,19 +244,22 @@ def _quantised(
 
     method = chosen.method or "minmax"
     reporter.note(f"calibrating on {len(samples.cases)} samples ({method})")
-    cases, equalize, rounding = samples.cases, chosen.equalize, chosen.rounding
+    cases, int4 = samples.cases, chosen.int4
+    equalize, rounding = chosen.equalize, chosen.rounding
     if chosen.mixed is not None:
         mixed = quantize_mixed(
-            graph, cases, chosen.mixed, method, equalize=equalize, rounding=rounding
+            graph, cases, chosen.mixed, method, int4=int4, equalize=equalize, rounding=rounding
         )
         _say_reached(reporter, mixed)
         found = mixed.ready.graph, mixed.graph
     else:
         bits, names = chosen.activations, chosen.names
-        ready = prepare(graph, cases, activations=bits, int16=names, equalize=equalize)
+        ready = prepare(graph, cases, activations=bits, int16=names, int4=int4, equalize=equalize)
         found = ready.graph, quantize_ready(ready, cases, method, rounding=rounding)
     if chosen.label == "mixed":
         _say_lifted(reporter, *found)
+    if int4:
+        _say_narrow(reporter, found[1])
     return found
 
 
@@ -269,6 +282,19 @@ def _lifted(graph: Graph, quantised: Graph) -> list[str]:
 
     kept = (quantised.tensors[name] for name in graph.tensors if name in quantised.tensors)
     return [x.name for x in kept if x.dtype is DType.INT16 and not x.is_constant]
+
+
+def _narrow(quantised: Graph) -> list[str]:
+    """Return the layers that have 4-bit weights."""
+    from toolchain.ir import DType
+
+    narrow = {name for name, x in quantised.tensors.items() if x.dtype is DType.INT4}
+    return [node.name for node in quantised.nodes if narrow.intersection(node.inputs)]
+
+
+def _say_narrow(reporter: Reporter, quantised: Graph) -> None:
+    names = _narrow(quantised)
+    reporter.say(f"4-bit weights: {len(names)} layers: {', '.join(names) or 'none'}")
 
 
 def _say_lifted(reporter: Reporter, graph: Graph, quantised: Graph) -> None:

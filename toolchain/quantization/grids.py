@@ -29,10 +29,12 @@ class Grids:
     Attributes:
         quants: of every float activation, by type; int16 is there if an activation has it.
         wide: names of the activations in int16.
+        narrow: names of the nodes that have 4-bit weights where they compute in int8.
     """
 
     quants: Mapping[DType, Mapping[str, Quant]]
     wide: frozenset[str] = frozenset()
+    narrow: frozenset[str] = frozenset()
 
     def precision(self, name: str) -> Precision:
         """Return the precision of an activation."""
@@ -46,6 +48,16 @@ class Grids:
         """Return the precision that a node computes in, if its operator has it."""
         wide = any(name in self.wide for name in (*node.inputs, *node.outputs))
         return INT16 if wide else INT8
+
+    def weights(self, node: Node) -> DType:
+        """Return the type of the weights of a node."""
+        narrow = node.name in self.narrow and self.computing(node) is INT8
+        return DType.INT4 if narrow else DType.INT8
+
+    def scale_tries(self, node: Node) -> int:
+        """Return how many scales are tried for the weights of an output."""
+        coarse = self.weights(node) is DType.INT4
+        return (INT16 if coarse else self.computing(node)).scale_tries
 
     def least_scales(self, node: Node, bias: Floats) -> Floats:
         """Return the least scales of the weights of a node; see `weights.least_scales`."""
@@ -65,6 +77,7 @@ def choose_grids(
     statistics: Mapping[str, Statistics],
     choose: Callable[[Observed], Range],
     wide: frozenset[str] = frozenset(),
+    narrow: frozenset[str] = frozenset(),
 ) -> Grids:
     """Return the grids of a float graph.
 
@@ -77,13 +90,14 @@ def choose_grids(
         statistics: of every activation; may be empty where all carry a quantisation.
         choose: makes the ranges of int8.
         wide: names of the activations that are to have int16.
+        narrow: names of the nodes that are to have 4-bit weights.
     """
     kept = told_apart(graph, statistics)
     quants = {DType.INT8: activation_quants(graph, statistics, choose, kept=kept)}
     if wide:
         quants[DType.INT16] = activation_quants(graph, statistics, minmax, INT16)
     known = frozenset(name for name in wide if name in quants[DType.INT8])
-    return Grids(quants, known | _between(graph, Grids(quants, known)))
+    return Grids(quants, known | _between(graph, Grids(quants, known)), narrow)
 
 
 def _between(graph: Graph, grids: Grids) -> frozenset[str]:

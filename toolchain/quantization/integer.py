@@ -173,8 +173,10 @@ class _Draft:
         self.tensors.setdefault(tensor.name, tensor)
         return tensor.name
 
-    def _constant(self, name: str, values: Array, quant: Quant | None = None) -> str:
-        self.tensors[name] = constant(name, values, quant)
+    def _constant(
+        self, name: str, values: Array, quant: Quant | None = None, dtype: DType | None = None
+    ) -> str:
+        self.tensors[name] = constant(name, values, quant, dtype)
         return name
 
     def _shared(self, node: Node, precision: Precision) -> None:
@@ -200,8 +202,9 @@ class _Draft:
         channels = weights.shape[axis]
         bias = np.zeros(channels) if old is None else old.values.astype(np.float64)
         least = self.grids.least_scales(node, bias)
-        quant = weights.quant or weight_quant(weights.values, axis, least)
-        codes = integers(weights.values, quant)
+        dtype = self.grids.weights(node)
+        quant = weights.quant or weight_quant(weights.values, axis, least, dtype)
+        codes = integers(weights.values, quant, dtype)
         scales = np.array(quant.scales, np.float64)
         if weights.quant is None and x.name in self.statistics:
             shape = [1] * codes.ndim
@@ -213,7 +216,7 @@ class _Draft:
         whole = np.clip(np.rint(bias / steps), -most, most - 1)
         return (
             self._input(node, x.name, precision, None),
-            self._constant(f"{node.name}/weights", codes, quant),
+            self._constant(f"{node.name}/weights", codes, quant, dtype),
             self._constant(f"{node.name}/bias", whole.astype(precision.bias.numpy)),
         )
 

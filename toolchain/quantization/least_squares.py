@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-_LEVELS = 127
 _DAMPING = 0.01  # of the mean square of the inputs
 _SPREAD = 0.1  # by which scales that are tried lie off the first
 _WORK = 2**12  # inputs per output times tries: for long sums each scale loses nearly the same
@@ -42,7 +41,7 @@ def fitted(second: Floats, x: Values, y: Values, weights: Values) -> Values:
     return weights + step.swapaxes(1, 2).astype(np.float32)
 
 
-def rounded(second: Floats, weights: Values, scales: Floats) -> Values:
+def rounded(second: Floats, weights: Values, scales: Floats, levels: int = 127) -> Values:
     """Return weights on the grid of ``scales``, whose outputs are near those before.
 
     The inputs with the most energy are rounded first. Each next weight is moved, before it is
@@ -54,8 +53,9 @@ def rounded(second: Floats, weights: Values, scales: Floats) -> Values:
         second: moments of the inputs (groups, k, k).
         weights: (groups, n, k).
         scales: (groups, n).
+        levels: the greatest integer, and least but for its sign.
     """
-    return _nearest_plane(_factored(second), weights, scales)
+    return _nearest_plane(_factored(second), weights, scales, levels)
 
 
 class _Factored(NamedTuple):
@@ -78,7 +78,7 @@ def _factored(second: Floats) -> _Factored:
     return _Factored(order, np.asarray(np.linalg.cholesky(second), np.float64))
 
 
-def _nearest_plane(factored: _Factored, weights: Values, scales: Floats) -> Values:
+def _nearest_plane(factored: _Factored, weights: Values, scales: Floats, levels: int) -> Values:
     """Return rounded weights; see `rounded`."""
     order, lower = factored
     wanted = np.take_along_axis(weights, order[:, None, :], 2).astype(np.float64)
@@ -86,14 +86,14 @@ def _nearest_plane(factored: _Factored, weights: Values, scales: Floats) -> Valu
     for place in reversed(range(wanted.shape[2])):  # R[place, i] is lower[i, place]
         share = lower[:, place + 1 :, place, None] / lower[:, place, place, None, None]
         target = wanted[:, :, place] + (error[:, :, place + 1 :] @ share)[:, :, 0]
-        made[:, :, place] = np.clip(np.rint(target / scales), -_LEVELS, _LEVELS) * scales
+        made[:, :, place] = np.clip(np.rint(target / scales), -levels, levels) * scales
         error[:, :, place] = wanted[:, :, place] - made[:, :, place]
     back = np.argsort(order, axis=1)
     return np.take_along_axis(made, back[:, None, :], 2).astype(np.float32)
 
 
 def rounded_at_best(
-    second: Floats, weights: Values, scales: Floats, least: Floats, tries: int
+    second: Floats, weights: Values, scales: Floats, least: Floats, tries: int, levels: int = 127
 ) -> tuple[Values, Floats]:
     """Return `rounded` weights and their scales, of those near ``scales`` the ones that lose least.
 
@@ -106,13 +106,14 @@ def rounded_at_best(
         scales: (groups, n).
         least: scales that must not be undercut, of that shape.
         tries: how many scales are tried at most, an odd number.
+        levels: the greatest integer, and least but for its sign.
     """
     tries = 2 * (min(tries, _WORK // weights.shape[2]) // 2) + 1
     factored, cost = _factored(second), np.full(scales.shape, np.inf)
     made, found = np.empty_like(weights), scales
     for factor in 1 + _SPREAD * np.linspace(-1, 1, tries) if tries > 1 else (1.0,):
         tried = np.maximum(scales * factor, least).astype(np.float32).astype(np.float64)
-        values = _nearest_plane(factored, weights, tried)
+        values = _nearest_plane(factored, weights, tried, levels)
         error = (values - weights).astype(np.float64)
         lost = ((error @ second) * error).sum(axis=2)
         better = lost < cost

@@ -13,7 +13,7 @@ sensitivities, here measured instead of derived from second moments.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,7 @@ def quantize_mixed(
     target_db: float,
     method: str = "minmax",
     *,
+    int4: Collection[str] = (),
     equalize: bool = True,
     rounding: str = "reconstruct",
 ) -> Mixed:
@@ -82,6 +83,7 @@ def quantize_mixed(
         target_db: signal to quantisation noise ratio that every output shall have, with
             one standard error to spare if int16 for all activations has that much.
         method: how ranges of int8 are chosen.
+        int4: as in `toolchain.quantization.quantize`.
         equalize: as in `toolchain.quantization.quantize`.
         rounding: as in `toolchain.quantization.quantize`.
 
@@ -93,7 +95,7 @@ def quantize_mixed(
     few, tested = _some(cases, _CASES), apart or _some(cases, _CASES)
 
     def made(**chosen: Any) -> Mixed:
-        ready = prepare(graph, cases, equalize=equalize, **chosen)
+        ready = prepare(graph, cases, int4=int4, equalize=equalize, **chosen)
         quantised = quantize_ready(ready, cases, method, rounding=rounding)
         noise = _noises(ready.graph, quantised, tested)
         return Mixed(

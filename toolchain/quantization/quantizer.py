@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from toolchain.errors import UsageError
 from toolchain.ir import DType, Graph
@@ -12,6 +13,7 @@ from toolchain.quantization.equalize import equalize as equalized
 from toolchain.quantization.grids import choose_grids
 from toolchain.quantization.integer import quantize_graph
 from toolchain.quantization.masks import bounded_masks
+from toolchain.quantization.names import named_layers
 from toolchain.quantization.pools import global_pools_as_means
 from toolchain.quantization.ranges import METHODS, minmax
 from toolchain.quantization.reconstruct import reconstruct
@@ -28,16 +30,17 @@ def quantize(
     *,
     activations: str = "int8",
     int16: Collection[str] = (),
+    int4: Collection[str] = (),
     equalize: bool = True,
     rounding: str = "reconstruct",
     correct_bias: bool = True,
 ) -> Graph:
     """Return the integer graph of a float graph.
 
-    Weights are symmetric int8 with a scale per output channel. Activations are asymmetric int8 or
-    int16 around zero, with one scale; biases are int32, or int64 beside int16. Operators that only
-    move values share one quantisation. The result computes with integers alone and runs in
-    `toolchain.ir.run`; tensors keep their names, but for those between two equalised layers.
+    Weights are symmetric int8 or int4 with a scale per output channel. Activations are asymmetric
+    int8 or int16 around zero, with one scale; biases are int32, or int64 beside int16. Operators
+    that only move values share one quantisation. The result computes with integers alone and runs
+    in `toolchain.ir.run`; tensors keep their names, but for those between two equalised layers.
 
     Args:
         graph: a float graph; tensors that carry a quantisation keep it.
@@ -47,6 +50,8 @@ def quantize(
         activations: ``"int8"`` or ``"int16"``, the type of all activations.
         int16: names of activations, or of layers for what they make, that get int16 beside int8
             elsewhere; ``*`` and ``?`` stand for any text. QUANTIZE nodes convert where both meet.
+        int4: names of convolutions and fully connected layers that get 4-bit weights, likewise;
+            those that compute in 16 bits keep int8.
         equalize: bring the channels between two layers to like ranges
             (`toolchain.quantization.equalize`).
         rounding: of weights: ``"reconstruct"``, fitted layer by layer to the float outputs
@@ -59,7 +64,9 @@ def quantize(
         ModelError: E205, E206 if a node cannot be executed with the chosen scales, E213 for
             16 bits in a graph that is quantised to int8.
     """
-    ready = prepare(graph, cases, activations=activations, int16=int16, equalize=equalize)
+    ready = prepare(
+        graph, cases, activations=activations, int16=int16, int4=int4, equalize=equalize
+    )
     return quantize_ready(ready, cases, method, rounding=rounding, correct_bias=correct_bias)
 
 
@@ -69,6 +76,7 @@ def prepare(
     *,
     activations: str = "int8",
     int16: Collection[str] = (),
+    int4: Collection[str] = (),
     equalize: bool = True,
 ) -> Ready:
     """Return the float graph that `quantize` rounds: of the same outputs, easier to round.
@@ -81,6 +89,7 @@ def prepare(
     whole = activations == DType.INT16.value
     wide = every_activation(graph) if whole else named_activations(graph, int16)
     ready = widened(graph, wide) if wide else Ready(graph)
+    ready = replace(ready, narrow=named_layers(graph, int4))
     ready = ready.renamed(global_pools_as_means(ready.graph))
     if equalize and cases:
         ready = ready.renamed(equalized(ready.graph, cases, ready.wide))
@@ -102,7 +111,7 @@ def quantize_ready(
     measured = bool(cases) or uncalibrated(graph)
     histograms = METHODS[method] is not minmax
     statistics = calibrate(graph, cases, histograms=histograms) if measured else {}
-    grids = choose_grids(graph, statistics, METHODS[method], ready.wide)
+    grids = choose_grids(graph, statistics, METHODS[method], ready.wide, ready.narrow)
     if rounding == "reconstruct" and cases:
         graph = reconstruct(graph, cases, grids)
     return quantize_graph(graph, grids, statistics if correct_bias else {})

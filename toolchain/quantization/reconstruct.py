@@ -22,7 +22,7 @@ from toolchain.ops import Conv2D, DepthwiseConv2D, FullyConnected
 from toolchain.quantization.calibrate import Cases
 from toolchain.quantization.grids import Grids
 from toolchain.quantization.least_squares import Values, fitted, moments, rounded_at_best
-from toolchain.quantization.weights import weight_quant
+from toolchain.quantization.weights import greatest, weight_quant
 from toolchain.reference.operators import evaluate
 
 _ROWS = 4096  # outputs per layer that weights are fitted to
@@ -107,14 +107,16 @@ class _Pass:
         matrix = _matrix(node, weights.values, len(sample.x))
         wanted = fitted(second, sample.x, sample.y, matrix)
         least = self.grids.least_scales(node, bias)
-        start = weight_quant(_shaped(node, wanted, weights.shape), axis, least)
+        dtype = self.grids.weights(node)
+        start = weight_quant(_shaped(node, wanted, weights.shape), axis, least, dtype)
         shape = wanted.shape[:2]
         values, scales = rounded_at_best(
             second,
             wanted,
             np.array(start.scales).reshape(shape),
             least.reshape(shape),
-            self.grids.computing(node).scale_tries,
+            self.grids.scale_tries(node),
+            greatest(dtype),
         )
         quant = replace(start, scales=tuple(map(float, scales.reshape(-1))))
         error = sample.y - sample.x @ values.swapaxes(1, 2)

@@ -25,6 +25,7 @@ from toolchain.ops import (
     StridedSlice,
 )
 from toolchain.quantization.gradients import GRADIENTS
+from toolchain.quantization.weights import greatest
 
 _WEIGHTED = (Conv2D, DepthwiseConv2D, FullyConnected)
 _ACTIVATIONS = (DType.INT8, DType.INT16)
@@ -84,7 +85,7 @@ class Network:
     def with_parameters(self, parameters: Sequence[Any]) -> Graph:
         """Return the graph with the integers of ``parameters``, one per element of `trained`."""
         tuned = [
-            constant(one.tensor.name, one.codes(parameter), one.tensor.quant)
+            constant(one.tensor.name, one.codes(parameter), one.tensor.quant, one.tensor.dtype)
             for one, parameter in zip(self.trained, parameters, strict=True)
         ]
         return self.graph.with_nodes(self.graph.nodes, tuned)
@@ -139,14 +140,16 @@ def _trained(graph: Graph) -> Iterator[Trained]:
         operands = graph.operands(node)
         x, weights, bias = operands.input(0), operands.input(1), operands.optional(2)
         quant = weights.quant
-        if weights.dtype is not DType.INT8 or quant is None or any(quant.zero_points):
-            raise _not_trained(node, "weights that are not int8 around zero")
+        kinds = (DType.INT8, DType.INT4)
+        if weights.dtype not in kinds or quant is None or any(quant.zero_points):
+            raise _not_trained(node, "weights that are not int8 or int4 around zero")
         scales = np.array(quant.scales, np.float64)
         shape = [1] * len(weights.shape)
         if quant.axis is not None:
             shape[quant.axis] = -1
-        steps, low = scales.reshape(shape), min(-127, int(weights.values.min()))
-        found = [Trained(weights, steps, steps, (low, 127))]
+        steps, most = scales.reshape(shape), greatest(weights.dtype)
+        low = min(-most, int(weights.values.min()))
+        found = [Trained(weights, steps, steps, (low, most))]
         if bias is not None:
             unit = np.array(operands.output.scale)
             found.append(Trained(bias, scales * x.scale, unit, DType.INT32.limits))

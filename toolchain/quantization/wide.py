@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 import numpy as np
 
-from toolchain.errors import ModelError, UsageError
+from toolchain.errors import ModelError
 from toolchain.ir import DType, Graph, Node, Tensor, constant
 from toolchain.numerics import Activation
 from toolchain.ops import Add, HardSwish, Mul
 from toolchain.quantization.activations import sharing
+from toolchain.quantization.names import matching
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +22,12 @@ class Ready:
     Attributes:
         graph: of the same outputs as the one that was given, but easier to round.
         wide: names of its activations that get int16.
+        narrow: names of its nodes that get 4-bit weights.
     """
 
     graph: Graph
     wide: frozenset[str] = frozenset()
+    narrow: frozenset[str] = frozenset()
 
     def renamed(self, graph: Graph) -> Ready:
         """Return this with ``graph``, which has the same nodes but may name tensors otherwise."""
@@ -35,7 +36,8 @@ class Ready:
             for before, after in zip(self.graph.nodes, graph.nodes, strict=True)
             for old, new in zip(before.outputs, after.outputs, strict=True)
         }
-        return Ready(graph, frozenset(names.get(name, name) for name in self.wide))
+        wide = frozenset(names.get(name, name) for name in self.wide)
+        return replace(self, graph=graph, wide=wide)
 
 
 def every_activation(graph: Graph) -> frozenset[str]:
@@ -63,12 +65,8 @@ def named_activations(graph: Graph, names: Collection[str]) -> frozenset[str]:
         labels.setdefault(node.name, set()).update(known.intersection(node.outputs))
     found: set[str] = set()
     for name in names:
-        matching = [name] if name in labels else [x for x in labels if fnmatchcase(x, name)]
-        if not matching:
-            near = difflib.get_close_matches(name, labels, 3, 0.3)
-            hints = [f"--int16 {one}" for one in near]
-            raise UsageError("E114", f"no activation or layer is called {name}", hints=hints)
-        found.update(*(labels[one] for one in matching))
+        chosen = matching(labels, name, "--int16", "activation or layer")
+        found.update(*(labels[one] for one in chosen))
     return sharing(graph, found)
 
 
