@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from pathlib import Path
 
-import zmq
-
 from runtimes.cluster import messages as m
 from runtimes.cluster.buffers import Rows
-from runtimes.cluster.keys import KeyRing, open_dealer
-from runtimes.cluster.links import Links, Mailbox, Peer, Socket, tune
+from runtimes.cluster.keys import KeyRing
+from runtimes.cluster.links import Links, Peer
+from runtimes.cluster.port import Port
 from runtimes.cluster.session import WorkerSession, check_hidden
 from runtimes.cluster.step import OpenEngine, run_layers, send_logits
 from runtimes.cluster.transfer import WINDOW, Download, ShardCache
@@ -30,7 +29,6 @@ from toolchain.errors import DeviceError, FitError, InternalError, TesseraError
 
 _log = logging.getLogger("tessera.worker")
 _PATIENCE_S = 20.0  # an exchange that waits longer is given up; the head has noticed long ago
-_REFUSALS_LOGGED_PER_S = 5.0
 _ORDERS = (Kind.HIDDEN, Kind.TRUNCATE)
 
 
@@ -77,22 +75,16 @@ class Worker:
         self._options = options
         self._open_engine = open_engine
         self._cache = ShardCache(options.cache)
-        self._context = zmq.Context(io_threads=1)
-        self._guard = options.keys.guard(self._context, _log) if options.keys else None
-        self._router = self._bind()
-        self._mailbox = Mailbox(self._refuse)
-        self._mailbox.add(self._router)
+        self._port = Port(options.listen, options.keys)
         self._head: Peer | None = None
         self._session: WorkerSession | None = None
-        self._refusals = _REFUSALS_LOGGED_PER_S
-        self._refused_at = time.monotonic()
         self._awaited: tuple[int, ...] = ()
         self._open = True
 
     @property
     def address(self) -> str:
         """``host:port`` it listens on."""
-        return str(self._router.getsockopt_string(zmq.LAST_ENDPOINT)).removeprefix("tcp://")
+        return self._port.address
 
     def serve(self) -> None:
         """Answer until interrupted (KeyboardInterrupt, SystemExit)."""
@@ -104,7 +96,7 @@ class Worker:
                     self._obey(interrupted.peer, interrupted.message)
                 else:
                     late = self._links.postponed() if self._links is not None else None
-                    delivery = late or self._mailbox.receive(None)
+                    delivery = late or self._port.mailbox.receive(None)
                     if delivery is not None:
                         self._handle(*delivery)
             except _Interrupted as interruption:
@@ -114,10 +106,7 @@ class Worker:
         """Close all sockets, engines and threads."""
         self._open = False
         self._end_session()
-        self._router.close()
-        if self._guard is not None:
-            self._guard.stop()
-        self._context.term()
+        self._port.close()
 
     def other(self, peer: Peer, frame: Frame) -> None:
         """Handle what arrives in the middle of an exchange (`Attendant`)."""
@@ -141,42 +130,6 @@ class Worker:
     def _links(self) -> Links | None:
         return self._session.links if self._session is not None else None
 
-    def _bind(self) -> Socket:
-        router: Socket = self._context.socket(zmq.ROUTER)
-        tune(router)
-        router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        if self._options.keys is not None:
-            self._options.keys.serve(router)
-        try:
-            router.bind(f"tcp://{self._options.listen}")
-        except zmq.ZMQError as error:
-            router.close()
-            if self._guard is not None:
-                self._guard.stop()
-            self._context.term()
-            host, _, port = self._options.listen.rpartition(":")
-            reason = zmq.strerror(error.errno or 0).lower()
-            raise DeviceError(
-                "E526",
-                f"cannot listen on {self._options.listen}: {reason}",
-                numbers={"errno": error.errno},
-                hints=[f"tessera cluster worker --listen {host}:{_next_port(port)}"],
-            ) from None
-        return router
-
-    def _refuse(self, peer: Peer, error: WireError) -> None:
-        """Log a malformed frame, but no flood of them; tell a peer of another version."""
-        now = time.monotonic()
-        earned = (now - self._refused_at) * _REFUSALS_LOGGED_PER_S
-        self._refusals = min(self._refusals + earned, _REFUSALS_LOGGED_PER_S)
-        self._refused_at = now
-        if self._refusals < 1:
-            return
-        self._refusals -= 1
-        _log.warning("dropped a frame: %s", error.what)
-        if error.code == "E522":
-            peer.tell(m.Failed(0, error.code, error.what, error.exit_code))
-
     def _handle(self, peer: Peer, frame: Frame) -> None:
         """One frame between steps."""
         session = self._session
@@ -198,7 +151,7 @@ class Worker:
         try:
             return m.decode(frame.payload)
         except WireError as error:
-            self._refuse(peer, error)
+            self._port.refuse(peer, error)
             return None
 
     def _obey(self, peer: Peer, message: m.Message) -> None:
@@ -234,7 +187,7 @@ class Worker:
         try:
             action()
         except WireError as error:
-            self._refuse(peer, error)
+            self._port.refuse(peer, error)
         except TesseraError as error:
             self._fail(peer, epoch, error)
         except MemoryError:
@@ -282,7 +235,7 @@ class Worker:
                 count = min(WINDOW // 2, download.chunks - asked)
                 peer.tell(m.Fetch(epoch, info.digest, asked, count))
                 asked += count
-            delivery = self._mailbox.receive(_PATIENCE_S)
+            delivery = self._port.mailbox.receive(_PATIENCE_S)
             if delivery is None:
                 raise DeviceError("E520", "the head stopped sending the shard")
             source, frame = delivery
@@ -310,11 +263,11 @@ class Worker:
     def _connect(self, peer: Peer, session: WorkerSession) -> None:
         """Open links to the workers with higher numbers, wait for those with lower ones."""
         for device in session.higher():
-            session.peers[device] = self._dial(session.order.members[device])
+            session.peers[device] = self._port.dial(session.order.members[device])
             session.peers[device].tell(m.Join(session.order.session, session.device))
         end = time.monotonic() + _PATIENCE_S
         while not session.lower_joined() and time.monotonic() < end:
-            delivery = self._mailbox.receive(0.1)
+            delivery = self._port.mailbox.receive(0.1)
             if delivery is None:
                 continue
             source, frame = delivery
@@ -325,14 +278,8 @@ class Worker:
                 raise _Interrupted(source, message)
         if not session.lower_joined():
             raise DeviceError("E520", f"devices below {session.device} did not connect")
-        session.open_links(self._mailbox, peer, self)
+        session.open_links(self._port.mailbox, peer, self)
         peer.tell(m.Ready(session.order.epoch))
-
-    def _dial(self, member: m.Member) -> Peer:
-        dealer = open_dealer(self._context, self._options.keys, member.key)
-        self._mailbox.add(dealer)
-        dealer.connect(f"tcp://{member.address}")
-        return Peer(dealer)
 
     def _join(self, peer: Peer, message: m.Join) -> None:
         """Another worker says which device of the session it is; the token proves it."""
@@ -374,7 +321,7 @@ class Worker:
         """Close the links to other workers."""
         if self._session is not None:
             for peer in self._session.dialled():
-                self._mailbox.drop(peer.socket)
+                self._port.mailbox.drop(peer.socket)
             self._session.peers.clear()
 
     def _end_session(self) -> None:
@@ -382,7 +329,3 @@ class Worker:
         if self._session is not None:
             self._session.close()
             self._session = None
-
-
-def _next_port(port: str) -> int:
-    return int(port) + 1 if port.isdigit() and int(port) < 65535 else 9500
