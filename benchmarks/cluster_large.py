@@ -19,10 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from runtimes.cluster.convert import ShardFolder, write_sparse_shards
 from runtimes.cluster.deploy import HeadOptions
 from runtimes.cluster.emulate.cluster import EmulatedCluster, pinned, worker_command
 from runtimes.cluster.launch import ClusterModel, open_forward
+from runtimes.cluster.shard_folder import ShardFolder, write_sparse_shards
 from runtimes.cluster.usage import peak_rss
 from toolchain.cluster.config import ModelConfig
 

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.cluster_kernels import TINY_LLAMA
 from benchmarks.cluster_tokens import PROMPT, run
-from runtimes.cluster.convert import ShardFolder, write_sparse_shards
 from runtimes.cluster.deploy import HeadOptions
 from runtimes.cluster.emulate.profile import predict_emulated, profile_emulated
+from runtimes.cluster.shard_folder import ShardFolder, write_sparse_shards
 from toolchain.cluster.config import ModelConfig
 
 LLAMA_110M = ModelConfig("llama", 768, 2048, 12, 12, 12, 64, 32000, 2048)

@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.cluster_kernels import GGUF, LLAMA, TINY_LLAMA, time_llama
 from runtimes.cluster.bench import Measurement, measure
-from runtimes.cluster.convert import ShardFolder, write_sparse_shards
 from runtimes.cluster.deploy import HeadOptions
 from runtimes.cluster.emulate.cluster import EmulatedCluster, pinned, worker_command
 from runtimes.cluster.launch import ClusterModel, open_forward
+from runtimes.cluster.shard_folder import ShardFolder, write_sparse_shards
 from runtimes.cluster.timing import Clock
 from runtimes.cluster.usage import peak_rss
 from toolchain.cluster.split import Bits

@@ -1,7 +1,7 @@
 """Numbers in memory that Python, the kernels and numpy share; numpy is not needed for it.
 
-A worker computes with the kernels alone: what it receives, keeps and sends are buffers whose
-address the kernels take. Where numpy is at home (the head, the engine without a compiler)
+A device computes with the kernels alone: what it receives, keeps and sends are buffers whose
+address the kernels take. Where numpy is at home (the engine without a compiler, conversion)
 `runtimes.cluster.arrays` looks at the same memory as arrays.
 """
 
@@ -91,6 +91,13 @@ class Rows:
     def last(self, count: int) -> Rows:
         """Return the last rows, of the same memory."""
         return self.part(self.count - count, self.count)
+
+    def columns_from(self, start: int, other: Rows) -> None:
+        """Fill columns ``start ..`` with another matrix of as many rows."""
+        width, item = other.columns * _item(self.fixed), _item(self.fixed)
+        for row in range(self.count):
+            to = (row * self.columns + start) * item
+            self.memory.view[to : to + width] = other.memory.view[row * width : (row + 1) * width]
 
     def __len__(self) -> int:
         return self.count

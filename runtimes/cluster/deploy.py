@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from runtimes.cluster.convert import ShardFolder, open_shards
 from runtimes.cluster.crew import WorkerAddress
 from runtimes.cluster.exchange import Topology
 from runtimes.cluster.formation import Deployment
 from runtimes.cluster.head import Fault, Head
 from runtimes.cluster.keys import KeyRing
 from runtimes.cluster.open_engine import engine_opener
+from runtimes.cluster.shard_folder import ShardFolder, open_shards
 from runtimes.cluster.step import OpenEngine
 from runtimes.cluster.transfer import StoredShard
 from runtimes.cluster.wire import Encoding

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-
-from runtimes.cluster.arrays import F32
+from runtimes.cluster.buffers import Rows
 from runtimes.cluster.engine import Engine
-from runtimes.cluster.unsplit import run_unsplit
+from runtimes.cluster.exchange import LocalExchange
+from runtimes.cluster.payload import open_codec
+from runtimes.cluster.step import run_layers
+from runtimes.cluster.wire import Encoding
 from toolchain.cluster.config import ModelConfig
 
 
@@ -37,7 +38,7 @@ class Forward(Protocol):
 
     def forward(
         self, slot: int, tokens: Sequence[int], position: int, *, rows: int | None = None
-    ) -> F32:
+    ) -> Rows:
         """Run tokens through the model.
 
         Args:
@@ -73,24 +74,33 @@ class LocalModel:
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
-        self._engines = tuple(engines)
+        self._engines = dict(enumerate(engines))
+        self._exchange = LocalExchange(open_codec(Encoding.F32, 0))
         self.config = engines[0].config
         self.slots = min(engine.slots for engine in engines)
         self.capacity = min(engine.capacity for engine in engines)
 
     def forward(
         self, slot: int, tokens: Sequence[int], position: int, *, rows: int | None = None
-    ) -> F32:
+    ) -> Rows:
         """Run tokens through the model; see `Forward.forward`."""
-        ids = np.asarray(tokens, np.int64)
-        return run_unsplit(self._engines, ids, slot=slot, position=position, rows=rows)
+        hidden = self._engines[0].embed(tokens)
+        hidden = run_layers(
+            self._engines, self._exchange, hidden, step=0, slot=slot, position=position
+        )
+        wanted = len(tokens) if rows is None else min(rows, len(tokens))
+        out = Rows.empty(wanted, self.config.vocab)
+        if wanted:  # else do not wait for the classifier to stream in
+            for engine in self._engines.values():
+                out.columns_from(engine.share.vocab.start, engine.logits(hidden.last(wanted)))
+        return out
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget later positions; see `Forward.truncate`."""
-        for engine in self._engines:
+        for engine in self._engines.values():
             engine.truncate(slot, length)
 
     def close(self) -> None:
         """Close all engines."""
-        for engine in self._engines:
+        for engine in self._engines.values():
             engine.close()

@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Literal, TypeAlias
 
-from runtimes.cluster.arrays import F32
+from runtimes.cluster.buffers import Rows
 from runtimes.cluster.forward import Forward
-from runtimes.cluster.sampling import Sampling, sample
+from runtimes.cluster.sampling import Sampling, open_sampler
 from runtimes.cluster.speculate import PassCost, Speculator
 from runtimes.cluster.stops import StopFilter
 from runtimes.cluster.tokenizer import Tokenizer
@@ -181,6 +181,7 @@ class Generation:
         self._request = request
         self._slot = slot
         self._reused = self.cached
+        self._sampler = open_sampler()
         self._end = frozenset() if request.ignore_end else frozenset(tokenizer.eos)
         self._stops = StopFilter(request.stop)
         self._speculator = Speculator(request.guesses, experience.successors, experience.cost)
@@ -230,19 +231,25 @@ class Generation:
         chosen = self._verify(logits, draft.tokens)
         # a pass over the end of a prompt says nothing about the cost of later ones
         self._speculator.learn(draft, len(chosen) - 1, seconds if len(pending) == 1 else None)
-        self._speculator.recycle(ran[-len(logits) :], logits)
+        self._recycle(ran[-len(logits) :], logits)
         self.cached = len(self.tokens) + len(chosen) - 1
         return self._take(chosen)
 
-    def _verify(self, logits: F32, guesses: Sequence[int]) -> list[int]:
+    def _verify(self, logits: Rows, guesses: Sequence[int]) -> list[int]:
         """Choose tokens as plain decoding would, as far as the guesses before them were right."""
         chosen: list[int] = []
-        for row, guess in zip_longest(logits, guesses):
-            token = sample(row, self._request.sampling, len(self.tokens) + len(chosen))
-            chosen.append(token)
-            if token != guess:
+        for row, guess in zip_longest(range(len(logits)), guesses):
+            position = len(self.tokens) + row
+            rows = logits.part(row, row + 1)
+            chosen.append(self._sampler.choose(rows, self._request.sampling, position))
+            if chosen[-1] != guess:
                 break
         return chosen
+
+    def _recycle(self, tokens: Sequence[int], logits: Rows) -> None:
+        """Remember what is likeliest behind each token that a pass ran over."""
+        if self._request.guesses:
+            self._speculator.recycle(tokens, self._sampler.likeliest(logits))
 
     def _take(self, chosen: list[int]) -> tuple[Event, ...]:
         """Append tokens one by one until something ends the generation."""

@@ -13,13 +13,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from runtimes.cluster import messages as m
-from runtimes.cluster.arrays import F32, array_of
 from runtimes.cluster.buffers import Rows
 from runtimes.cluster.crew import Crew, WorkersLost
+from runtimes.cluster.engine import check_tokens
 from runtimes.cluster.formation import Deployment, Formation, Session
 from runtimes.cluster.keys import KeyRing
 from runtimes.cluster.links import PeerGone
@@ -121,11 +118,11 @@ class Head:
     def forward(
         self,
         slot: int,
-        tokens: Sequence[int] | npt.NDArray[np.integer],
+        tokens: Sequence[int],
         position: int,
         *,
         rows: int | None = None,
-    ) -> F32:
+    ) -> Rows:
         """Run tokens through the model.
 
         Args:
@@ -143,17 +140,17 @@ class Head:
             DeviceError: E520, workers were lost and nobody can take their ranks.
             FitError: E311, the same for want of memory.
         """
-        ids = np.asarray(tokens, np.int64)
+        ids = list(tokens)
         self._check(slot, ids, position)
         wanted = len(ids) if rows is None else min(rows, len(ids))
         self._welcome_back()
         logits = self._safely(lambda: self._run(slot, ids, position, wanted))
-        self._tokens[slot][position:] = ids.tolist()
+        self._tokens[slot][position:] = ids
         return logits
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget positions ``length`` and later of a slot, on all devices."""
-        self._check(slot, np.empty(0, np.int64), length)
+        self._check(slot, [], length)
         del self._tokens[slot][length:]
         self._truncate(slot, length)
 
@@ -172,7 +169,7 @@ class Head:
         self._crew.close()
         self._formation.close()
 
-    def _check(self, slot: int, ids: npt.NDArray[np.int64], position: int) -> None:
+    def _check(self, slot: int, ids: Sequence[int], position: int) -> None:
         slots, capacity = self.deployment.slots, self.deployment.capacity
         if not 0 <= slot < slots:
             raise UsageError("E113", f"slot {slot} is outside 0..{slots - 1}")
@@ -186,8 +183,7 @@ class Head:
                 f"{position + len(ids)} tokens do not fit a context of {capacity}",
                 numbers={"needed": position + len(ids), "available": capacity},
             )
-        if ids.ndim != 1 or (ids.size and not 0 <= ids.min() <= ids.max() < self.config.vocab):
-            raise UsageError("E112", f"tokens are not ids below {self.config.vocab}")
+        check_tokens(self.config, ids)
 
     def _safely(self, action: Callable[[], _Result]) -> _Result:
         """Run an action; after a loss repair the cluster and run it again."""
@@ -199,21 +195,21 @@ class Head:
             except WorkersLost as lost:
                 self._repair(lost)
 
-    def _run(self, slot: int, ids: npt.NDArray[np.int64], position: int, wanted: int) -> F32:
-        out = np.empty((wanted, self.config.vocab), np.float32)
+    def _run(self, slot: int, ids: Sequence[int], position: int, wanted: int) -> Rows:
+        out = Rows.empty(wanted, self.config.vocab)
         first = len(ids) - wanted  # index of the first token whose logits are wanted
         for start in range(0, len(ids), self._session.rows):
             chunk = ids[start : start + self._session.rows]
             rows = max(0, min(len(chunk), start + len(chunk) - first))
-            target = out[start + len(chunk) - rows - first :][:rows]
-            self._pass(slot, chunk, position + start, target)
+            end = max(0, start + len(chunk) - first)
+            self._pass(slot, chunk, position + start, out.part(end - rows, end))
         return out
 
-    def _pass(self, slot: int, ids: npt.NDArray[np.int64], position: int, out: F32) -> None:
+    def _pass(self, slot: int, ids: Sequence[int], position: int, out: Rows) -> None:
         """One pass over all devices; ``out`` (rows, vocab) takes the logits of the last rows."""
         session = self._session
         session.step = (session.step + 1) & 0xFFFFFFFF
-        hidden = self._formation.engines[0].embed(ids.tolist())
+        hidden = self._formation.engines[0].embed(ids)
         header = Header(
             Kind.HIDDEN,
             epoch=session.epoch,
@@ -241,19 +237,19 @@ class Head:
             self._gather(hidden.last(len(out)), out)
         self._stall.end()
 
-    def _gather(self, hidden: Rows, out: F32) -> None:
+    def _gather(self, hidden: Rows, out: Rows) -> None:
         """Collect all ranks' classifier rows."""
         session = self._session
         for rank, engine in self._formation.engines.items():
             vocab = self.deployment.shares[rank].vocab
             if len(vocab):
-                out[:, vocab.slice()] = array_of(engine.logits(hidden))
+                out.columns_from(vocab.start, engine.logits(hidden))
         for rank, device in session.devices.items():
             if device != 0:
                 vocab = self.deployment.shares[rank].vocab
                 rows = Rows.empty(len(out), len(vocab))
                 receive_logits(session.links, session.step, rank, device, rows.memory.view)
-                out[:, vocab.slice()] = array_of(rows)
+                out.columns_from(vocab.start, rows)
 
     def _truncate(self, slot: int, length: int) -> None:
         for engine in self._formation.engines.values():
@@ -366,6 +362,6 @@ class Head:
         for slot, tokens in enumerate(self._tokens):
             self._truncate(slot, 0)
             if tokens:
-                self._run(slot, np.asarray(tokens, np.int64), 0, 0)
+                self._run(slot, tokens, 0, 0)
                 count += len(tokens)
         return count

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtimes.cluster.arrays import F32
-from runtimes.cluster.convert import ShardFolder, open_shards
+from runtimes.cluster.buffers import Rows
 from runtimes.cluster.engine import Engine
 from runtimes.cluster.forward import Forward, LocalModel
 from runtimes.cluster.open_engine import engine_opener
+from runtimes.cluster.shard_folder import ShardFolder, open_shards
 from runtimes.cluster.step import EngineRequest, OpenEngine
 from runtimes.cluster.timing import Clock
 from runtimes.cluster.tokenizer import Tokenizer, open_tokenizer
@@ -67,7 +67,7 @@ class ClusterModel:
 
     def forward(
         self, slot: int, tokens: Sequence[int], position: int, *, rows: int | None = None
-    ) -> F32:
+    ) -> Rows:
         """Run tokens through the cluster; see `Forward.forward`."""
         return self.head.forward(slot, tokens, position, rows=rows)
 

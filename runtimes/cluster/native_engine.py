@@ -105,13 +105,12 @@ class NativeEngine:
         return self._blocks.waited_s
 
     def embed(self, tokens: Sequence[int]) -> Rows:
-        """Look up embedding rows, with numpy; see `Engine.embed`."""
-        from runtimes.cluster.arrays import rows_of
-
+        """Look up embedding rows; see `Engine.embed`."""
         check_tokens(self.config, tokens)
-        rows = self._shard.embedding_rows(tokens)
-        rows *= self.config.embedding_scale
-        return rows_of(rows)
+        stored, out = self._shard.embedding(tokens), Rows.empty(len(tokens), self.config.hidden)
+        halfs, scale = self._shard.header.bits != 32, self.config.embedding_scale
+        self._library.tessera_embed(stored.address, out.size, halfs, scale, out.address)
+        return out
 
     def attention(self, layer: int, hidden: Rows, slot: int, position: int) -> Rows:
         """Own heads of an attention block; see `Engine.attention`."""

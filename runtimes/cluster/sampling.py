@@ -4,17 +4,24 @@ Filters run in the order of llama.cpp and transformers: top-k (Fan et al. 2018, 
 top-p (Holtzman et al. 2019, arXiv 1904.09751), min-p (Nguyen et al. 2024, arXiv 2407.01082), all
 on the softmax of the logits, then temperature. A token depends only on the seed, its position and
 its logits, so a generation that is replayed after a lost device goes on with the same tokens.
+
+Probabilities are whole numbers of units of 2^-40 of the likeliest token's, and random numbers come
+from a counter (Philox): the kernels and numpy (`runtimes.cluster.array_sampler`) choose the same
+tokens, on every machine.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
+from array import array
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
 
-import numpy as np
-
-from runtimes.cluster.arrays import F32
-from toolchain.errors import UsageError
+from runtimes.cluster.buffers import Rows
+from runtimes.cluster.native.library import SamplingStruct, load
+from toolchain.errors import ToolError, UsageError
 
 
 @dataclass(frozen=True)
@@ -51,84 +58,76 @@ class Sampling:
             if not (isinstance(value, (int, float)) and low <= value <= high):
                 raise UsageError("E119", f"{name} must be within {low}..{high}, not {value!r:.40}")
 
+    @property
+    def floor(self) -> float:
+        """Natural logarithm of ``min_p``: how far a logit may be from the largest."""
+        return math.log(self.min_p) if self.min_p else -math.inf
 
-def sample(logits: F32, sampling: Sampling, position: int) -> int:
-    """Choose the next token.
+
+class Sampler(Protocol):
+    """Chooses tokens."""
+
+    def choose(self, logits: Rows, sampling: Sampling, position: int) -> int:
+        """Choose the next token.
+
+        Args:
+            logits: (1, vocab) float32; what is no number counts as minus infinity.
+            sampling: how.
+            position: of the token in its sequence; the random number hangs on it and the seed.
+
+        Returns:
+            A token id. Greedy takes the first of equals.
+        """
+        ...
+
+    def likeliest(self, logits: Rows) -> list[int]:
+        """Return the token that greedy takes from each row of (n, vocab) float32 logits."""
+        ...
+
+
+@lru_cache(maxsize=2)
+def open_sampler(*, kernels: bool = True) -> Sampler:
+    """Return the best sampler there is.
 
     Args:
-        logits: (vocab,) float32.
-        sampling: how.
-        position: of the token in its sequence; the random number hangs on it and the seed alone.
-
-    Returns:
-        A token id. Greedy takes the first of equals.
+        kernels: whether to use the C functions if they can be built.
     """
-    if sampling.temperature == 0:
-        return int(logits.argmax())
-    ids, probabilities = candidates(logits, sampling)
-    draw = np.random.default_rng([sampling.seed, position]).random()
-    chosen = np.searchsorted(np.cumsum(probabilities), draw, side="right")
-    return int(ids[min(int(chosen), len(ids) - 1)])
+    if kernels:
+        try:
+            return KernelSampler(load())
+        except ToolError:
+            pass
+    from runtimes.cluster.array_sampler import ArraySampler
+
+    return ArraySampler()
 
 
-def candidates(
-    logits: F32, sampling: Sampling
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Tokens that pass all filters, likeliest first, and their probabilities.
+class KernelSampler:
+    """The sampler in C; see `Sampler`.
 
     Args:
-        logits: (vocab,) float32.
-        sampling: how; the temperature is above 0.
-
-    Returns:
-        (count,) ids and (count,) probabilities that sum to 1; at least one token.
+        library: the kernels.
     """
-    wide = logits.astype(np.float64)
-    keep = min(sampling.top_k or len(wide), len(wide))
-    ids = _likeliest(wide, keep, sampling)
-    chances = np.exp(wide[ids] - wide[ids[0]]) / _mass(wide, keep)
-    count = len(ids)
-    if sampling.top_p < 1:
-        before = np.cumsum(chances) - chances  # a token stays if those before it are not enough
-        count = max(1, int(np.count_nonzero(before < sampling.top_p)))
-    if sampling.min_p > 0:
-        count = min(count, int(np.count_nonzero(chances >= sampling.min_p * chances[0])))
-    ids = ids[:count]
-    return ids, _softmax(wide[ids] / sampling.temperature)
 
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._sample = library.tessera_sample
+        self._likeliest = library.tessera_likeliest
 
-def _likeliest(
-    wide: np.ndarray[tuple[int], np.dtype[np.float64]], keep: int, sampling: Sampling
-) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Sort the tokens that a filter could keep, without sorting the whole vocabulary.
+    def choose(self, logits: Rows, sampling: Sampling, position: int) -> int:
+        """Choose the next token; see `Sampler.choose`."""
+        how = SamplingStruct(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            floor=sampling.floor,
+            seed=int(sampling.seed),
+            top_k=int(sampling.top_k),
+        )
+        token: int = self._sample(ctypes.byref(how), logits.address, logits.columns, position)
+        return token
 
-    Tokens less likely than (1 - top_p) / count hold less than 1 - top_p together, so none of
-    them is among the fewest that hold top_p.
-    """
-    floor = max((1 - sampling.top_p) / keep * _mass(wide, keep), sampling.min_p)
-    least = wide.max() + math.log(floor) - 1e-9 if floor > 0 else -math.inf
-    if keep < len(wide):
-        least = max(least, np.partition(wide, len(wide) - keep)[len(wide) - keep])
-    some = np.flatnonzero(wide >= least)
-    return some[np.argsort(-wide[some], kind="stable")][:keep]
-
-
-def _mass(wide: np.ndarray[tuple[int], np.dtype[np.float64]], keep: int) -> float:
-    """Sum of e^(x - max) over the ``keep`` largest."""
-    largest = wide if keep == len(wide) else np.partition(wide, len(wide) - keep)[-keep:]
-    return float(np.exp(largest - largest.max()).sum())
-
-
-def log_probability(logits: F32, token: int) -> float:
-    """Natural logarithm of a token's probability under the plain softmax."""
-    wide = logits.astype(np.float64)
-    top = float(wide.max())
-    return float(wide[token]) - top - math.log(float(np.exp(wide - top).sum()))
-
-
-def _softmax(
-    values: np.ndarray[tuple[int], np.dtype[np.float64]],
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    weights: np.ndarray[tuple[int], np.dtype[np.float64]] = np.exp(values - values[0])
-    weights /= weights.sum()
-    return weights
+    def likeliest(self, logits: Rows) -> list[int]:
+        """Return the likeliest token of each row; see `Sampler.likeliest`."""
+        tokens = array("i", bytes(4 * len(logits)))
+        address, _ = tokens.buffer_info()
+        self._likeliest(logits.address, len(logits), logits.columns, address)
+        return tokens.tolist()

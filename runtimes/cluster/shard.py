@@ -9,7 +9,6 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from runtimes.cluster.buffers import Buffer, Rows
 from runtimes.cluster.ownership import own_rows
@@ -18,13 +17,10 @@ from runtimes.cluster.shard_layout import (
     MAGIC,
     MAX_HEADER,
     ShardHeader,
-    embedding_dtype,
+    embedding_item,
     resident_order,
 )
 from toolchain.errors import ModelError, TesseraError
-
-if TYPE_CHECKING:
-    from runtimes.cluster.arrays import F32
 
 
 class ShardFile:
@@ -80,16 +76,14 @@ class ShardFile:
             if digest.hexdigest() != block.sha256:
                 self.check(block.name, memoryview(b""))
 
-    def embedding_rows(self, tokens: Sequence[int]) -> F32:
-        """Read (n, hidden) embedding rows from disk (rank 0 only, where numpy is at home)."""
-        import numpy as np
-
-        hidden, dtype = self.header.config.hidden, np.dtype(embedding_dtype(self.header.bits))
-        rows = np.empty((len(tokens), hidden), dtype)
-        start, size = self.blocks["embedding"].offset, hidden * dtype.itemsize
-        for row, token in zip(rows, tokens, strict=True):
-            read_into(self._fd, row.view(np.uint8).data, start + token * size, self.path)
-        return rows.astype(np.float32)
+    def embedding(self, tokens: Sequence[int]) -> Buffer:
+        """Read embedding rows from disk as they are stored, one after another (rank 0 only)."""
+        size = self.header.config.hidden * embedding_item(self.header.bits)
+        start, rows = self.blocks["embedding"].offset, Buffer.over(bytearray(len(tokens) * size))
+        for row, token in enumerate(tokens):
+            target = rows.view[row * size : (row + 1) * size]
+            read_into(self._fd, target, start + token * size, self.path)
+        return rows
 
     def resident(self) -> dict[str, Rows]:
         """Read all norms and biases: canonical name to a float32 vector (one row)."""

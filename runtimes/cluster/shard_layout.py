@@ -193,9 +193,9 @@ def resident_order(config: ModelConfig) -> Iterator[str]:
     yield "final_norm"
 
 
-def embedding_dtype(bits: Bits) -> str:
-    """Type of the embedding rows on disk, as numpy writes it."""
-    return "<f4" if bits == 32 else "<f2"
+def embedding_item(bits: Bits) -> int:
+    """Bytes of each number of the embedding rows on disk: float32, else fp16."""
+    return 4 if bits == 32 else 2
 
 
 def matrix_shape(config: ModelConfig, share: Share, kind: str) -> tuple[int, int]:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from runtimes.cluster.arrays import F32, array_of, bytes_of
 from runtimes.cluster.buffers import Buffer
 from runtimes.cluster.shard import ShardFile
-from runtimes.cluster.shard_layout import MATRICES, ShardHeader, matrix_offsets, matrix_shape
+from runtimes.cluster.shard_layout import (
+    MATRICES,
+    ShardHeader,
+    embedding_item,
+    matrix_offsets,
+    matrix_shape,
+)
 from runtimes.cluster.tiles import unpack
 from toolchain.cluster.split import KvKind, kv_bytes
 
@@ -41,7 +49,9 @@ class ShardWeights:
 
     def embedding_rows(self, tokens: Sequence[int]) -> F32:
         """Return (n, hidden) embedding rows."""
-        return self._shard.embedding_rows(tokens)
+        stored = self._shard.embedding(tokens).view
+        numbers = np.frombuffer(stored, f"<f{embedding_item(self._shard.header.bits)}")
+        return numbers.reshape(len(tokens), -1).astype(np.float32)
 
     def close(self) -> None:
         """Close the shard."""

@@ -17,7 +17,7 @@ from runtimes.cluster.packing import Packer, best_packer
 from runtimes.cluster.shard_layout import (
     MATRICES,
     ShardHeader,
-    embedding_dtype,
+    embedding_item,
     layout,
     resident_order,
 )
@@ -124,7 +124,7 @@ def _embedding(source: WeightSource, bits: Bits) -> Iterator[Bytes]:
     step = _row_step(source.config.hidden)
     for start in range(0, source.config.vocab, step):
         rows = source.rows("embedding", start, min(start + step, source.config.vocab))
-        yield _finite(rows, "embedding").astype(embedding_dtype(bits)).view(np.uint8)
+        yield _finite(rows, "embedding").astype(f"<f{embedding_item(bits)}").view(np.uint8)
 
 
 def _row_step(columns: int) -> int:

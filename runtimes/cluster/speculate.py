@@ -16,10 +16,6 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from runtimes.cluster.arrays import F32
-
 _LONGEST = 4  # tokens that have to repeat before what followed them is guessed again
 _SHORTEST = 2
 _RECYCLED = 0  # source number of chained successors; above, lengths of repeated n-grams
@@ -131,16 +127,15 @@ class Speculator:
             odds = _blend(odds, hit)
         self._odds[draft.source] = odds
 
-    def recycle(self, tokens: Sequence[int], logits: F32) -> None:
+    def recycle(self, tokens: Sequence[int], successors: Sequence[int]) -> None:
         """Remember the likeliest successor of each token.
 
         Args:
             tokens: (n,) ids that a pass ran over.
-            logits: (n, vocab) that it gave.
+            successors: (n,) ids that it found the likeliest behind them.
         """
         if self.most:
-            best = np.argmax(logits, 1)
-            self.successors.update(zip(tokens, best.tolist(), strict=True))
+            self.successors.update(zip(tokens, successors, strict=True))
 
     def _guess(self, limit: int) -> tuple[int, list[int]]:
         """Copy after the longest repetition, else chain successors."""

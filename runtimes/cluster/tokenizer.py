@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from runtimes.cluster.formats.base import WeightSource
-from runtimes.cluster.formats.gguf import GgufModel
 from runtimes.cluster.vocabulary import ScoredVocabulary, from_gguf_metadata, from_llama2c
 from toolchain.errors import ModelError
 
@@ -140,6 +139,8 @@ def save_tokenizer(source: WeightSource, path: Path, folder: Path) -> None:
     Raises:
         ModelError: E229 there is no tokenizer, E226 it is of a kind that is not supported.
     """
+    from runtimes.cluster.formats.gguf import GgufModel
+
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(source, GgufModel):
         _save_gguf(source.metadata, folder)
@@ -297,7 +298,7 @@ def _library() -> Any:
         raise ModelError(
             "E203",
             "this model's vocabulary needs the package tokenizers",
-            hints=['pip install "tessera[cluster-convert]"'],
+            hints=["pip install --no-deps tokenizers"],
         ) from error
     return tokenizers
 

@@ -108,13 +108,13 @@ class TorchHead:
     def forward(
         self,
         slot: int,
-        tokens: Sequence[int] | npt.NDArray[np.integer],
+        tokens: Sequence[int],
         position: int,
         *,
         rows: int | None = None,
-    ) -> F32:
+    ) -> Rows:
         """Run tokens through the model; see `runtimes.cluster.head.Head.forward`."""
-        ids = np.asarray(tokens, np.int64)
+        ids = list(tokens)
         wanted = len(ids) if rows is None else min(rows, len(ids))
         if position < 0 or position + len(ids) > self._engine.capacity:
             raise UsageError("E113", f"positions up to {position + len(ids)} are outside the cache")
@@ -125,7 +125,7 @@ class TorchHead:
             last = max(0, min(len(chunk), start + len(chunk) - first))
             target = out[start + len(chunk) - last - first :][:last]
             self._pass(slot, chunk, position + start, target)
-        return out
+        return rows_of(out)
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget positions ``length`` and later of a slot, on all ranks."""
@@ -143,9 +143,9 @@ class TorchHead:
         order[: 2 + len(values)] = (operation, self._step, *values)
         self._group.broadcast(order)
 
-    def _pass(self, slot: int, ids: npt.NDArray[np.int64], position: int, out: F32) -> None:
+    def _pass(self, slot: int, ids: Sequence[int], position: int, out: F32) -> None:
         self._step += 1
-        hidden = self._engine.embed(ids.tolist())
+        hidden = self._engine.embed(ids)
         self._order(_FORWARD, slot, position, len(ids), len(out))
         self._group.broadcast(array_of(hidden))
         hidden = run_layers(

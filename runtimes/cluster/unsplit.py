@@ -1,17 +1,18 @@
-"""All ranks of a model in one process, without a network: what a split must equal."""
+"""All ranks of a model in one process, with any exchange in numpy: what a split must equal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 
 from runtimes.cluster.arrays import F32, IntArray, Partial, array_of, rows_of
 from runtimes.cluster.buffers import Rows
-from runtimes.cluster.engine import Block, Engine, run_block
+from runtimes.cluster.engine import Engine
+from runtimes.cluster.step import run_layers
 
-Exchange: TypeAlias = Callable[[Sequence[Partial]], Partial]
+Sum: TypeAlias = Callable[[Sequence[Partial]], Partial]
 
 
 def sum_in_rank_order(partials: Sequence[Partial]) -> Partial:
@@ -22,14 +23,29 @@ def sum_in_rank_order(partials: Sequence[Partial]) -> Partial:
     return total
 
 
+class ArrayExchange:
+    """An exchange that is a function of arrays; see `runtimes.cluster.exchange.Exchange`.
+
+    Args:
+        add: what the network would do to the partial sums of one block, (n, hidden) each.
+    """
+
+    def __init__(self, add: Sum) -> None:
+        self._add = add
+
+    def all_reduce(self, step: int, block: int, partials: Mapping[int, Rows]) -> Rows:
+        """See `runtimes.cluster.exchange.Exchange.all_reduce`."""
+        del step, block
+        return rows_of(self._add([array_of(partials[rank]) for rank in sorted(partials)]))
+
+
 def run_unsplit(
     engines: Sequence[Engine],
     tokens: Sequence[int] | IntArray,
     *,
     slot: int = 0,
     position: int = 0,
-    rows: int | None = None,
-    exchange: Exchange = sum_in_rank_order,
+    exchange: Sum = sum_in_rank_order,
 ) -> F32:
     """Run tokens through all ranks of a model in this process.
 
@@ -38,36 +54,17 @@ def run_unsplit(
         tokens: (n,) token ids.
         slot: which sequence.
         position: of the first token.
-        rows: of how many of the last positions the logits are wanted; all by default.
-        exchange: what the network would do to the partial sums of one block, (n, hidden) each.
+        exchange: of `ArrayExchange`.
 
     Returns:
-        (rows, vocab) float32 logits.
+        (n, vocab) float32 logits.
     """
-    head, ids = engines[0], [int(token) for token in tokens]
-    states = [head.embed(ids) for _ in engines]
-    for layer in range(head.config.layers):
-        for block in Block:
-            partials = [
-                run_block(engine, block, layer, state, slot=slot, position=position)
-                for engine, state in zip(engines, states, strict=True)
-            ]
-            total = _total(partials, exchange)
-            states = [
-                engine.combine(layer, block, state, total)
-                for engine, state in zip(engines, states, strict=True)
-            ]
-    wanted = len(ids) if rows is None else min(rows, len(ids))
-    if wanted == 0:  # do not wait for the classifier to stream in
-        return np.empty((0, head.config.vocab), np.float32)
-    columns = [
-        array_of(engine.logits(state.last(wanted)))
-        for engine, state in zip(engines, states, strict=True)
-    ]
-    return np.concatenate(columns, axis=1)
-
-
-def _total(partials: Sequence[Rows], exchange: Exchange) -> Rows:
-    if len(partials) == 1 and exchange is sum_in_rank_order:
-        return partials[0]  # a model on one device: nothing to add
-    return rows_of(exchange([array_of(partial) for partial in partials]))
+    hidden = run_layers(
+        dict(enumerate(engines)),
+        ArrayExchange(exchange),
+        engines[0].embed([int(token) for token in tokens]),
+        step=0,
+        slot=slot,
+        position=position,
+    )
+    return np.concatenate([array_of(engine.logits(hidden)) for engine in engines], axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,8 @@ def command(
     Each round decodes token by token, then with guesses: the ratio compares neighbours in time.
     """
     from runtimes.cluster.bench import measure
-    from runtimes.cluster.convert import open_shards
     from runtimes.cluster.launch import open_forward
+    from runtimes.cluster.shard_folder import open_shards
     from runtimes.cluster.timing import Clock
 
     folder, clock = open_shards(model.shards), Clock()
@@ -75,9 +76,7 @@ def _prompt(shards: Path, text: str | None, count: int, vocab: int) -> list[int]
         from runtimes.cluster.tokenizer import open_tokenizer
 
         return open_tokenizer(shards).encode(text)
-    import numpy as np
-
-    return [int(token) for token in np.random.default_rng(0).integers(0, vocab, count)]
+    return random.Random(0).choices(range(vocab), k=count)
 
 
 def _memory(running: LocalModel | ClusterModel) -> dict[str, int]:

@@ -12,7 +12,7 @@ from toolchain.cli.report import Reporter, common_options
 from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
-    from runtimes.cluster.convert import ShardFolder
+    from runtimes.cluster.shard_folder import ShardFolder
     from toolchain.cluster.split import Bits
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+import statistics
 import tempfile
 import time
 from dataclasses import dataclass
@@ -17,9 +19,9 @@ from toolchain.cli.sizes import Size, human
 from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
-    from runtimes.cluster.convert import ShardFolder
     from runtimes.cluster.deploy import HeadOptions
     from runtimes.cluster.head import Head
+    from runtimes.cluster.shard_folder import ShardFolder
     from toolchain.cluster.predict import Prediction
     from toolchain.cluster.split import KvKind
 
@@ -60,9 +62,9 @@ def command(
     (--link 2ms,54Mbit,jitter=1ms,loss=0.1%); devices have a memory cap and one processor each.
     Nothing needs root. Prompt tokens are random: this measures.
     """
-    from runtimes.cluster.convert import open_shards
     from runtimes.cluster.deploy import HeadOptions
     from runtimes.cluster.exchange import Topology
+    from runtimes.cluster.shard_folder import open_shards
     from runtimes.cluster.wire import Encoding
 
     folder = open_shards(shards)
@@ -131,11 +133,11 @@ def _run(
 
 def _measure(head: Head, prompt: int, tokens: int, events: dict[int | None, Any]) -> dict[str, Any]:
     """Time a random prompt and greedy tokens."""
-    import numpy as np
-
+    from runtimes.cluster.sampling import open_sampler
     from runtimes.cluster.usage import peak_rss
 
-    ids = np.random.default_rng(0).integers(0, head.config.vocab, prompt)
+    ids = random.Random(0).choices(range(head.config.vocab), k=prompt)
+    sampler = open_sampler()
     began = time.perf_counter()
     logits = head.forward(0, ids, 0, rows=1)
     first = time.perf_counter() - began
@@ -143,7 +145,7 @@ def _measure(head: Head, prompt: int, tokens: int, events: dict[int | None, Any]
     for i in range(tokens):
         events.get(i, lambda: None)()
         began = time.perf_counter()
-        logits = head.forward(0, [int(logits[0].argmax())], prompt + i, rows=1)
+        logits = head.forward(0, sampler.likeliest(logits), prompt + i, rows=1)
         times.append(time.perf_counter() - began)
     faults = [
         {
@@ -156,8 +158,8 @@ def _measure(head: Head, prompt: int, tokens: int, events: dict[int | None, Any]
     ]
     return {
         "first_token_s": first,
-        "token_s": float(np.median(times)),
-        "token_mean_s": float(np.mean(times)),
+        "token_s": statistics.median(times),
+        "token_mean_s": statistics.mean(times),
         "peak_rss": {"head": peak_rss(), **head.memory()},
         "sent_bytes": head.sent_bytes,
         "faults": faults,

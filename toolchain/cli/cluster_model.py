@@ -61,9 +61,9 @@ class ModelOptions:
 
     def resolve(self, *, slots: int) -> tuple[list[WorkerAddress], HeadOptions]:
         """Find the devices: those named, else those of the plan beside the shards."""
-        from runtimes.cluster.convert import open_shards
         from runtimes.cluster.deploy import HeadOptions, options_of, workers_of
         from runtimes.cluster.exchange import Topology
+        from runtimes.cluster.shard_folder import open_shards
         from runtimes.cluster.wire import Encoding
         from toolchain.cluster.plan import PLAN_FILE, load_plan
 

@@ -91,11 +91,12 @@ def command(
 
 
 def _config_of(model: Path) -> ModelConfig:
-    from runtimes.cluster.convert import open_shards
+    if (model / "cluster.json").exists():
+        from runtimes.cluster.shard_folder import open_shards
+
+        return open_shards(model).config
     from runtimes.cluster.formats.open import open_model
 
-    if (model / "cluster.json").exists():
-        return open_shards(model).config
     source = open_model(model)
     try:
         return source.config

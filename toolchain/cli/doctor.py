@@ -14,7 +14,7 @@ from toolchain.cli.table import print_table
 
 # (what it is for, distribution, module, extra)
 _PACKAGES = (
-    ("arrays: all but the workers of a cluster", "numpy", "numpy", "mcu"),
+    ("arrays: all but the devices of a cluster", "numpy", "numpy", "mcu"),
     ("templates of the generated C", "jinja2", "jinja2", "mcu"),
     ("reading and writing .tflite", "tflite", "tflite", "mcu"),
     ("emulator", "unicorn", "unicorn", "mcu"),

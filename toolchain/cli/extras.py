@@ -6,6 +6,8 @@ from toolchain.errors import ModelError
 
 # Verbs of a device that computes for a head; see ``worker`` in pyproject.toml.
 _WORKER_VERBS = ("cluster worker", "cluster keygen", "cluster profile")
+# Packages of a machine that turns models into shards; a head and its workers have no need of them.
+_CONVERTING = ("numpy", "tokenizers")
 _OURS = ("boards", "toolchain", "nas", "codegen", "runtimes", "firmware_templates")
 
 
@@ -25,6 +27,7 @@ def missing_package(error: ModuleNotFoundError, command: str) -> ModelError | No
     extra = "mcu"
     if command.startswith("cluster"):
         extra = "worker" if command in _WORKER_VERBS else "cluster"
+        extra = "cluster-convert" if package in _CONVERTING else extra
     return ModelError(
         "E203",
         f"tessera {command} needs the package {package}",

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from runtimes.cluster.convert import ShardFolder
 from runtimes.cluster.crew import WorkerAddress
 from runtimes.cluster.emulate.link import LinkSpec
+from runtimes.cluster.shard_folder import ShardFolder
 from runtimes.cluster.transfer import StoredShard, stock
 from toolchain.cluster.ram import PROCESS_BYTES
 from toolchain.errors import DeviceError, FitError

@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from runtimes.cluster.convert import ShardFolder, write_sparse_shards
 from runtimes.cluster.deploy import HeadOptions, deployment_of
 from runtimes.cluster.emulate.cluster import EmulatedCluster, pinned, worker_command
 from runtimes.cluster.emulate.link import LinkSpec
 from runtimes.cluster.head import Head
 from runtimes.cluster.open_engine import engine_opener
 from runtimes.cluster.profile import disk_bandwidth
+from runtimes.cluster.shard_folder import ShardFolder, write_sparse_shards
 from toolchain.cluster.config import ModelConfig
 from toolchain.cluster.devices import Device, Devices, Link
 from toolchain.cluster.plan import PlanOptions

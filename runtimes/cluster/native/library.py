@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_float, c_int32, c_int64, c_uint64, c_void_p
+from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from runtimes.cluster.native.build import build
 from runtimes.cluster.native.cpu import VARIANTS, supported
 from toolchain.errors import ToolError, UsageError
 
-ABI = 4
+ABI = 5
 KV_KINDS = {"f32": 0, "f16": 1, "int8": 2}
 KV_BLOCKS = 3
 
@@ -45,6 +45,16 @@ class FeedForwardStruct(ctypes.Structure):
     _fields_ = tuple((name, c_void_p) for name in ("gate_up", "down", "norm"))
 
 
+class SamplingStruct(ctypes.Structure):
+    """``struct tessera_sampling``."""
+
+    _fields_ = (
+        *((name, c_double) for name in ("temperature", "top_p", "floor")),
+        ("seed", c_int64),
+        ("top_k", c_int32),
+    )
+
+
 _RANK = POINTER(RankStruct)
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "tessera_abi": (c_int32, ()),
@@ -64,6 +74,9 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
         (_RANK, POINTER(FeedForwardStruct), c_void_p, c_int32, c_void_p),
     ),
     "tessera_logits": (None, (_RANK, c_void_p, c_void_p, c_void_p, c_int32, c_void_p)),
+    "tessera_sample": (c_int32, (POINTER(SamplingStruct), c_void_p, c_int32, c_int64)),
+    "tessera_likeliest": (None, (c_void_p, c_int32, c_int32, c_void_p)),
+    "tessera_embed": (None, (c_void_p, c_int64, c_int32, c_float, c_void_p)),
     "tessera_combine": (None, (_RANK, c_void_p, c_void_p, c_int32, c_int32, c_void_p)),
     "tessera_stream": (c_uint64, (c_void_p, c_int64)),
     "tessera_encode_sums": (None, (c_void_p, c_int64, c_void_p)),

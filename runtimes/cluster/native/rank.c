@@ -6,6 +6,7 @@
 
 #include "attention.h"
 #include "cache.h"
+#include "half.h"
 #include "ops.h"
 #include "pool.h"
 #include "tiles.h"
@@ -253,6 +254,16 @@ void tessera_attention(const struct tessera_rank *rank, const struct tessera_att
 }
 
 /* ---- the rest ---- */
+
+void tessera_embed(const uint8_t *rows, int64_t size, int32_t halfs, float scale, float *out)
+{
+    if (halfs)
+        halfs_to_floats(rows, out, (size_t)size);
+    else
+        memcpy(out, rows, (size_t)size * sizeof *out);
+    for (size_t i = 0; i < (size_t)size; i++)
+        out[i] *= scale;
+}
 
 void tessera_feed_forward(const struct tessera_rank *rank,
                           const struct tessera_feed_forward *block, const float *hidden,

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-enum { TESSERA_ABI = 4 };
+enum { TESSERA_ABI = 5 };
 
 enum tessera_kv {
     TESSERA_KV_F32 = 0,
@@ -67,6 +67,15 @@ struct tessera_feed_forward {
     const float *norm;       /* (hidden,) */
 };
 
+/* How a token is chosen. */
+struct tessera_sampling {
+    double temperature; /* 0: the likeliest */
+    double top_p;       /* 1: all */
+    double floor;       /* logits less than the largest + floor (<= 0) are dropped: ln(min_p) */
+    int64_t seed;
+    int32_t top_k;      /* 0: all */
+};
+
 int32_t tessera_abi(void);
 
 /* `threads` - 1 sleeping threads; NULL if they cannot be started. */
@@ -77,6 +86,9 @@ int64_t tessera_scratch_bytes(const struct tessera_rank *rank);
 
 /* Bytes of one layer's keys and values of one sequence. */
 int64_t tessera_cache_bytes(const struct tessera_rank *rank);
+
+/* Embedding rows as a shard has them, `size` numbers, fp16 if `halfs`, else float: out times scale. */
+void tessera_embed(const uint8_t *rows, int64_t size, int32_t halfs, float scale, float *out);
 
 /* Attention of positions position .. position+n-1; appends their keys and values to the cache.
  * hidden (n, hidden); rotation (2, n, head_dim/2): cosines, sines; out (n, hidden): float partial
@@ -97,6 +109,13 @@ void tessera_combine(const struct tessera_rank *rank, const float *norm, const v
 /* Final norm and own classifier rows: out (n, vocab). */
 void tessera_logits(const struct tessera_rank *rank, const uint8_t *classifier, const float *norm,
                     const float *hidden, int32_t n, float *out);
+
+/* Choose a token from logits (vocab,); the random number hangs on seed and position alone. */
+int32_t tessera_sample(const struct tessera_sampling *how, const float *logits, int32_t vocab,
+                       int64_t position);
+
+/* The likeliest tokens (rows,) of logits (rows, vocab), the first of equals. */
+void tessera_likeliest(const float *logits, int32_t rows, int32_t vocab, int32_t *out);
 
 /* Read 64-byte aligned memory once; returns the XOR of its 64-bit words (whole 256 bytes only). */
 uint64_t tessera_stream(const uint8_t *data, int64_t size);

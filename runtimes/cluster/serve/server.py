@@ -85,7 +85,7 @@ def serve(
         raise ToolError(
             "E606",
             f"the server needs the package {error.name}",
-            hints=['pip install "tessera[cluster-serve]"'],
+            hints=['pip install "tessera[cluster]"'],
         ) from error
 
     with closing(listener), closing(Scheduler(opened)) as scheduler:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from runtimes.cluster.arrays import array_of
 from runtimes.cluster.buffers import Rows
-from runtimes.cluster.convert import convert, open_shards
+from runtimes.cluster.convert import convert
 from runtimes.cluster.native_engine import EngineOptions, NativeEngine
 from runtimes.cluster.opener import RESERVE, EngineOpener, resident_set
 from runtimes.cluster.shard import ShardFile
+from runtimes.cluster.shard_folder import open_shards
 from runtimes.cluster.shard_writer import write_shard
 from runtimes.cluster.sparse_shard import write_sparse_shard
 from runtimes.cluster.step import EngineRequest

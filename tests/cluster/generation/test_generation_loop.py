@@ -14,10 +14,12 @@ from generation_models import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtimes.cluster.array_sampler import ArraySampler
+from runtimes.cluster.arrays import rows_of
 from runtimes.cluster.forward import LocalModel
 from runtimes.cluster.generate import Generation, Progress, Request, generate
 from runtimes.cluster.native_engine import NativeEngine
-from runtimes.cluster.sampling import Sampling, sample
+from runtimes.cluster.sampling import Sampling
 from runtimes.cluster.shard import ShardFile
 from runtimes.cluster.stops import StopFilter
 from runtimes.cluster.tokenizer import open_tokenizer
@@ -43,7 +45,7 @@ class Script:
         for i in range(rows):
             at = position + len(tokens) - rows + i + 1 - self._start
             logits[i, self._says[at] if at < len(self._says) else 2] = 1
-        return logits
+        return rows_of(logits)
 
     def truncate(self, slot, length): ...
     def close(self): ...
@@ -61,8 +63,8 @@ def plain(model, prompt, sampling, count):
     """The definition: one token after another, the whole sequence anew each time."""
     tokens = list(prompt)
     for _ in range(count):
-        logits = model.forward(0, tokens, 0, rows=1)[0]
-        tokens.append(sample(logits, sampling, len(tokens)))
+        logits = model.forward(0, tokens, 0, rows=1)
+        tokens.append(ArraySampler().choose(logits, sampling, len(tokens)))
         if tokens[-1] in VOCABULARY.eos:
             break
     return tokens[len(prompt) :]

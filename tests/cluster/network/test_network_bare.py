@@ -1,4 +1,4 @@
-"""What a device must have installed is little: a worker needs no numpy, or no C compiler."""
+"""What a device must have installed is little: no numpy, or no C compiler."""
 
 import subprocess
 import sys
@@ -11,7 +11,6 @@ from test_network_cli import converted
 from runtimes.cluster.array_codec import ArrayCodec, add_in_rank_order
 from runtimes.cluster.arrays import array_of, rows_of
 from runtimes.cluster.buffers import Buffer, Rows
-from runtimes.cluster.convert import open_shards
 from runtimes.cluster.deploy import HeadOptions, open_head
 from runtimes.cluster.device import Settings
 from runtimes.cluster.emulate.cluster import EmulatedCluster, worker_command
@@ -19,6 +18,7 @@ from runtimes.cluster.native_engine import EngineOptions, NativeEngine
 from runtimes.cluster.payload import payload_bytes
 from runtimes.cluster.reference import ReferenceEngine
 from runtimes.cluster.shard import ShardFile
+from runtimes.cluster.shard_folder import open_shards
 from runtimes.cluster.shard_weights import ShardWeights
 from runtimes.cluster.unsplit import run_unsplit
 from runtimes.cluster.wire import Encoding
@@ -63,7 +63,8 @@ def sum_as_sent(encoding):
 
 def logits_of(head):
     parts = [head.forward(0, TOKENS[:5], 0)]
-    return np.concatenate(parts + [head.forward(0, [t], 5 + i) for i, t in enumerate(TOKENS[5:])])
+    parts += [head.forward(0, [token], 5 + i) for i, token in enumerate(TOKENS[5:])]
+    return np.concatenate([array_of(part) for part in parts])
 
 
 def expected_logits(engines, encoding):
@@ -125,7 +126,7 @@ def test_a_device_with_neither_says_what_helps(tmp_path, monkeypatch):
         (["cluster", "keygen", "pi", "-o", "{}"], 0, "next: tessera cluster worker"),
         (["cluster", "worker", "--help"], 0, "--listen"),
         (["doctor"], 0, "C compiler of this machine"),
-        (["cluster", "bench", "{}"], 2, 'hint: pip install "tessera[cluster]"'),
+        (["cluster", "convert", "{}", "-o", "{}/s"], 2, 'pip install "tessera[cluster-convert]"'),
         (["ops"], 2, 'hint: pip install "tessera[mcu]"'),
     ],
 )

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from network_cluster import SMALL
 
-from runtimes.cluster.convert import ShardFolder
-from runtimes.cluster.convert import _write_index as write_index
 from runtimes.cluster.crew import WorkerAddress
 from runtimes.cluster.deploy import HeadOptions, open_head
 from runtimes.cluster.device import Settings
 from runtimes.cluster.formats.synthetic import SyntheticModel
 from runtimes.cluster.keys import generate
+from runtimes.cluster.shard_folder import ShardFolder, write_index
 from runtimes.cluster.shard_writer import write_shard
 from toolchain.cli import main
 from toolchain.cli.sizes import Size, human

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from network_cluster import ROOT, deployment, open_engine, synthetic, write_shards
 
+from runtimes.cluster.arrays import array_of
 from runtimes.cluster.emulate.cluster import EmulatedCluster
 from runtimes.cluster.emulate.link import LinkSpec, Switch
 from runtimes.cluster.head import Head
@@ -102,11 +103,11 @@ def test_unplugged_worker_is_noticed_within_two_seconds(tmp_path):
         cluster = stack.enter_context(EmulatedCluster(2, "0.2ms,1000Mbit", command_in(tmp_path)))
         plan = deployment(source, shards, cluster.addresses)
         head = stack.enter_context(Head(plan, open_engine))
-        first = head.forward(0, [1, 2, 3, 4], 0, rows=1)
+        first = array_of(head.forward(0, [1, 2, 3, 4], 0, rows=1))
         head.forward(0, [5], 4)
         began = time.monotonic()
         cluster.unplug(1)
-        again = head.forward(0, [1, 2, 3, 4], 0, rows=1)
+        again = array_of(head.forward(0, [1, 2, 3, 4], 0, rows=1))
         assert head.faults[0].at - began < 2.0
         assert abs(again - first).max() < 1e-5
         assert head.sent_bytes == sum(shard.info.size for shard in shards[1:])

@@ -16,6 +16,7 @@ from network_cluster import (
     write_shards,
 )
 
+from runtimes.cluster.arrays import array_of
 from runtimes.cluster.exchange import Topology
 from runtimes.cluster.head import Head
 from runtimes.cluster.placement import HEAD
@@ -36,7 +37,7 @@ def generate(head, count=COUNT, each=nothing):
     out = []
     for i in range(count):
         each(i)
-        logits = head.forward(0, tokens, position, rows=1)
+        logits = array_of(head.forward(0, tokens, position, rows=1))
         position += len(tokens)
         tokens = [int(logits[0].argmax())]
         out += tokens
@@ -166,7 +167,7 @@ def test_a_worker_that_comes_back_computes_its_rank_again(tmp_path, monkeypatch)
             head.truncate(0, 5)  # in the middle of a sequence
             tokens, position = [expected[0]], len(PROMPT)
             for token in expected[1:]:
-                tokens = [int(head.forward(0, tokens, position, rows=1)[0].argmax())]
+                tokens = [int(array_of(head.forward(0, tokens, position, rows=1))[0].argmax())]
                 position += 1
                 assert tokens == [token]
             assert head.placement == {0: HEAD, 1: 0, 2: 1}

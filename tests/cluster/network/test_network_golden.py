@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from network_cluster import ROOT, deployment, open_engine, synthetic, workers, write_shards
 
+from runtimes.cluster.arrays import array_of
 from runtimes.cluster.exchange import Topology
 from runtimes.cluster.head import Head
 from runtimes.cluster.wire import Encoding
@@ -18,10 +19,10 @@ SPLITS = [[1], [1, 1], [3, 1], [2, 1, 1], [1, 1, 1, 1], [1, 2, 1, 1, 1]]
 
 
 def greedy(head, prompt, count):
-    logits = head.forward(0, prompt, 0, rows=1)
+    logits = array_of(head.forward(0, prompt, 0, rows=1))
     tokens = [int(logits[0].argmax())]
     for position in range(len(prompt), len(prompt) + count - 1):
-        tokens.append(int(head.forward(0, tokens[-1:], position)[0].argmax()))
+        tokens.append(int(array_of(head.forward(0, tokens[-1:], position))[0].argmax()))
     return tokens
 
 
@@ -58,8 +59,8 @@ def test_reproducible_logits_are_equal_bit_for_bit_on_any_devices(tmp_path):
             for topology in Topology:
                 options = {"topology": topology, "encoding": Encoding.FIXED}
                 with Head(deployment(source, shards, addresses, **options), open_engine) as head:
-                    first = head.forward(0, [3, 1, 4, 1, 5], 0)
-                    results.append(np.concatenate([first, head.forward(0, [9], 5)]))
+                    first = array_of(head.forward(0, [3, 1, 4, 1, 5], 0))
+                    results.append(np.concatenate([first, array_of(head.forward(0, [9], 5))]))
                     assert not head.faults
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
@@ -74,7 +75,7 @@ def test_runs_with_int8_sums_repeat(tmp_path, topology):
         for encoding in (Encoding.INT8, Encoding.INT8, Encoding.F32):
             options = {"topology": topology, "encoding": encoding}
             with Head(deployment(source, shards, addresses, **options), open_engine) as head:
-                results.append(head.forward(0, [3, 1, 4, 1, 5], 0))
+                results.append(array_of(head.forward(0, [3, 1, 4, 1, 5], 0)))
                 assert not head.faults
     np.testing.assert_array_equal(results[0], results[1])
     assert 0 < np.abs(results[0] - results[2]).max() < 0.3

@@ -21,6 +21,7 @@ from network_cluster import (
 )
 
 from runtimes.cluster import messages as m
+from runtimes.cluster.arrays import array_of
 from runtimes.cluster.crew import WorkerAddress
 from runtimes.cluster.head import Head
 from runtimes.cluster.keys import KeyRing, generate
@@ -36,7 +37,7 @@ def port_of(worker):
 def still_works(worker, tmp_path, name="after"):
     source, shards = write_shards(tmp_path / name, [1, 1], **synthetic())
     with Head(deployment(source, shards, [worker.at()]), open_engine) as head:
-        assert head.forward(0, [1, 2, 3], 0).shape == (3, SMALL.vocab)
+        assert array_of(head.forward(0, [1, 2, 3], 0)).shape == (3, SMALL.vocab)
         assert not head.faults
 
 
@@ -91,7 +92,7 @@ def test_strangers_do_not_disturb_a_running_generation(tmp_path):
     with workers(tmp_path, 2) as running:
         plan = deployment(source, shards, [w.at() for w in running])
         with Head(plan, open_engine) as head, zmq.Context() as context:
-            first = [head.forward(0, [i], i) for i in range(12)]
+            first = [array_of(head.forward(0, [i], i)) for i in range(12)]
             dealer = context.socket(zmq.DEALER)
             dealer.setsockopt(zmq.LINGER, 0)
             for worker in running:
@@ -101,7 +102,7 @@ def test_strangers_do_not_disturb_a_running_generation(tmp_path):
                     body = m.encode(rng.choice(orders))
                     junk = Header(Kind.CONTROL, length=len(body)).pack() + body
                     dealer.send(rng.choice([junk, random_frame(rng)]))
-                np.testing.assert_array_equal(head.forward(0, [i], i), first[i])
+                np.testing.assert_array_equal(array_of(head.forward(0, [i], i)), first[i])
             assert not head.faults
             dealer.close()
 
@@ -213,7 +214,7 @@ def test_key_of_a_stranger_is_refused_and_logged(tmp_path):
         named = {name: public for public, name in ring.accepted.items()}
         addresses = [first.at(key=named["one"]), second.at(key=named["two"])]
         with Head(deployment(source, shards, addresses), open_engine, keys=ring) as head:
-            assert head.forward(0, [1, 2], 0).shape == (2, SMALL.vocab)
+            assert array_of(head.forward(0, [1, 2], 0)).shape == (2, SMALL.vocab)
         stranger = KeyRing.load(tmp_path / "elsewhere" / "stranger.key_secret")
         trusting = KeyRing(stranger.name, stranger.public, stranger.secret, ring.accepted)
         with pytest.raises(DeviceError, match="refused the connection") as caught:

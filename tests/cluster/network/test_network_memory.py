@@ -9,12 +9,11 @@ import tempfile
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from runtimes.cluster.convert import write_sparse_shards
 from runtimes.cluster.deploy import HeadOptions, open_head
 from runtimes.cluster.emulate.cluster import EmulatedCluster, worker_command
+from runtimes.cluster.shard_folder import write_sparse_shards
 from toolchain.cluster.config import ModelConfig
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads memory from /proc")
@@ -81,7 +80,7 @@ def test_a_worker_streams_within_its_cap(tmp_path):
     with model_on(tmp_path, 2, cap) as (head, shards, pids):
         assert shards.shard(1).stat().st_size > 55 * MEGABYTE
         for position in range(0, 96, 32):
-            head.forward(0, np.arange(32), position, rows=1)
+            head.forward(0, range(32), position, rows=1)
         for position in range(96, 112):
             head.forward(0, [7], position)
         assert not head.faults
@@ -91,7 +90,7 @@ def test_a_worker_streams_within_its_cap(tmp_path):
 @pytest.mark.slow
 def test_a_worker_needs_its_shard_and_32_megabytes(tmp_path):
     with model_on(tmp_path, 2) as (head, shards, pids):
-        head.forward(0, np.arange(28), 0, rows=1)
+        head.forward(0, range(28), 0, rows=1)
         for position in range(28, 36):
             head.forward(0, [7], position)
         assert peak_of(pids[0]) <= shards.shard(1).stat().st_size + 32 * MEGABYTE

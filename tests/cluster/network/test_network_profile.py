@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_network_cli import converted
 
-from runtimes.cluster.convert import ShardFolder
 from runtimes.cluster.deploy import HeadOptions
 from runtimes.cluster.emulate.link import LinkSpec
 from runtimes.cluster.emulate.profile import _model as model
@@ -15,6 +14,7 @@ from runtimes.cluster.emulate.profile import _Passes as Passes
 from runtimes.cluster.emulate.profile import _solve_link as solve_link
 from runtimes.cluster.emulate.profile import predict_emulated
 from runtimes.cluster.exchange import Topology
+from runtimes.cluster.shard_folder import ShardFolder
 from toolchain.cli import main
 from toolchain.cluster.devices import Device, Devices, Link
 from toolchain.cluster.predict import network_seconds

@@ -9,6 +9,7 @@ import pytest
 from network_cluster import deployment, open_engine, synthetic, workers, write_shards
 
 from runtimes.cluster.array_codec import add_in_rank_order
+from runtimes.cluster.arrays import array_of
 from runtimes.cluster.emulate.link import LinkSpec
 from runtimes.cluster.emulate.relay import Relay
 from runtimes.cluster.exchange import Topology
@@ -36,7 +37,7 @@ def logits_of(head):
     """A prompt, then single tokens."""
     parts = [head.forward(0, TOKENS[:5], 0)]
     parts += [head.forward(0, [token], 5 + i) for i, token in enumerate(TOKENS[5:])]
-    return np.concatenate(parts)
+    return np.concatenate([array_of(part) for part in parts])
 
 
 @pytest.mark.parametrize("weights", [[1], [1, 1], [3, 1], [2, 1, 1], [1, 1, 1, 1], [5, 1, 1, 2, 1]])
@@ -82,6 +83,6 @@ def test_a_head_ahead_of_two_workers_that_wait_for_each_other_loses_none(tmp_pat
             plan = deployment(source, shards, [near.at(), far.at(routes=routes)], rows=2)
             with Head(plan, open_engine) as head:
                 head.forward(0, [1], 0)
-                results.append(head.forward(0, TOKENS, 1, rows=1))
+                results.append(array_of(head.forward(0, TOKENS, 1, rows=1)))
                 assert not head.faults
     np.testing.assert_array_equal(*results)
