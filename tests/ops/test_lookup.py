@@ -13,13 +13,15 @@ from tests.ops.random_unary import random_shape
 from tests.oracle.runtimes import Reference
 from toolchain.exporters.tflite import export_tflite
 from toolchain.ir import DType, Graph, Quant, Tensor, run
-from toolchain.ops import Elu, Erf, Exp, Gelu, Log, Rsqrt, Sqrt
+from toolchain.ops import Elu, Erf, Exp, Function, Gelu, Log, Rsqrt, Sqrt
 from toolchain.ops.lookup import Lookup
 
 OPERATORS: list[Lookup] = [
     Elu(),
     Erf(),
     Exp(),
+    Function("mish"),
+    Function("softplus", (1.5,)),
     Gelu(),
     Gelu(approximate=True),
     Log(),

@@ -28,6 +28,7 @@ INTEGERS = {
     "elu": "tests.oracle.test_lookup:test_elu_equals_tflite_micro",
     "erf": "tests.oracle.test_real_functions:test_error_function",
     "exp": "tests.oracle.test_lookup:test_equals_tflite_but_for_ties",
+    "function": "tests.oracle.test_real_functions:test_functions_by_name",
     "gelu": "tests.oracle.test_lookup:test_equals_tflite_but_for_ties",
     "layer_norm": "tests.oracle.test_real_functions:test_layer_normalisation",
     "log": "tests.oracle.test_lookup:test_equals_tflite_but_for_ties",

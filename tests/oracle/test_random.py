@@ -30,6 +30,7 @@ OPERATORS = {
     "conv2d": (Micro, Reference),
     "depthwise_conv2d": (Micro, Reference),
     "fully_connected": (Micro, Reference),
+    "gather": (Micro, Reference),
     "hard_swish": (Micro, Reference),
     "leaky_relu": (Micro, Reference),
     "log_softmax": (Micro, Reference),

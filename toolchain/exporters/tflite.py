@@ -15,7 +15,7 @@ from toolchain.exporters import (
 from toolchain.exporters.tflite_layer import Draft, Layer, Writer
 from toolchain.exporters.tflite_math import plain
 from toolchain.exporters.tflite_writer import Handle, Subgraph, write
-from toolchain.importers.tflite_types import ERF, LAYER_NORM
+from toolchain.importers.tflite_types import ERF, LAYER_NORM, function_name
 from toolchain.ir import Graph, Tensor
 from toolchain.ops import (
     Add,
@@ -31,6 +31,8 @@ from toolchain.ops import (
     Erf,
     Exp,
     FullyConnected,
+    Function,
+    Gather,
     Gelu,
     HardSwish,
     LayerNorm,
@@ -81,6 +83,8 @@ WRITERS: Mapping[type[Op], Writer] = {
     Erf: plain(ERF, 1),
     Exp: plain("EXP", 2, "ExpOptions"),
     FullyConnected: tflite_spatial.fully_connected,
+    Function: tflite_math.function,
+    Gather: tflite_moves.gather,
     Gelu: tflite_math.gelu,
     HardSwish: plain("HARD_SWISH", 1, "HardSwishOptions"),
     LayerNorm: tflite_math.layer_norm,
@@ -117,13 +121,17 @@ WRITERS: Mapping[type[Op], Writer] = {
 }
 
 
-CUSTOM: Mapping[type[Op], str] = {Erf: ERF, LayerNorm: LAYER_NORM}
-"""Operators that the format lacks, and the names under which they are written."""
-
-
 def custom_operators(graph: Graph) -> Mapping[str, int]:
     """Return how often each operator occurs that no other runtime will know in the file."""
-    return Counter(CUSTOM[type(node.op)] for node in graph.nodes if type(node.op) in CUSTOM)
+    names = (_custom_name(node.op) for node in graph.nodes)
+    return Counter(name for name in names if name is not None)
+
+
+def _custom_name(op: Op) -> str | None:
+    """Return the name under which an operator is written that the format lacks."""
+    if isinstance(op, Function):
+        return function_name(op.kind)
+    return {Erf: ERF, LayerNorm: LAYER_NORM}.get(type(op))
 
 
 def export_tflite(graph: Graph) -> bytes:

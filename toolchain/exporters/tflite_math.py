@@ -6,12 +6,13 @@ import numpy as np
 
 from toolchain.exporters.tflite_layer import Layer, Writer, fused
 from toolchain.exporters.tflite_writer import Record
-from toolchain.importers.tflite_types import LAYER_NORM, STAND_ALONE
+from toolchain.importers.tflite_types import LAYER_NORM, STAND_ALONE, function_name
 from toolchain.ir import DType
 from toolchain.ops import (
     Add,
     ArgMax,
     BatchMatMul,
+    Function,
     Gelu,
     LayerNorm,
     LeakyRelu,
@@ -59,6 +60,14 @@ def relu(layer: Layer) -> Record:
 def leaky_relu(layer: Layer) -> Record:
     """LEAKY_RELU."""
     return layer.record("LEAKY_RELU", 2, "LeakyReluOptions", {"Alpha": layer.op(LeakyRelu).alpha})
+
+
+def function(layer: Layer) -> Record:
+    """Tessera's own operator of each function, of x and its parameters, real constants."""
+    op, inputs = layer.op(Function), layer.node.inputs
+    if op.parameters:
+        inputs = (*inputs, layer.reals("parameters", op.parameters))
+    return layer.record(function_name(op.kind), 1, inputs=inputs)
 
 
 def gelu(layer: Layer) -> Record:

@@ -9,6 +9,7 @@ from toolchain.exporters.tflite_writer import Record
 from toolchain.ir import constant
 from toolchain.ops import (
     Concat,
+    Gather,
     Mean,
     Pack,
     Pad,
@@ -20,6 +21,13 @@ from toolchain.ops import (
     Transpose,
     Unpack,
 )
+
+
+def gather(layer: Layer) -> Record:
+    """GATHER; its second version takes int8, the third int16."""
+    op = layer.op(Gather)
+    inputs = (layer.node.inputs[0], layer.integers("indices", op.indices))
+    return layer.record("GATHER", 3, "GatherOptions", {"Axis": op.axis}, inputs)
 
 
 def mean(layer: Layer) -> Record:

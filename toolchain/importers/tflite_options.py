@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from toolchain.importers.tflite_layer import Layer, Reader
 from toolchain.importers.tflite_recurrent import LSTM_INPUTS, lstm, svdf
 from toolchain.importers.tflite_slice import strided_slice
-from toolchain.importers.tflite_types import ERF, LAYER_NORM, STAND_ALONE
+from toolchain.importers.tflite_types import ERF, LAYER_NORM, STAND_ALONE, function_name
 from toolchain.ir import DType
 from toolchain.numerics import Activation
 from toolchain.ops import (
@@ -23,6 +23,7 @@ from toolchain.ops import (
     Erf,
     Exp,
     FullyConnected,
+    Function,
     Gelu,
     HardSwish,
     LayerNorm,
@@ -54,6 +55,7 @@ from toolchain.ops import (
     TransposeConv,
     Unpack,
 )
+from toolchain.ops.function import CURVES
 from toolchain.ops.spatial import Pads, Sliding
 
 _MANY = 2**31
@@ -224,6 +226,22 @@ def _layer_norm(layer: Layer) -> Op:
     return LayerNorm(float(epsilon.values.reshape(-1)[0]))
 
 
+def _function(kind: str) -> Reader:
+    """Return the reader of a function of one element, whose parameters are a real constant."""
+    expected = len(CURVES[kind].parameters)
+
+    def read(layer: Layer) -> Op:
+        if not expected:
+            return Function(kind)
+        given = layer.input(1)
+        real = given.is_constant and given.shape == (expected,) and given.dtype is DType.FLOAT32
+        layer.require(real, f"{expected} real constants are needed")
+        return Function(kind, tuple(float(value) for value in given.values))
+
+    count = 2 if expected else 1
+    return Reader(read, "", count, count, (0,))
+
+
 def _relu(layer: Layer) -> Op:
     return Relu(STAND_ALONE[layer.code])
 
@@ -242,6 +260,7 @@ READERS: Mapping[str, Reader] = {
     "CONV_2D": Reader(_conv2d, "Conv2DOptions", 2, 3, weights=1),
     f'CUSTOM "{ERF}"': Reader(_plain(Erf)),
     f'CUSTOM "{LAYER_NORM}"': Reader(_layer_norm, "", 4, 4, (0, 1, 2)),
+    **{f'CUSTOM "{function_name(kind)}"': _function(kind) for kind in CURVES},
     "DEPTHWISE_CONV_2D": Reader(
         _depthwise_conv2d, "DepthwiseConv2DOptions", 2, 3, weights=1, channels=3
     ),

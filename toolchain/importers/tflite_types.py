@@ -39,6 +39,11 @@ ERF = f"{CUSTOM_PREFIX}Erf"
 LAYER_NORM = f"{CUSTOM_PREFIX}LayerNorm"
 
 
+def function_name(kind: str) -> str:
+    """Return the custom operator of a function, such as ``"TesseraLogSigmoid"``."""
+    return CUSTOM_PREFIX + kind.title().replace("_", "")
+
+
 class ModelWarning(UserWarning):
     """Something odd in a model file that does not keep it from being compiled."""
 

@@ -14,6 +14,8 @@ from toolchain.ops.elu import Elu
 from toolchain.ops.erf import Erf
 from toolchain.ops.exp import Exp
 from toolchain.ops.fully_connected import FullyConnected
+from toolchain.ops.function import Function
+from toolchain.ops.gather import Gather
 from toolchain.ops.gelu import Gelu
 from toolchain.ops.hard_swish import HardSwish
 from toolchain.ops.layer_norm import LayerNorm
@@ -62,6 +64,8 @@ __all__ = [
     "Erf",
     "Exp",
     "FullyConnected",
+    "Function",
+    "Gather",
     "Gelu",
     "HardSwish",
     "LayerNorm",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from toolchain.ops.gelu import erfc
+from toolchain.error_function import erfc
 from toolchain.ops.lookup import Lookup, Reals
 
 

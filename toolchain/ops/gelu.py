@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from toolchain.error_function import erfc
 from toolchain.ops.lookup import Lookup, Reals
 
 
@@ -27,8 +28,3 @@ class Gelu(Lookup):
             inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
             return np.asarray(0.5 * x * (1 + np.tanh(inner)), np.float32)
         return np.asarray(0.5 * x * erfc(-x * math.sqrt(0.5)), np.float32)
-
-
-def erfc(x: Reals) -> Reals:
-    """Return the complementary error function of every element."""
-    return np.array([math.erfc(v) for v in x.reshape(-1).tolist()], np.float32).reshape(x.shape)

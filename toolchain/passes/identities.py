@@ -7,6 +7,7 @@ from dataclasses import replace
 from toolchain.ir import Graph, Node, Operands, Tensor
 from toolchain.ops import (
     Concat,
+    Gather,
     Pad,
     Quantize,
     Reshape,
@@ -18,7 +19,7 @@ from toolchain.ops import (
 from toolchain.passes.rewriter import Rewriter
 
 # With outputs of their input's shape, these return their first input's elements as they are.
-_MOVES = (Concat, Pad, Reshape, ResizeNearest, Split)
+_MOVES = (Concat, Pad, Quantize, Reshape, ResizeNearest, Split)
 
 
 def remove_identities(graph: Graph) -> Graph:
@@ -66,7 +67,7 @@ def _is_identity(node: Node, operands: Operands) -> bool:
             return all(stride > 0 for stride in op.strides) and not op.shrink
         case Concat():
             return len(operands.inputs) == 1
-        case Quantize():
-            return True
+        case Gather():
+            return op.indices == tuple(range(len(op.indices)))
         case _:
             return isinstance(op, _MOVES)

@@ -9,6 +9,7 @@ from toolchain.ops import (
     ArgMax,
     Concat,
     Dequantize,
+    Gather,
     LogSoftmax,
     Mean,
     Op,
@@ -62,7 +63,7 @@ def permuted_op(op: Op, operands: Operands, perm: Perm) -> Change | None:
         case Pad():
             before, after = (_moved(values, perm) for values in (op.before, op.after))
             change = Change(replace(op, before=before, after=after), perm)
-        case Concat() | Split():
+        case Concat() | Gather() | Split():
             change = Change(replace(op, axis=perm[op.axis]), perm)
         case Mean():
             axes = tuple(sorted(perm[axis] for axis in op.axes))

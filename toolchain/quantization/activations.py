@@ -13,6 +13,7 @@ from toolchain.ir import DType, Graph, Node, Quant
 from toolchain.ops import (
     AveragePool2D,
     Concat,
+    Gather,
     Maximum,
     MaxPool2D,
     Minimum,
@@ -33,6 +34,7 @@ from toolchain.quantization.ranges import Observed, Range
 JOINS = (Concat, Maximum, Minimum, Pack)
 MOVES = (
     AveragePool2D,
+    Gather,
     MaxPool2D,
     Pad,
     Reshape,

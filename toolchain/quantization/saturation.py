@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from toolchain.ir import Array, Graph, Node
 from toolchain.ops import (
+    Gather,
     HardSwish,
     Logistic,
     MaxPool2D,
@@ -30,7 +31,7 @@ from toolchain.quantization.ranges import Range, quant_of
 from toolchain.reference import fake_quantize
 from toolchain.reference.operators import FUNCTIONS
 
-_MOVES = (MaxPool2D, Pad, Reshape, Split, StridedSlice, Transpose)
+_MOVES = (Gather, MaxPool2D, Pad, Reshape, Split, StridedSlice, Transpose)
 _POINTS = 4096
 _UNSEEN = 1 / 8  # of an output step; more would be a bias, as clipped values all err alike
 _SHARES = np.linspace(1.0, 0.0, 21)  # of the least value seen

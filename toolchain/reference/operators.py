@@ -26,6 +26,8 @@ from toolchain.ops import (
     Erf,
     Exp,
     FullyConnected,
+    Function,
+    Gather,
     Gelu,
     HardSwish,
     LayerNorm,
@@ -60,10 +62,12 @@ from toolchain.ops import (
 from toolchain.ops.layer_norm import real_values
 from toolchain.ops.lookup import Lookup
 
-_MOVES = (ArgMax, Concat, Pack, Reshape, ResizeNearest, Split, StridedSlice, Transpose, Unpack)
+_MOVES = (
+    ArgMax, Concat, Gather, Pack, Reshape, ResizeNearest, Split, StridedSlice, Transpose, Unpack,
+)  # fmt: skip
 
 Values = Sequence[Array]
-Function = Callable[[Any, Operands, Values], Array]
+Meaning = Callable[[Any, Operands, Values], Array]
 
 
 def evaluate(op: Op, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -226,12 +230,12 @@ def _resize_bilinear(op: ResizeBilinear, operands: Operands, values: Values) -> 
     return y
 
 
-def _of(function: Callable[..., Any]) -> Function:
+def _of(function: Callable[..., Any]) -> Meaning:
     """Return the function of an operator without attributes but a fused activation."""
     return lambda _op, _operands, values: np.asarray(function(*values))
 
 
-FUNCTIONS: Mapping[type[Op], Function] = {
+FUNCTIONS: Mapping[type[Op], Meaning] = {
     Add: _of(np.add),
     AveragePool2D: _average_pool2d,
     BatchMatMul: _batch_matmul,
@@ -241,6 +245,7 @@ FUNCTIONS: Mapping[type[Op], Function] = {
     Erf: _lookup,
     Exp: _lookup,
     FullyConnected: _fully_connected,
+    Function: _lookup,
     Gelu: _lookup,
     HardSwish: _hard_swish,
     LayerNorm: _layer_norm,
