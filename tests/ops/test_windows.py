@@ -14,8 +14,10 @@ from tests.ops.test_concat import random_concat
 from tests.ops.test_conv2d import random_conv
 from tests.ops.test_depthwise_conv2d import random_depthwise
 from tests.ops.test_fully_connected import random_fully_connected
+from tests.ops.test_gather import random_gather
 from tests.ops.test_mean import random_mean
 from tests.ops.test_pad import random_pad
+from tests.ops.test_reduce_max import random_reduce_max
 from tests.ops.test_reshape import random_reshape
 from tests.ops.test_resize_bilinear import random_resize_bilinear
 from tests.ops.test_resize_nearest import random_resize_nearest
@@ -33,9 +35,11 @@ MAKERS: dict[str, Maker] = {
     "conv2d": random_conv,
     "depthwise_conv2d": random_depthwise,
     "fully_connected": random_fully_connected,
+    "gather": random_gather,
     "max_pool2d": partial(random_pool, MaxPool2D),
     "mean": random_mean,
     "pad": random_pad,
+    "reduce_max": random_reduce_max,
     "reshape": random_reshape,
     "resize_bilinear": random_resize_bilinear,
     "resize_nearest": random_resize_nearest,

@@ -23,6 +23,7 @@ CASES = 40
 # Operators by the test module that makes random ones, and the runtimes that know them so:
 # TFLite Micro takes stand-alone activations for clamps at one scale, TFLite does not.
 OPERATORS = {
+    "abs": (Micro, Reference),
     "add": (Micro, Reference),
     "arg_max": (Micro, Reference),
     "batch_matmul": (Micro, Reference),
@@ -41,6 +42,9 @@ OPERATORS = {
     "mul": (Micro, Reference),
     "pack": (Micro, Reference),
     "pad": (Micro, Reference),
+    "prelu": (Micro, Reference),
+    "reduce_max": (Micro, Reference),
+    "reduce_min": (Reference,),
     "relu": (Reference,),
     "reshape": (Micro, Reference),
     "resize_bilinear": (Micro, Reference),

@@ -8,6 +8,7 @@ import numpy as np
 
 from tests.graphs import STEPS, Builder, Step, any_activation
 from toolchain import ops
+from toolchain.importers.spelled import batch_to_space, space_to_batch
 from toolchain.ir import DType, Graph, Quant, Tensor
 from toolchain.numerics import Activation
 from toolchain.ops.spatial import Pads
@@ -88,7 +89,19 @@ def _constant_branch(b: Builder, x: Tensor) -> Tensor:
     return b.rescaled(ops.Add(), x, b.alike(ops.Relu(), constant))
 
 
+def _dealt_out(b: Builder, x: Tensor) -> Tensor:
+    """A dilated convolution as one of parts of the map, dealt out to batches."""
+    after = (x.shape[1] % 2 + 2, x.shape[2] % 2)
+    for op in space_to_batch(x.shape, (2, 2), (2, 0), after):
+        x = b.alike(op, x)
+    x = b.conv2d(x, 4, (2, 1))
+    for op in batch_to_space(x.shape, (2, 2), (1, 0), (0, after[1])):
+        x = b.alike(op, x)
+    return x
+
+
 CLUMSY: tuple[Step, ...] = (
+    _dealt_out,
     _padded_conv,
     _padded_pool,
     _relu_behind,

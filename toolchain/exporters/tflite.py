@@ -18,6 +18,7 @@ from toolchain.exporters.tflite_writer import Handle, Subgraph, write
 from toolchain.importers.tflite_types import ERF, LAYER_NORM, function_name
 from toolchain.ir import Graph, Tensor
 from toolchain.ops import (
+    Abs,
     Add,
     ArgMax,
     Assign,
@@ -49,7 +50,10 @@ from toolchain.ops import (
     Op,
     Pack,
     Pad,
+    Prelu,
     Quantize,
+    ReduceMax,
+    ReduceMin,
     Relu,
     Reshape,
     ResizeBilinear,
@@ -70,6 +74,7 @@ from toolchain.ops import (
 )
 
 WRITERS: Mapping[type[Op], Writer] = {
+    Abs: plain("ABS", 2),
     Add: tflite_math.add,
     ArgMax: tflite_math.arg_max,
     Assign: tflite_states.assign,
@@ -100,7 +105,10 @@ WRITERS: Mapping[type[Op], Writer] = {
     Mul: tflite_math.mul,
     Pack: tflite_moves.pack,
     Pad: tflite_moves.pad,
+    Prelu: plain("PRELU", 1),
     Quantize: plain("QUANTIZE", 2, "QuantizeOptions"),
+    ReduceMax: tflite_moves.reduce_max,
+    ReduceMin: tflite_moves.reduce_min,
     Relu: tflite_math.relu,
     Reshape: tflite_moves.reshape,
     ResizeBilinear: tflite_moves.resize_bilinear,

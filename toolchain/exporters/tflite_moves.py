@@ -13,6 +13,8 @@ from toolchain.ops import (
     Mean,
     Pack,
     Pad,
+    ReduceMax,
+    ReduceMin,
     Reshape,
     ResizeBilinear,
     ResizeNearest,
@@ -21,6 +23,7 @@ from toolchain.ops import (
     Transpose,
     Unpack,
 )
+from toolchain.ops.reduction import Reduction
 
 
 def gather(layer: Layer) -> Record:
@@ -32,9 +35,22 @@ def gather(layer: Layer) -> Record:
 
 def mean(layer: Layer) -> Record:
     """MEAN."""
-    op = layer.op(Mean)
+    return _reduced(layer, "MEAN", layer.op(Mean))
+
+
+def reduce_max(layer: Layer) -> Record:
+    """REDUCE_MAX."""
+    return _reduced(layer, "REDUCE_MAX", layer.op(ReduceMax))
+
+
+def reduce_min(layer: Layer) -> Record:
+    """REDUCE_MIN."""
+    return _reduced(layer, "REDUCE_MIN", layer.op(ReduceMin))
+
+
+def _reduced(layer: Layer, code: str, op: Reduction) -> Record:
     inputs = (layer.node.inputs[0], layer.integers("axes", op.axes))
-    return layer.record("MEAN", 2, "ReducerOptions", {"KeepDims": op.keep_dims}, inputs)
+    return layer.record(code, 2, "ReducerOptions", {"KeepDims": op.keep_dims}, inputs)
 
 
 def pad(layer: Layer) -> Record:

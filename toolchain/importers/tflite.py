@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from toolchain.errors import ModelError
 from toolchain.importers.onnx_file import without_nan
@@ -33,7 +33,7 @@ from toolchain.importers.tflite_tensors import Tensors
 from toolchain.importers.tflite_types import ModelWarning
 from toolchain.importers.tflite_variables import Variables
 from toolchain.ir import Graph, Node, Operands, Tensor, verify
-from toolchain.ops import Op
+from toolchain.ops import Op, Reshape, TensorType
 from toolchain.passes import simplify_float
 from toolchain.reference import verify_float
 
@@ -46,11 +46,11 @@ class _Kind:
     """What is demanded of a file of integers, and of one of real numbers.
 
     Attributes:
-        check: refuses a layer whose operands do not suit its operator.
+        check: refuses a layer whose operands do not suit its operator; returns its outputs' types.
         explain: refuses the model for what its failed layers have in common, if anything.
     """
 
-    check: Callable[[Layer, Reader, Op, Operands], None]
+    check: Callable[[Layer, Reader, Op, Operands], tuple[TensorType, ...]]
     explain: Callable[[Sequence[Layer], int], None]
 
 
@@ -115,10 +115,11 @@ def _read(data: bytes, name: str, kind: _Kind) -> tuple[Graph, Tensors]:
     refuse_unsupported(found, tensors)
     refuse_dynamic(subgraph, tensors)
     layers = [_layer(*one, tensors) for one in _without_halves(found, tensors)]
-    nodes = _nodes(layers, kind)
-    numbered = [*zip((layer.index for layer in layers), nodes, strict=True), *variables.nodes]
+    links = [link for chain in _links(layers, kind, tensors) for link in chain]
+    numbered = [*((link.layer.index, link.node) for link in links), *variables.nodes]
     ordered = [node for _, node in sorted(numbered, key=lambda one: one[0])]
-    graph = _graph(name, ordered, layers, variables, *_ports(subgraph, tensors))
+    every = [link.layer for link in links]
+    graph = _graph(name, ordered, every, variables, *_ports(subgraph, tensors))
     _warn(name, tensors.oddities)
     return graph, tensors
 
@@ -196,7 +197,8 @@ def _layer(index: int, code: str, raw: Any, tensors: Tensors) -> Layer:
     inputs = [None if i == -1 else tensors[i] for i in integers(raw.InputsAsNumpy())]
     outputs = [tensors[i] for i in integers(raw.OutputsAsNumpy())]
     legacy = bool(outputs) and outputs[0].name in tensors.legacy
-    layer = Layer(index, code, None, tuple(inputs), tuple(outputs), legacy)
+    left_open = tensors.open.get(outputs[0].name, frozenset()) if outputs else frozenset()
+    layer = Layer(index, code, None, tuple(inputs), tuple(outputs), legacy, left_open)
     layer = with_next_states(layer, reader, tensors)
     layer.require(bool(outputs), "it has no output")
     layer.require(not any(t.is_constant for t in outputs), "an output is a constant")
@@ -224,11 +226,19 @@ def _options(reader: Reader, raw: Any, layer: Layer) -> Any:
     return accessor
 
 
-def _nodes(layers: Sequence[Layer], kind: _Kind) -> Iterator[Node]:
+class _Link(NamedTuple):
+    """A node, and the layer that it does the work of, or a part of it."""
+
+    layer: Layer
+    node: Node
+
+
+def _links(layers: Sequence[Layer], kind: _Kind, tensors: Tensors) -> Iterator[list[_Link]]:
     failures = []
+    sized: dict[str, Tensor] = {}
     for layer in layers:
         try:
-            yield _node(layer, kind)
+            yield _chain(layer, kind, tensors, sized)
         except ModelError as error:
             failures.append((layer, error))
     if not failures:
@@ -237,14 +247,55 @@ def _nodes(layers: Sequence[Layer], kind: _Kind) -> Iterator[Node]:
     raise failures[0][1]
 
 
-def _node(layer: Layer, kind: _Kind) -> Node:
+def _chain(layer: Layer, kind: _Kind, tensors: Tensors, sized: dict[str, Tensor]) -> list[_Link]:
+    """Return the nodes of a layer, with tensors between them where they are several.
+
+    Args:
+        layer: as it stands in the file.
+        kind: of the file.
+        tensors: of the file.
+        sized: what has another size than in the file, so far; outputs of the layer are added.
+    """
+    inputs = tuple(x and sized.get(x.name, x) for x in layer.inputs)
+    layer = replace(layer, inputs=inputs)
+    made = READERS[layer.code].read(layer)
+    ops = made if isinstance(made, tuple) else (made,)
+    *front, last = ops or (Reshape(layer.outputs[0].shape),)
+    links: list[_Link] = []
+    for place, op in enumerate(front):
+        (x, *rest), (y,) = layer.inputs, layer.outputs
+        (shape, _), *_ = op.infer(Operands((x,), (y,)))
+        between = replace(y, name=tensors.unique(f"{y.name}/{place}"), shape=shape)
+        links.append(_link(replace(layer, outputs=(between,)), op, kind, f"_{place}"))
+        layer = replace(layer, inputs=(between, *rest))
+    sized.update(_sizes(layer, last, kind, tensors))
+    layer = replace(layer, outputs=tuple(sized.get(y.name, y) for y in layer.outputs))
+    return [*links, _link(layer, last, kind)]
+
+
+def _link(layer: Layer, op: Op, kind: _Kind, place: str = "") -> _Link:
     reader = READERS[layer.code]
     kept = kept_operands(reader, layer)
-    op = reader.read(layer)
     kind.check(layer, reader, op, kept)
-    return Node(
-        f"{op.name}_{layer.index}",
+    node = Node(
+        f"{op.name}_{layer.index}{place}",
         op,
         tuple(None if tensor is None else tensor.name for tensor in kept.inputs),
         tuple(tensor.name for tensor in kept.outputs),
     )
+    return _Link(layer, node)
+
+
+def _sizes(layer: Layer, op: Op, kind: _Kind, tensors: Tensors) -> Iterator[tuple[str, Tensor]]:
+    """Yield outputs of other sizes than in the file, where that leaves them open.
+
+    In files an open batch is 1, even where parts of maps are dealt out to more.
+    """
+    reader = READERS[layer.code]
+    types = kind.check(layer, reader, op, kept_operands(reader, layer))
+    for y, (shape, _) in zip(layer.outputs, types, strict=True):
+        sizes = list(zip(y.shape, shape, strict=False))
+        differing = {axis for axis, (old, new) in enumerate(sizes) if old != new}
+        known = len(y.shape) == len(shape) and differing <= tensors.open.get(y.name, set())
+        if differing and known:
+            yield y.name, replace(y, shape=shape)

@@ -11,7 +11,7 @@ from toolchain.importers.tflite_layer import Layer, Reader, operands
 from toolchain.importers.tflite_options import READERS
 from toolchain.importers.tflite_tensors import Tensors
 from toolchain.ir import DType, Operands, Tensor
-from toolchain.ops import Dequantize, Op, Quantize
+from toolchain.ops import Dequantize, Op, Quantize, TensorType
 from toolchain.reference import infer_float
 
 _MAX_LISTED = 40
@@ -71,24 +71,26 @@ def check_ports(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
             raise ModelError("E205", f"an {what} of the graph is a constant")
 
 
-def check_integer(layer: Layer, reader: Reader, op: Op, kept: Operands) -> None:
-    """Require operands that the operator takes as integers."""
+def check_integer(layer: Layer, reader: Reader, op: Op, kept: Operands) -> tuple[TensorType, ...]:
+    """Require operands that the operator takes as integers; return its outputs' types."""
     _check_quantised(layer, reader)
-    _infer(layer, op.infer, kept)
+    return _infer(layer, op.infer, kept)
 
 
-def check_real(layer: Layer, reader: Reader, op: Op, kept: Operands) -> None:
-    """Require operands that the operator takes as real numbers."""
+def check_real(layer: Layer, reader: Reader, op: Op, kept: Operands) -> tuple[TensorType, ...]:
+    """Require operands that the operator takes as real numbers; return its outputs' types."""
     del reader
     real = all(tensor is None or tensor.dtype not in _SCALED for tensor in kept.inputs)
     conversion = isinstance(op, Quantize | Dequantize)
     layer.require(real and not conversion, "it computes with integers")
-    _infer(layer, lambda found: infer_float(op, found), kept)
+    return _infer(layer, lambda found: infer_float(op, found), kept)
 
 
-def _infer(layer: Layer, infer: Callable[[Operands], object], kept: Operands) -> None:
+def _infer(
+    layer: Layer, infer: Callable[[Operands], tuple[TensorType, ...]], kept: Operands
+) -> tuple[TensorType, ...]:
     try:
-        infer(kept)
+        return infer(kept)
     except ModelError as error:
         raise ModelError(error.code, error.what, where=layer.where) from None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from toolchain.errors import ModelError
+from toolchain.importers.spelled import Chain
 from toolchain.importers.tflite_file import short
 from toolchain.importers.tflite_types import ACTIVATIONS
 from toolchain.ir import DType, Operands, Tensor
@@ -30,6 +31,7 @@ class Layer:
         inputs: its tensors, ``None`` for an absent optional one.
         outputs: its tensors.
         legacy: its output was uint8, whose kernels round in ways of their own.
+        open: axes of its first output whose size the file leaves open.
     """
 
     index: int
@@ -38,6 +40,7 @@ class Layer:
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
     legacy: bool = False
+    open: frozenset[int] = frozenset()
 
     @property
     def where(self) -> str:
@@ -61,7 +64,7 @@ class Layer:
             raise self.refuse(f"input {index} is missing")
         return tensor
 
-    def numbers(self, index: int) -> tuple[int, ...]:
+    def numbers(self, index: int, most: int = _MAX_PARAMETERS) -> tuple[int, ...]:
         """Return the elements of an input that is an attribute and must be constant."""
         tensor = self.input(index)
         if not tensor.is_constant:
@@ -72,7 +75,7 @@ class Layer:
             )
         integral = tensor.dtype in (DType.INT32, DType.INT64)
         self.require(integral, f'"{tensor.name}" must hold integers')
-        self.require(tensor.size <= _MAX_PARAMETERS, f'"{tensor.name}" is too long')
+        self.require(tensor.size <= most, f'"{tensor.name}" is too long')
         return tuple(int(value) for value in tensor.values.reshape(-1))
 
     def axis(self, axis: int, rank: int) -> int:
@@ -116,7 +119,8 @@ class Reader:
     """How an operator is read.
 
     Attributes:
-        read: makes the operator from a layer.
+        read: makes the operator from a layer, or a chain of operators, each applied to what the
+            one before it makes.
         options: name of its options table, empty for none.
         fewest: number of inputs that must be there.
         most: number of inputs that may be there.
@@ -127,7 +131,7 @@ class Reader:
         states: inputs that live on between inferences; the node also makes their next values.
     """
 
-    read: Callable[[Layer], Op]
+    read: Callable[[Layer], Op | Chain]
     options: str = ""
     fewest: int = 1
     most: int = 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 
+from toolchain.importers import tflite_moves as moves
 from toolchain.importers.tflite_layer import Layer, Reader
 from toolchain.importers.tflite_recurrent import LSTM_INPUTS, lstm, svdf
 from toolchain.importers.tflite_slice import strided_slice
@@ -11,6 +13,7 @@ from toolchain.importers.tflite_types import ERF, LAYER_NORM, STAND_ALONE, funct
 from toolchain.ir import DType
 from toolchain.numerics import Activation
 from toolchain.ops import (
+    Abs,
     Add,
     ArgMax,
     AveragePool2D,
@@ -39,7 +42,10 @@ from toolchain.ops import (
     Op,
     Pack,
     Pad,
+    Prelu,
     Quantize,
+    ReduceMax,
+    ReduceMin,
     Relu,
     Reshape,
     ResizeBilinear,
@@ -125,10 +131,26 @@ def _max_pool2d(layer: Layer) -> Op:
     return MaxPool2D(*_pool(layer))
 
 
-def _mean(layer: Layer) -> Op:
-    rank = len(layer.input(0).shape)
-    axes = {layer.axis(axis, rank) for axis in layer.numbers(1)}
-    return Mean(tuple(sorted(axes)), bool(layer.options.KeepDims()))
+def _reduced(kind: type[Mean] | type[ReduceMax] | type[ReduceMin]) -> Callable[[Layer], Op]:
+    """Return the reader of an operator that reduces axes."""
+
+    def read(layer: Layer) -> Op:
+        rank = len(layer.input(0).shape)
+        axes = {layer.axis(axis, rank) for axis in layer.numbers(1)}
+        return kind(tuple(sorted(axes)), bool(layer.options.KeepDims()))
+
+    return read
+
+
+def _abs(layer: Layer) -> Op:
+    return LeakyRelu(-1.0) if layer.input(0).dtype is DType.FLOAT32 else Abs()
+
+
+def _power(layer: Layer) -> Op:
+    given = layer.input(1)
+    real = given.is_constant and given.size == 1 and given.dtype is DType.FLOAT32
+    layer.require(real, "the exponent must be one real constant")
+    return Function("power", (float(given.values.reshape(-1)[0]),))
 
 
 def _pad(layer: Layer) -> Op:
@@ -153,7 +175,17 @@ def _pad_value(layer: Layer) -> int | None:
 
 
 def _reshape(layer: Layer) -> Op:
-    return Reshape(layer.outputs[0].shape)
+    """Return the reshape; one size that the file leaves open, besides the batch, is what is left.
+
+    Files hold 1 in its place.
+    """
+    shape, elements = layer.outputs[0].shape, layer.input(0).size
+    rest = sorted(layer.open - {0})
+    if len(rest) == 1 and prod(shape) != elements:
+        known = prod(n for axis, n in enumerate(shape) if axis not in rest)
+        layer.require(elements % known == 0, f"{elements} elements in rows of {known}")
+        shape = (*shape[: rest[0]], elements // known, *shape[rest[0] + 1 :])
+    return Reshape(shape)
 
 
 def _transpose(layer: Layer) -> Op:
@@ -242,11 +274,17 @@ def _function(kind: str) -> Reader:
     return Reader(read, "", count, count, (0,))
 
 
+def _named(kind: str) -> Callable[[Layer], Op]:
+    """Return the reader of a function of one element that has no parameters."""
+    return lambda _: Function(kind)
+
+
 def _relu(layer: Layer) -> Op:
     return Relu(STAND_ALONE[layer.code])
 
 
 READERS: Mapping[str, Reader] = {
+    "ABS": Reader(_abs),
     "ADD": Reader(lambda layer: Add(layer.activation), "AddOptions", 2, 2),
     "ARG_MAX": Reader(_arg_max, "ArgMaxOptions", 2, 2, (0,)),
     "AVERAGE_POOL_2D": Reader(_average_pool2d, "Pool2DOptions"),
@@ -256,6 +294,10 @@ READERS: Mapping[str, Reader] = {
         2,
         2,
     ),
+    "BATCH_TO_SPACE_ND": Reader(moves.batch_to_space, "", 3, 3, (0,), moves=True),
+    "BROADCAST_TO": Reader(moves.broadcast_to, "", 2, 2, (0,), moves=True),
+    "CEIL": Reader(_named("ceiling")),
+    "COS": Reader(_named("cosine")),
     "CONCATENATION": Reader(_concat, "ConcatenationOptions", 1, _MANY, moves=True),
     "CONV_2D": Reader(_conv2d, "Conv2DOptions", 2, 3, weights=1),
     f'CUSTOM "{ERF}"': Reader(_plain(Erf)),
@@ -264,11 +306,14 @@ READERS: Mapping[str, Reader] = {
     "DEPTHWISE_CONV_2D": Reader(
         _depthwise_conv2d, "DepthwiseConv2DOptions", 2, 3, weights=1, channels=3
     ),
+    "DEPTH_TO_SPACE": Reader(moves.depth_to_space, "DepthToSpaceOptions", moves=True),
     "DEQUANTIZE": Reader(_plain(Dequantize)),
     "ELU": Reader(_plain(Elu)),
     "EXP": Reader(_plain(Exp), "ExpOptions"),
     "EXPAND_DIMS": Reader(_reshape, "ExpandDimsOptions", 2, 2, (0,), moves=True),
+    "FLOOR": Reader(_named("floor")),
     "FULLY_CONNECTED": Reader(_fully_connected, "FullyConnectedOptions", 2, 3, weights=1),
+    "GATHER": Reader(moves.gather, "GatherOptions", 2, 2, (0,), moves=True),
     "GELU": Reader(lambda layer: Gelu(bool(layer.options.Approximate())), "GeluOptions"),
     "HARD_SWISH": Reader(_plain(HardSwish)),
     "LEAKY_RELU": Reader(_leaky_relu, "LeakyReluOptions"),
@@ -277,13 +322,18 @@ READERS: Mapping[str, Reader] = {
     "LOG_SOFTMAX": Reader(_plain(LogSoftmax)),
     "MAXIMUM": Reader(_plain(Maximum), "", 2, 2),
     "MAX_POOL_2D": Reader(_max_pool2d, "Pool2DOptions"),
-    "MEAN": Reader(_mean, "ReducerOptions", 2, 2, (0,)),
+    "MEAN": Reader(_reduced(Mean), "ReducerOptions", 2, 2, (0,)),
     "MINIMUM": Reader(_plain(Minimum), "", 2, 2),
+    "MIRROR_PAD": Reader(moves.mirror_pad, "MirrorPadOptions", 2, 2, (0,), moves=True),
     "MUL": Reader(lambda layer: Mul(layer.activation), "MulOptions", 2, 2),
     "PACK": Reader(_pack, "PackOptions", 1, _MANY, moves=True),
     "PAD": Reader(_pad, "", 2, 2, (0,), moves=True),
     "PADV2": Reader(_pad, "", 3, 3, (0,), moves=True),
+    "POW": Reader(_power, "", 2, 2, (0,)),
+    "PRELU": Reader(_plain(Prelu), "", 2, 2),
     "QUANTIZE": Reader(_plain(Quantize)),
+    "REDUCE_MAX": Reader(_reduced(ReduceMax), "ReducerOptions", 2, 2, (0,)),
+    "REDUCE_MIN": Reader(_reduced(ReduceMin), "ReducerOptions", 2, 2, (0,)),
     "RELU": Reader(_relu),
     "RELU6": Reader(_relu),
     "RELU_N1_TO_1": Reader(_relu),
@@ -292,17 +342,26 @@ READERS: Mapping[str, Reader] = {
     "RESIZE_NEAREST_NEIGHBOR": Reader(
         _resize_nearest, "ResizeNearestNeighborOptions", 2, 2, (0,), moves=True
     ),
+    "REVERSE_V2": Reader(moves.reverse, "", 2, 2, (0,), moves=True),
+    "ROUND": Reader(_named("round")),
     "RSQRT": Reader(_plain(Rsqrt)),
+    "SIGN": Reader(_named("sign")),
+    "SIN": Reader(_named("sine")),
+    "SLICE": Reader(moves.slice_, "", 3, 3, (0,), moves=True),
     "SOFTMAX": Reader(_softmax, "SoftmaxOptions"),
+    "SPACE_TO_BATCH_ND": Reader(moves.space_to_batch, "", 3, 3, (0,), moves=True),
+    "SPACE_TO_DEPTH": Reader(moves.space_to_depth, "SpaceToDepthOptions", moves=True),
     "SPLIT": Reader(_split, "", 2, 2, (1,), moves=True),
     "SPLIT_V": Reader(_split_v, "", 3, 3, (0,), moves=True),
     "SQRT": Reader(_plain(Sqrt)),
+    "SQUARE": Reader(_plain(lambda: Function("power", (2.0,)))),
     "SQUARED_DIFFERENCE": Reader(_plain(SquaredDifference), "", 2, 2),
     "SQUEEZE": Reader(_reshape, moves=True),
     "STRIDED_SLICE": Reader(strided_slice, "StridedSliceOptions", 4, 4, (0,), moves=True),
     "SUB": Reader(lambda layer: Sub(layer.activation), "SubOptions", 2, 2),
     "SVDF": Reader(svdf, "SVDFOptions", 3, 5, states=(4,)),
     "TANH": Reader(_plain(Tanh)),
+    "TILE": Reader(moves.tile, "", 2, 2, (0,), moves=True),
     "TRANSPOSE": Reader(_transpose, "", 2, 2, (0,), moves=True),
     "TRANSPOSE_CONV": Reader(_transpose_conv, "TransposeConvOptions", 3, 4, (2, 1, 3), weights=1),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Reader(

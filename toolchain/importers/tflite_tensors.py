@@ -31,6 +31,7 @@ class Tensors:
         oddities: what is odd in the file but does not keep it from being compiled.
         legacy: names of uint8 tensors, which become int8.
         variables: names of tensors that live on between inferences.
+        open: axes of tensors, by name, whose size the file does not fix.
     """
 
     def __init__(self, model: Any, subgraph: Any, data: bytes) -> None:
@@ -44,6 +45,7 @@ class Tensors:
         self.oddities: list[str] = []
         self.legacy: set[str] = set()
         self.variables: set[str] = set()
+        self.open: dict[str, frozenset[int]] = {}
         self._budget = _MAX_SHARING * len(data)
 
     def __getitem__(self, index: int) -> Tensor:
@@ -94,6 +96,8 @@ class Tensors:
             raise ModelError("E208", "sparse storage is not supported", where=where)
         if raw.IsVariable():
             self.variables.add(name)
+        signature = enumerate(self.signature(index))
+        self.open[name] = frozenset(axis for axis, size in signature if size < 0)
         values = self._values(raw, shape, dtype, type_name, where)
         if values is None and type_name in _STORED:
             raise ModelError("E208", f"{type_name} activations are not supported", where=where)

@@ -1,5 +1,6 @@
 """Operators: one file each, five questions answered there (see `toolchain.ops.base`)."""
 
+from toolchain.ops.abs import Abs
 from toolchain.ops.add import Add
 from toolchain.ops.arg_max import ArgMax
 from toolchain.ops.assign import Assign
@@ -31,7 +32,10 @@ from toolchain.ops.minimum import Minimum
 from toolchain.ops.mul import Mul
 from toolchain.ops.pack import Pack
 from toolchain.ops.pad import Pad
+from toolchain.ops.prelu import Prelu
 from toolchain.ops.quantize import Quantize
+from toolchain.ops.reduce_max import ReduceMax
+from toolchain.ops.reduce_min import ReduceMin
 from toolchain.ops.relu import Relu
 from toolchain.ops.reshape import Reshape
 from toolchain.ops.resize_bilinear import ResizeBilinear
@@ -51,6 +55,7 @@ from toolchain.ops.transpose_conv import TransposeConv
 from toolchain.ops.unpack import Unpack
 
 __all__ = [
+    "Abs",
     "Add",
     "ArgMax",
     "Assign",
@@ -83,7 +88,10 @@ __all__ = [
     "Op",
     "Pack",
     "Pad",
+    "Prelu",
     "Quantize",
+    "ReduceMax",
+    "ReduceMin",
     "Relu",
     "Reshape",
     "ResizeBilinear",

@@ -12,14 +12,13 @@ import numpy as np
 from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array, DType, Tensor
 from toolchain.numerics import quantize_multiplier, requantize, saturate
-from toolchain.ops.base import Lowered, Op, TensorType, require, require_integers
+from toolchain.ops.base import Lowered, TensorType, require
 from toolchain.ops.fold import lower_fold
-from toolchain.ops.loops import Loop, merged, row_major
-from toolchain.ops.window import IDENTITY, Whole, Window, whole
+from toolchain.ops.reduction import Reduction
 
 
 @dataclass(frozen=True)
-class Mean(Op):
+class Mean(Reduction):
     """The mean of x over ``axes`` (not negative, increasing), which stay as 1 with ``keep_dims``.
 
     The division is part of the requantisation: its multiplier is divided by the number of
@@ -27,20 +26,12 @@ class Mean(Op):
     """
 
     name: ClassVar[str] = "mean"
-    axes: tuple[int, ...]
-    keep_dims: bool = False
 
     def infer(self, operands: Operands) -> tuple[TensorType, ...]:
         """See `Op.infer`."""
-        x = operands.input(0)
-        require_integers(self, x)
+        x, inferred = operands.input(0), super().infer(operands)
         require(_exact(x, self._count(operands)), self, "so many elements leave a 32-bit sum")
-        legal = list(self.axes) == sorted(set(self.axes) & set(range(len(x.shape))))
-        require(legal, self, f"axes {list(self.axes)} of a tensor of rank {len(x.shape)}")
-        kept = [1 if axis in self.axes else size for axis, size in enumerate(x.shape)]
-        if not self.keep_dims:
-            kept = [size for axis, size in enumerate(x.shape) if axis not in self.axes]
-        return (TensorType(tuple(kept), x.dtype),)
+        return inferred
 
     def reference(self, operands: Operands, values: Sequence[Array | None]) -> tuple[Array, ...]:
         """See `Op.reference`."""
@@ -50,24 +41,14 @@ class Mean(Op):
         scaled = requantize(centred, *self._multiplier(operands)) + y.zero_point
         return (saturate(scaled, y.dtype.limits, y.dtype).reshape(y.shape),)
 
-    def windows(self, operands: Operands) -> tuple[Window, ...]:
-        """See `Op.windows`."""
-        shape = operands.input(0).shape
-        if not self.keep_dims:
-            return (whole(shape),)
-        axes = enumerate(shape)
-        return (Window(tuple(Whole(n) if axis in self.axes else IDENTITY for axis, n in axes)),)
-
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""
         x, y = operands.input(0), operands.output
-        steps = list(enumerate(zip(x.shape, row_major(x.shape), strict=True)))
         multiplier, shift = self._multiplier(operands)
         return Lowered(
             "mean",
             {
-                "kept": merged(Loop(*ns, 0) for axis, ns in steps if axis not in self.axes),
-                "reduced": merged(Loop(*ns, 0) for axis, ns in steps if axis in self.axes),
+                **self.loops(operands),
                 "offset": -x.zero_point * self._count(operands),
                 "multiplier": multiplier,
                 "shift": shift,

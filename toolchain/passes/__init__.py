@@ -15,6 +15,7 @@ from toolchain.passes.attention import fuse_attention
 from toolchain.passes.constants import fold_constants
 from toolchain.passes.dead_code import remove_dead_code
 from toolchain.passes.delay_lines import fuse_delay_lines
+from toolchain.passes.dilation import fold_dilation
 from toolchain.passes.edges import drop_float_edges
 from toolchain.passes.flattening import drop_flattening
 from toolchain.passes.gelu import fuse_gelu
@@ -42,6 +43,7 @@ Pass = Callable[[Graph], Graph]
 
 PIPELINE: tuple[Pass, ...] = (
     fold_constants,
+    fold_dilation,
     remove_identities,
     fold_requantisation,
     sink_transposes,
@@ -78,6 +80,7 @@ def simplify(graph: Graph, check: bool = False) -> Graph:
 
 FLOAT_PIPELINE: tuple[Pass, ...] = (
     spread_annotations,
+    fold_dilation,
     fuse_gelu,
     fuse_layer_norm,
     fuse_attention,

@@ -11,7 +11,6 @@ from toolchain.ops import (
     Dequantize,
     Gather,
     LogSoftmax,
-    Mean,
     Op,
     Pad,
     Quantize,
@@ -20,6 +19,7 @@ from toolchain.ops import (
     StridedSlice,
 )
 from toolchain.ops.binary import Binary
+from toolchain.ops.reduction import Reduction
 from toolchain.ops.unary import Unary
 
 Perm = tuple[int, ...]
@@ -65,7 +65,7 @@ def permuted_op(op: Op, operands: Operands, perm: Perm) -> Change | None:
             change = Change(replace(op, before=before, after=after), perm)
         case Concat() | Gather() | Split():
             change = Change(replace(op, axis=perm[op.axis]), perm)
-        case Mean():
+        case Reduction():
             axes = tuple(sorted(perm[axis] for axis in op.axes))
             left = perm if op.keep_dims else _without(perm, op.axes)
             change = Change(replace(op, axes=axes), left)

@@ -14,6 +14,7 @@ import numpy as np
 
 from toolchain.ir import Operands
 from toolchain.ops import (
+    Abs,
     Add,
     AveragePool2D,
     BatchMatMul,
@@ -39,7 +40,10 @@ from toolchain.ops import (
     Mul,
     Op,
     Pad,
+    Prelu,
     Quantize,
+    ReduceMax,
+    ReduceMin,
     Relu,
     Reshape,
     Rsqrt,
@@ -120,6 +124,16 @@ def _average_pool2d(op: AveragePool2D, operands: Operands, given: Reals) -> Any:
 def _mean(op: Mean, operands: Operands, given: Reals) -> Any:
     del operands
     return given[0].mean(op.axes, keepdim=op.keep_dims)
+
+
+def _reduce_max(op: ReduceMax, operands: Operands, given: Reals) -> Any:
+    del operands
+    return given[0].amax(op.axes, keepdim=op.keep_dims)
+
+
+def _reduce_min(op: ReduceMin, operands: Operands, given: Reals) -> Any:
+    del operands
+    return given[0].amin(op.axes, keepdim=op.keep_dims)
 
 
 def _reshape(op: Reshape, operands: Operands, given: Reals) -> Any:
@@ -239,6 +253,7 @@ def _of(function: Callable[..., Any]) -> Meaning:
 
 
 GRADIENTS: Mapping[type[Op], Meaning] = {
+    Abs: _of(lambda x: x.abs()),
     Add: _of(lambda a, b: a + b),
     AveragePool2D: _average_pool2d,
     BatchMatMul: _batch_matmul,
@@ -263,7 +278,10 @@ GRADIENTS: Mapping[type[Op], Meaning] = {
     Minimum: _of(lambda a, b: a.minimum(b)),
     Mul: _of(lambda a, b: a * b),
     Pad: _pad,
+    Prelu: _of(lambda x, slope: x.where(x >= 0, x * slope)),
     Quantize: _of(lambda x: x),
+    ReduceMax: _reduce_max,
+    ReduceMin: _reduce_min,
     Relu: _of(lambda x: x),
     Reshape: _reshape,
     Rsqrt: _lookup,

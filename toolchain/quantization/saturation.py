@@ -18,6 +18,8 @@ from toolchain.ops import (
     Logistic,
     MaxPool2D,
     Pad,
+    ReduceMax,
+    ReduceMin,
     Reshape,
     Softmax,
     Split,
@@ -31,7 +33,7 @@ from toolchain.quantization.ranges import Range, quant_of
 from toolchain.reference import fake_quantize
 from toolchain.reference.operators import FUNCTIONS
 
-_MOVES = (Gather, MaxPool2D, Pad, Reshape, Split, StridedSlice, Transpose)
+_MOVES = (Gather, MaxPool2D, Pad, ReduceMax, ReduceMin, Reshape, Split, StridedSlice, Transpose)
 _POINTS = 4096
 _UNSEEN = 1 / 8  # of an output step; more would be a bias, as clipped values all err alike
 _SHARES = np.linspace(1.0, 0.0, 21)  # of the least value seen

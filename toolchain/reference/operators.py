@@ -15,6 +15,7 @@ from toolchain.errors import ModelError
 from toolchain.ir import Array, Operands
 from toolchain.numerics import Activation
 from toolchain.ops import (
+    Abs,
     Add,
     ArgMax,
     AveragePool2D,
@@ -43,6 +44,9 @@ from toolchain.ops import (
     Op,
     Pack,
     Pad,
+    Prelu,
+    ReduceMax,
+    ReduceMin,
     Relu,
     Reshape,
     ResizeBilinear,
@@ -63,7 +67,8 @@ from toolchain.ops.layer_norm import real_values
 from toolchain.ops.lookup import Lookup
 
 _MOVES = (
-    ArgMax, Concat, Gather, Pack, Reshape, ResizeNearest, Split, StridedSlice, Transpose, Unpack,
+    ArgMax, Concat, Gather, Pack, ReduceMax, ReduceMin, Reshape, ResizeNearest, Split,
+    StridedSlice, Transpose, Unpack,
 )  # fmt: skip
 
 Values = Sequence[Array]
@@ -236,6 +241,7 @@ def _of(function: Callable[..., Any]) -> Meaning:
 
 
 FUNCTIONS: Mapping[type[Op], Meaning] = {
+    Abs: _of(np.abs),
     Add: _of(np.add),
     AveragePool2D: _average_pool2d,
     BatchMatMul: _batch_matmul,
@@ -259,6 +265,7 @@ FUNCTIONS: Mapping[type[Op], Meaning] = {
     Minimum: _of(np.minimum),
     Mul: _of(np.multiply),
     Pad: _pad,
+    Prelu: _of(lambda x, slope: np.where(x >= 0, x, x * slope)),
     Relu: _of(np.positive),
     ResizeBilinear: _resize_bilinear,
     Rsqrt: _lookup,
