@@ -157,9 +157,7 @@ class Conv2dDsp:
         geometry = Geometry.of(lowered.numbers)
         assert packed is not None
         blocks, prices = split(geometry.out_w), _prices(lowered, self.packing)
-        wide = blocks[0][0] * geometry.steps * 8
-        staged = (geometry.segments if geometry.loose else 1) * blocks[0][0] * geometry.length
-        edges = wide if geometry.edges else 0
+        staged, edges, scratch = _staging(geometry, blocks)
         numbers: dict[str, Number] = {
             **{k: lowered.numbers[k] for k in ("kernel", "in_w", "in_c", "out_w", "x_zero")},
             **{k: lowered.numbers[k] for k in ("stride_w", "dilation_w", "pad_left")},
@@ -168,6 +166,7 @@ class Conv2dDsp:
             "steps": geometry.steps,
             "width": geometry.width,
             "loose": geometry.loose,
+            "staged": staged,
             "edges": edges,
             "blocks": blocks,
             "odd_zero": _zeros(packed, self.packing, lowered),
@@ -175,7 +174,7 @@ class Conv2dDsp:
         return Specialised(
             numbers,
             _tables(packed),
-            -(-(wide + (staged if edges else 0)) // 4) * 4,
+            scratch,
             in_order=True,
             taps=lowered.taps,
             helpers=_helpers(packed, blocks, self.packing, lowered),
@@ -312,6 +311,39 @@ def split(pixels: int) -> tuple[tuple[int, int], ...]:
     if threes < 0:
         return ((1, 1),)
     return tuple(run for run in ((BLOCK, threes), (2, twos)) if run[1])
+
+
+def _staging(geometry: Geometry, blocks: tuple[tuple[int, int], ...]) -> tuple[int, int, int]:
+    """Return how segments that leave the map are brought together, before they are widened.
+
+    A segment whose words are all widened at once may lie where these go to, as far behind as no
+    word is overwritten before it is read.
+
+    Returns:
+        Places for a segment, where the first begins, and bytes of scratch memory in all.
+    """
+    most, length = blocks[0][0], geometry.length
+    wide = most * geometry.steps * 8
+    if not geometry.edges:
+        return 0, 0, wide
+    places = _leaving(geometry, most)
+    if geometry.loose:
+        return places, wide, -(-(wide + geometry.segments * places * length) // 4) * 4
+    ahead = 2 * most * length * (geometry.segments - 1) + (2 * most - 1) * (length - 4)
+    return places, ahead, max(wide, ahead + places * length)
+
+
+def _leaving(geometry: Geometry, most: int) -> int:
+    """Return how many pixels of a block may have segments that leave the map, and are not alike.
+
+    Rows that are padding are alike, and so are single columns outside the map.
+    """
+    first, end = geometry.inside
+    if geometry.width == 1:
+        return 1
+    if first and end < geometry.out_w and end - first < most - 1:
+        return most  # a block may leave the map on both sides
+    return min(max(1, first, geometry.out_w - end), most)
 
 
 def _blocks(packed: Packed, pixels: int, steps: int, prices: cost.Matrix) -> cost.Blocks:
