@@ -15,11 +15,17 @@
  * to `end`. Before each part `words` words of 3 or 2 pixels, `stride` bytes apart, are widened to `inputs`;
  * with none they are there. After the `left` parts from `source` on come `parts` of each further one of
  * `segments` segments, which begin at byte `from` of `rows`. `skip` lies between the weights of a pair and
- * the next. */
+ * the next. With `apart` more pairs follow, whose sums lie elsewhere. */
+typedef struct {
+    int32_t *end; /* of the first sums */
+    int32_t *sums, *last;
+} tsr_part_apart;
+
 #define TSR_PART_PARAMETERS(mark)                                                                         \
     uint32_t *inputs mark, int steps mark, int32_t *end mark, int skip mark, int32_t *sums mark,          \
         const int8_t *w mark, const int8_t *source mark, int stride mark, int words mark, int left mark,  \
-        int parts mark, int segments mark, const int8_t *const *rows mark, int from mark
+        int parts mark, int segments mark, const int8_t *const *rows mark, int from mark,                 \
+        const tsr_part_apart *apart mark
 
 #if defined(__ARM_FEATURE_DSP)
 
@@ -52,19 +58,24 @@
                 "ldrd r2, r3, [sp, #8]\n\t"                                                        \
                 "add r1, r1, r3\n\tcmp r12, r2\n\t"                                                \
                 "bne.w 4b\n\t"                                                                     \
-                "ldr r2, [sp, #72]\n\t"                                                            \
+                "ldr r3, [sp, #92]\n\tcmp r3, #0\n\tbne 8f\n\t"                                   \
+                "6: ldr r2, [sp, #72]\n\t"                                                         \
                 "subs r2, r2, #1\n\tstr r2, [sp, #72]\n\t"                                         \
                 "bne.w 0b\n\t"                                                                     \
                 "ldr r2, [sp, #80]\n\t"                                                            \
                 "subs r2, r2, #1\n\tstr r2, [sp, #80]\n\t"                                         \
-                "beq 6f\n\t"                                                                       \
+                "beq 7f\n\t"                                                                       \
                 "ldr r2, [sp, #76]\n\tstr r2, [sp, #72]\n\t"                                       \
                 "ldr r3, [sp, #84]\n\tldr r2, [r3], #4\n\t"                                        \
                 "str r3, [sp, #84]\n\tldr r3, [sp, #88]\n\t"                                       \
                 "add r2, r2, r3\n\tstr r2, [sp, #60]\n\t"                                          \
                 "b.w 0b\n\t"                                                                       \
-                "6: add sp, sp, #16\n\t"                                                           \
-                "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");                                 \
+                "7: add sp, sp, #16\n\t"                                                           \
+                "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t"                                   \
+                "8: ldmia r3, {r4, r5, r6}\n\t"                                                    \
+                "cmp r12, r4\n\tbne 9f\n\t"                                                       \
+                "str r6, [sp, #8]\n\tmov r12, r5\n\tb.w 4b\n\t"                                  \
+                "9: str r4, [sp, #8]\n\tb 6b\n\t");                                               \
     }
 
 /* TSR_STEP_3X2 and TSR_STEP_2X2 with registers that make loads of weights short. */
@@ -191,6 +202,9 @@ TSR_INLINE uint32_t *tsr_part_widen_2(const int8_t *x, int stride, int words, ui
             for (int32_t *at = sums; at != end; at += 2 * (pixels)) {                                     \
                 filters = dot(inputs, filters, at, steps) + skip;                                         \
             }                                                                                             \
+            for (int32_t *at = apart ? apart->sums : 0; apart && at != apart->last; at += 2 * (pixels)) { \
+                filters = dot(inputs, filters, at, steps) + skip;                                         \
+            }                                                                                             \
             w += 8 * steps;                                                                               \
             if (--left == 0) {                                                                            \
                 if (--segments == 0) {                                                                    \
@@ -224,11 +238,12 @@ typedef struct {
     int32_t odd;
 } tsr_parts;
 
-/* `count` blocks of pixels that are treated alike: words of a part, pairs of a group, and where sums
- * and inputs lie: words from the start of the scratch memory, below 0 from the end of the row. */
+/* `count` blocks of pixels that are treated alike: words of a part, pairs of a group, the last of them
+ * whose sums lie apart, and where sums, these and inputs lie: words from the start of the scratch memory,
+ * below 0 from the end of the row. */
 typedef struct {
-    uint8_t count, pixels, part, group;
-    int16_t sums, inputs;
+    uint8_t count, pixels, part, group, apart;
+    int16_t sums, others, inputs;
 } tsr_part_blocks;
 
 /* The pixels of a block from byte `from` of a row on, zero points outside it: pointers, and how many of
@@ -318,15 +333,15 @@ TSR_INLINE int tsr_part_inside(const tsr_parts *p, const int8_t *const *rows, in
 
 /* Adds to the sums of a group of filters the products with the windows of a block. */
 TSR_INLINE void tsr_part_sum(const tsr_parts *p, const int8_t *const *row, int from, const int8_t *weights,
-                             uint32_t *inputs, int32_t *sums, int pairs, int part, int pixels)
+                             uint32_t *inputs, int32_t *sums, int32_t *end, const tsr_part_apart *apart,
+                             int part, int pixels)
 {
     const int words = p->words, last = p->row - (pixels - 1) * p->stride;
-    int32_t *const end = sums + 2 * pixels * pairs;
     int at = 0, more = p->steps;
     if (words % part == 0 && tsr_part_inside(p, row, from, pixels)) {
         (pixels == 3 ? tsr_part_3x2 : tsr_part_2x2)(inputs, part, end, 8 * (more - part), sums, weights,
                                                     row[0] + from, p->stride, part, words / part,
-                                                    words / part, p->segments, row + 1, from);
+                                                    words / part, p->segments, row + 1, from, apart);
         return;
     }
     do {
@@ -340,7 +355,7 @@ TSR_INLINE void tsr_part_sum(const tsr_parts *p, const int8_t *const *row, int f
         }
         (pixels == 3 ? tsr_part_3x2 : tsr_part_2x2)(inputs, steps, end, 8 * (p->steps - steps), sums,
                                                     weights, source, p->stride, source ? steps : 0, 1, 1,
-                                                    1, row, from);
+                                                    1, row, from, apart);
         for (; at >= words; at -= words) {
             row++;
         }
@@ -350,17 +365,17 @@ TSR_INLINE void tsr_part_sum(const tsr_parts *p, const int8_t *const *row, int f
 }
 
 static TSR_NOINLINE void tsr_part_sum_3(const tsr_parts *p, const int8_t *const *row, int from,
-                                        const int8_t *weights, uint32_t *inputs, int32_t *sums, int pairs,
-                                        int part)
+                                        const int8_t *weights, uint32_t *inputs, int32_t *sums,
+                                        int32_t *end, const tsr_part_apart *apart, int part)
 {
-    tsr_part_sum(p, row, from, weights, inputs, sums, pairs, part, 3);
+    tsr_part_sum(p, row, from, weights, inputs, sums, end, apart, part, 3);
 }
 
 static TSR_NOINLINE void tsr_part_sum_2(const tsr_parts *p, const int8_t *const *row, int from,
-                                        const int8_t *weights, uint32_t *inputs, int32_t *sums, int pairs,
-                                        int part)
+                                        const int8_t *weights, uint32_t *inputs, int32_t *sums,
+                                        int32_t *end, const tsr_part_apart *apart, int part)
 {
-    tsr_part_sum(p, row, from, weights, inputs, sums, pairs, part, 2);
+    tsr_part_sum(p, row, from, weights, inputs, sums, end, apart, part, 2);
 }
 
 /* One output row. */
@@ -374,15 +389,26 @@ static TSR_NOINLINE void tsr_run_parts(const tsr_parts *p, const tsr_part_blocks
     for (; kinds > 0; kinds--, b++) {
         uint32_t *const inputs = (b->inputs < 0 ? end : words) + b->inputs;
         int32_t *const sums = (int32_t *)((b->sums < 0 ? end : words) + b->sums);
-        const int kind = b->pixels - 2;
+        int32_t *const others = (int32_t *)end + b->others;
+        const int kind = b->pixels - 2, together = b->group - b->apart;
         for (int i = 0; i < b->count; i++) {
             for (int done = 0; done < p->pairs; done += b->group) {
-                const int left = p->pairs - done, pairs = left < b->group ? left : b->group;
+                const int left = p->pairs - done, pairs = left < together ? left : together;
+                const int more = left < b->group ? left - pairs : b->apart;
                 const int32_t *const first = stage + p->pair_words * done;
+                const int32_t *const behind = first + p->pair_words * pairs;
+                const tsr_part_apart apart = { sums + 2 * b->pixels * pairs, others,
+                                               others + 2 * b->pixels * more };
                 p->start[kind](first, pairs, sums);
-                (kind ? tsr_part_sum_3 : tsr_part_sum_2)(p, rows, from, weights + 8 * p->steps * done,
-                                                         inputs, sums, pairs, b->part);
+                if (more) {
+                    p->start[kind](behind, more, others);
+                }
+                (kind ? tsr_part_sum_3 : tsr_part_sum_2)(p, rows, from, weights + 8 * p->steps * done, inputs,
+                                                         sums, apart.end, more ? &apart : 0, b->part);
                 p->finish[kind](sums, first, pairs, y + 2 * done, p->out_c, p->odd);
+                if (more) {
+                    p->finish[kind](others, behind, more, y + 2 * (done + pairs), p->out_c, p->odd);
+                }
             }
             from += b->pixels * p->stride;
             y += b->pixels * p->out_c;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +40,12 @@ def random_window(rng: np.random.Generator) -> Graph:
     kernel = int(rng.choice([1, 2, 3, 3, 5, 10])), width
     op = Conv2D(stride(rng), (int(rng.choice([1, 1, 2])), 1), pads(rng), activation(rng))
     out_c = 4 * int(rng.integers(1, 9))
-    x_shape = int(rng.integers(1, 3)), *size(rng, kernel, op.dilation), in_c
+    rows, columns = size(rng, kernel, op.dilation)
+    x_shape = int(rng.integers(1, 3)), rows, columns + int(rng.choice([0, 0, 0, 20])), in_c
     return layer(rng, op, x_shape, (out_c, *kernel, in_c))
 
 
-def kinds(kernel: Conv2dParts) -> Iterator[tuple[int, bool, bool, bool, bool, bool]]:
+def kinds(kernel: Conv2dParts) -> Iterator[tuple[int, bool, bool, bool, bool, bool, bool]]:
     """Yield what blocks of the random layers are like that ``kernel`` runs."""
     for seed in range(EACH):
         graph = random_window(np.random.default_rng(seed))
@@ -55,7 +57,7 @@ def kinds(kernel: Conv2dParts) -> Iterator[tuple[int, bool, bool, bool, bool, bo
         geometry, pairs = Geometry.of(lowered.numbers), integer(lowered.numbers, "out_c") // 2
         for _, pixels, s in kernel.blocks(lowered):
             parted, grouped = s.part < geometry.steps, s.group < pairs
-            yield pixels, s.sums < 0, s.inputs < 0, parted, grouped, geometry.edges
+            yield pixels, s.sums < 0, s.inputs < 0, parted, grouped, s.apart > 0, geometry.edges
 
 
 def only(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,14 +101,14 @@ def test_estimates_are_within_the_stated_error(
 
 
 def test_the_random_layers_reach_every_kind_of_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: set[tuple[int, bool, bool, bool, bool, bool]] = set()
+    seen: set[tuple[int, bool, bool, bool, bool, bool, bool]] = set()
     for kernel in KERNELS:
         only(kernel, monkeypatch)
         seen |= set(kinds(kernel))
     pixels, *answers = (set(column) for column in zip(*seen, strict=True))
     assert pixels == {2, 3}
-    assert answers == [{False, True}] * 5
-    assert len(seen) > 15
+    assert answers == [{False, True}] * 6
+    assert len(seen) > 20
 
 
 @pytest.mark.parametrize("free", [0, 40, 64, 200, 1000])
@@ -118,10 +120,12 @@ def test_sums_and_inputs_have_room_and_do_not_meet(scratch: int, free: int) -> N
         areas = sorted(
             (start, start + size)
             for start, size in (
-                (found.sums, found.group * pixels * 2),
+                (found.sums, (found.group - found.apart) * pixels * 2),
+                (found.others, found.apart * pixels * 2),
                 (found.inputs, found.part * pixels * 2),
             )
+            if size
         )
-        assert areas[0][1] <= areas[1][0]
+        assert all(before[1] <= behind[0] for before, behind in pairwise(areas))
         for start, end in areas:
             assert (start >= 0 and end <= scratch // 4) or (-free // 4 <= start and end <= 0)

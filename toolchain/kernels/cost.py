@@ -131,22 +131,23 @@ def windows(blocks: Blocks, taps: RowTaps, segments: int, length: int, *, edges:
 
 
 def parts(
-    pixels: int, window: tuple[int, int, int], filters: tuple[int, int], mode: Mode = Mode.LEAN
+    pixels: int, window: tuple[int, int, int], filters: tuple[int, int, int], mode: Mode = Mode.LEAN
 ) -> float:
     """Estimate a block of pixels whose windows are treated in parts.
 
     Args:
         pixels: 2 or 3.
         window: words of a pixel, of a segment that lies side by side, and of a part.
-        filters: pairs of filters, and of a group.
+        filters: pairs of filters, of a group, and of those in it whose sums lie apart.
         mode: formula of the output stage.
     """
-    (steps, words, part), (pairs, group) = window, filters
+    (steps, words, part), (pairs, group, apart) = window, filters
     groups, count = -(-pairs // group), -(-steps // part)
     segments = steps // words
     whole = segments == 1 or words % part == 0
     pieces = 0 if whole else segments + (count if part % words else 0)
-    widened = groups * (55.0 + 65.0 * count + 60.0 * pieces + _PART[pixels][0] * steps)
+    again = (40.0 + 25.0 * count) * (apart > 0)
+    widened = groups * (55.0 + 65.0 * count + 60.0 * pieces + _PART[pixels][0] * steps + again)
     return 35.0 + widened + pairs * (_PAIR[mode][pixels] + 7.0 * count + _PART[pixels][1] * steps)
 
 

@@ -38,12 +38,16 @@ class Shares:
         sums: where the sums lie, in words: from the start of the scratch memory, or, below 0, from
             the end of the output row.
         inputs: where the widened inputs lie.
+        apart: the last pairs of a group, whose sums lie elsewhere.
+        others: where these lie.
     """
 
     part: int
     group: int
     sums: int
     inputs: int
+    apart: int = 0
+    others: int = 0
 
 
 class _Blocks(NamedTuple):
@@ -98,7 +102,8 @@ class Conv2dParts:
             "steps": geometry.steps,
             "edges": 4 * longest if geometry.edges else 0,
             "blocks": tuple(
-                (count, pixels, s.part, s.group, s.sums, s.inputs) for count, pixels, s in runs
+                (count, pixels, s.part, s.group, s.apart, s.sums, s.others, s.inputs)
+                for count, pixels, s in runs
             ),
             "odd_zero": packed.output.odd_zero,
         }
@@ -139,7 +144,7 @@ def _instructions(lowered: Lowered, packed: Packed, runs: Sequence[Run]) -> int:
     window = geometry.steps, geometry.length // 4
     work = 100.0
     for count, pixels, shares in runs:
-        filters = pairs, shares.group
+        filters = pairs, shares.group, shares.apart
         work += count * cost.parts(pixels, (*window, shares.part), filters, packed.output.mode)
     first, end = geometry.inside
     for outside, shares in ((first, runs[0][2]), (geometry.out_w - end, runs[-1][2])):
@@ -171,7 +176,8 @@ def _row(
             free = min((left - pixels) * free_bytes, most)
             shares = best_shares(pixels, window, pairs, scratch, free)
             if behind and shares:
-                work = cost.parts(pixels, (*window, shares.part), (pairs, shares.group))
+                filters = pairs, shares.group, shares.apart
+                work = cost.parts(pixels, (*window, shares.part), filters)
                 ways.append(_Blocks(behind.work + work, ((pixels, shares), *behind.blocks)))
         best.append(min(ways, key=lambda way: way.work, default=None))
     row = best[-1]
@@ -192,30 +198,33 @@ def best_shares(
         free: bytes at the end of the output row that are not in use yet.
     """
     best: tuple[float, Shares] | None = None
-    steps = window[0]
-    for part in range(1, min(_LONGEST, steps) + 1):
-        inputs = part * pixels * _STEP_BYTES
-        for group, sums_at, inputs_at in _places(pixels, inputs, scratch, free):
-            if not group:
-                continue
-            even = -(-pairs // -(-pairs // min(group, pairs, _MOST)))
-            work = cost.parts(pixels, (*window, part), (pairs, even))
+    for part in range(1, min(_LONGEST, window[0]) + 1):
+        for shares in _places(pixels, part, pairs, scratch, free):
+            filters = pairs, shares.group, shares.apart
+            work = cost.parts(pixels, (*window, part), filters)
             if best is None or work < best[0]:
-                best = work, Shares(part, even, sums_at, inputs_at)
+                best = work, shares
     return None if best is None else best[1]
 
 
-def _places(pixels: int, inputs: int, scratch: int, free: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the pairs of filters that have room for sums, and where sums and inputs may lie."""
-    pair = pixels * _PAIR_BYTES
-    if inputs <= scratch:
-        yield (scratch - inputs) // pair, inputs // 4, 0
-        group = free // pair
-        yield group, -group * pair // 4, 0
-    if inputs <= free:
-        yield scratch // pair, 0, -inputs // 4
-        group = (free - inputs) // pair
-        yield group, -(inputs + group * pair) // 4, -inputs // 4
+def _places(pixels: int, part: int, pairs: int, scratch: int, free: int) -> Iterator[Shares]:
+    """Yield where sums and inputs of such a part may lie: sums in one place, or in both."""
+    inputs, pair = part * pixels * _STEP_BYTES, pixels * _PAIR_BYTES
+    for at, behind, used in ((0, inputs, 0), (-inputs // 4, 0, inputs)):
+        if used > free or behind > scratch:
+            continue
+        near, far = (scratch - behind) // pair, (free - used) // pair
+        for most in (near, far, near + far):
+            if not most:
+                continue
+            group = -(-pairs // -(-pairs // min(most, pairs, _MOST)))
+            if group <= near:
+                yield Shares(part, group, behind // 4, at)
+            elif group <= far:
+                yield Shares(part, group, -(used + group * pair) // 4, at)
+            else:
+                apart = group - near
+                yield Shares(part, group, behind // 4, at, apart, -(used + apart * pair) // 4)
 
 
 def _helpers(packed: Packed) -> Iterator[Helper]:
