@@ -28,12 +28,9 @@ _WAIT_SLICE_S = 0.1
 _EVENT = struct.Struct("=Hi")  # of a monitor; zmq.utils.monitor would load asyncio: 7 MB
 _EARLY_FRAMES = 16  # per peer
 _POSTPONED = 1 << 10  # as many as there may be slots to truncate
-_MONITORED = (
-    zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-)
+# No CURVE, or not with our key; whose key is unknown to the guard it logs itself.
+_REFUSED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_MONITORED = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | _REFUSED
 
 
 class Peer(NamedTuple):
@@ -129,8 +126,9 @@ class Mailbox:
             self._routers.add(socket)
 
     def watch(self, peer: Peer) -> None:
-        """Report the end of a DEALER's connection as `PeerGone`."""
-        monitor = peer.socket.get_monitor_socket(_MONITORED)
+        """Report the end of a DEALER's connection as `PeerGone`, who a ROUTER refuses as E523."""
+        events = _REFUSED if peer.socket in self._routers else _MONITORED
+        monitor = peer.socket.get_monitor_socket(events)
         self._monitors[monitor] = peer
         self._poller.register(monitor, zmq.POLLIN)
 
@@ -193,7 +191,10 @@ class Mailbox:
 
     def _gone(self, monitor: Socket) -> None:
         event, _ = _EVENT.unpack(monitor.recv_multipart(zmq.NOBLOCK)[0])
-        raise PeerGone(self._monitors[monitor], refused=event != zmq.EVENT_DISCONNECTED)
+        peer = self._monitors[monitor]
+        if peer.socket not in self._routers:
+            raise PeerGone(peer, refused=event != zmq.EVENT_DISCONNECTED)
+        self._refuse(peer, WireError("E523", "it has no key, or not this device's public one"))
 
 
 class Attendant(Protocol):

@@ -33,6 +33,7 @@ class EngineOpener:
     def __init__(self, *, threads: int = 1, kernels: str = "") -> None:
         self._threads = threads
         self._kernels = kernels
+        self._fell_back = False
         self._native: weakref.WeakSet[NativeEngine] = weakref.WeakSet()
 
     def prepare(self) -> None:
@@ -70,8 +71,7 @@ class EngineOpener:
             except ToolError as error:
                 if self._kernels:
                     raise
-                _require_numpy(error)
-                _log.warning("computing in numpy, which is slower: %s", error.what)
+                self._fall_back(error)
                 return self._open_reference(shard, request)
         except BaseException:
             shard.close()
@@ -115,6 +115,13 @@ class EngineOpener:
             reproducible=request.reproducible,
             kv=request.kv,
         )
+
+    def _fall_back(self, error: ToolError) -> None:
+        """Say once that this device computes without kernels."""
+        _require_numpy(error)
+        if not self._fell_back:
+            _log.warning("computing in numpy, which is slower: %s", error.what)
+        self._fell_back = True
 
     def _own_bytes(self) -> int:
         """Bytes of the process without its engines, and the reserve."""

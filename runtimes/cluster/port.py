@@ -36,11 +36,13 @@ class Port:
         self._context = zmq.Context(io_threads=1)
         self._guard = keys.guard(self._context, _log) if keys else None
         self._router: Socket = self._context.socket(zmq.ROUTER)
-        self._bind(listen)
-        self.mailbox = Mailbox(self.refuse)
-        self.mailbox.add(self._router)
         self._refusals = _REFUSALS_LOGGED_PER_S
         self._refused_at = time.monotonic()
+        self.mailbox = Mailbox(self.refuse)
+        self.mailbox.add(self._router)
+        if keys is not None:
+            self.mailbox.watch(Peer(self._router))
+        self._bind(listen)
 
     @property
     def address(self) -> str:
@@ -55,7 +57,7 @@ class Port:
         return Peer(dealer)
 
     def refuse(self, peer: Peer, error: WireError) -> None:
-        """Log a malformed frame, but no flood of them; tell a peer of another version."""
+        """Log a bad frame or peer, but no flood of them; tell a peer of another version."""
         now = time.monotonic()
         earned = (now - self._refused_at) * _REFUSALS_LOGGED_PER_S
         self._refusals = min(self._refusals + earned, _REFUSALS_LOGGED_PER_S)
@@ -63,13 +65,14 @@ class Port:
         if self._refusals < 1:
             return
         self._refusals -= 1
-        _log.warning("dropped a frame: %s", error.what)
+        what = "refused a peer" if error.code == "E523" else "dropped a frame"
+        _log.warning("%s: %s", what, error.what)
         if error.code == "E522":
             peer.tell(m.Failed(0, error.code, error.what, error.exit_code))
 
     def close(self) -> None:
         """Close the port and its threads; links that were dialled must be dropped before."""
-        self._router.close()
+        self.mailbox.drop(self._router)
         if self._guard is not None:
             self._guard.stop()
         self._context.term()

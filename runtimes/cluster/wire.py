@@ -53,7 +53,7 @@ class Encoding(IntEnum):
 
 
 class WireError(DeviceError):
-    """A frame breaks the format (E521) or speaks another version (E522)."""
+    """A frame breaks the format (E521), speaks another version (E522) or proves no key (E523)."""
 
 
 class Header(NamedTuple):

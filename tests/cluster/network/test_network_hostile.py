@@ -223,6 +223,11 @@ def test_key_of_a_stranger_is_refused_and_logged(tmp_path):
         assert f"refused a peer: its key {stranger.public[:8]}" in first.log.read_text()
         with pytest.raises(TesseraError):  # no key at all
             Head(deployment(source, shards, [first.at(), second.at()]), open_engine)
+        assert "refused a peer: it has no key" in first.log.read_text()
+        wrong = [first.at(key=named["two"]), second.at(key=named["two"])]
+        with pytest.raises(DeviceError, match="refused the connection"):
+            Head(deployment(source, shards, wrong), open_engine, keys=ring)
+        assert first.log.read_text().count("refused a peer: it has no key") >= 2
     finally:
         first.close()
         second.close()
