@@ -1,11 +1,13 @@
 """Accuracy of a float network and of the integer network that our quantiser makes of it.
 
     python -m benchmarks.quantised_accuracy FLOAT LABELS.csv FOLDER [--vendor INT8.tflite]
-        [--activations int16] [--scale 255] [--swap] [--samples 250]
+        [--activations int16] [--int4 NAME...] [--rounding adaround] [--scale 255] [--swap]
+        [--samples 250]
 
 Images and labels as in `benchmarks.accuracy`; pixels enter divided by ``--scale``. No image is
 judged by a network that was calibrated on it: the images are split in two, and each half is judged
-by the network that the other calibrated. "same" counts images with the class of the float network.
+by the network that the other calibrated. "same" counts images with the class of the float network,
+and the signal-to-noise ratio is that of the outputs over all images.
 """
 
 from __future__ import annotations
@@ -20,20 +22,32 @@ from benchmarks.accuracy import images
 from toolchain.importers import import_float, import_model
 from toolchain.ir import Array, Graph, run
 from toolchain.quantization import ACTIVATIONS, METHODS, ROUNDINGS, quantize
-from toolchain.quantization.report import integer_case
+from toolchain.quantization.report import integer_case, real_values, sqnr
 from toolchain.reference import run_float
 
 Cases = list[list[Array]]
 
 
-def classes(graph: Graph, cases: Cases) -> list[int]:
-    """Return the class that an integer graph gives every case."""
-    return [int(run(graph, integer_case(graph, case))[0].argmax()) for case in cases]
+def answers(graph: Graph, cases: Cases) -> list[Array]:
+    """Return the real values of an integer graph's first output for every case."""
+    y = graph.output_tensors[0]
+    return [real_values(y, run(graph, integer_case(graph, case))[0]) for case in cases]
 
 
-def crossed(graph: Graph, cases: Cases, options: argparse.Namespace) -> tuple[list[int], float]:
-    """Return the classes of all cases, and the longest calibration in seconds of processor time."""
-    found, longest = [0] * len(cases), 0.0
+def row(found: list[Array], real: list[Array], labels: list[int]) -> str:
+    """Return what is told of one network."""
+    classes, wanted = ([int(one.argmax()) for one in outputs] for outputs in (found, real))
+    count, pairs = len(labels), list(zip(found, real, strict=True))
+    right = sum(a == b for a, b in zip(classes, labels, strict=True))
+    same = sum(a == b for a, b in zip(classes, wanted, strict=True))
+    signal = sum(float(np.square(b).sum()) for _, b in pairs)
+    ratio = sqnr(signal, sum(float(np.square(a - b).sum()) for a, b in pairs))
+    return f"{right}/{count} right, {100 * right / count:.1f} %, same {same}, {ratio:.1f} dB"
+
+
+def crossed(graph: Graph, cases: Cases, options: argparse.Namespace) -> tuple[list[Array], float]:
+    """Return the answers to all cases, and the longest calibration in seconds of processor time."""
+    found, longest = [np.empty(0)] * len(cases), 0.0
     for first in (0, 1):
         half = cases[first::2]
         chosen = half[:: max(1, len(half) // options.samples)][: options.samples]
@@ -43,11 +57,12 @@ def crossed(graph: Graph, cases: Cases, options: argparse.Namespace) -> tuple[li
             chosen,
             options.method,
             activations=options.activations,
+            int4=options.int4,
             equalize=options.equalize,
             rounding=options.rounding,
         )
         longest = max(longest, time.process_time() - start)
-        found[1 - first :: 2] = classes(made, cases[1 - first :: 2])
+        found[1 - first :: 2] = answers(made, cases[1 - first :: 2])
     return found, longest
 
 
@@ -61,6 +76,7 @@ def main() -> None:
     parser.add_argument("--swap", action="store_true")
     parser.add_argument("--samples", type=int, default=250)
     parser.add_argument("--activations", choices=ACTIVATIONS, default=ACTIVATIONS[0])
+    parser.add_argument("--int4", nargs="*", default=(), help="layers with 4-bit weights")
     parser.add_argument("--method", choices=sorted(METHODS), default="minmax")
     parser.add_argument("--rounding", choices=ROUNDINGS, default=ROUNDINGS[0])
     parser.add_argument("--no-equalize", dest="equalize", action="store_false")
@@ -71,16 +87,13 @@ def main() -> None:
     labels = [label for _, label in labelled]
     pixels = [x.astype(np.float32) + 128 for x, _ in labelled]  # `images` takes 128 off
     cases = [[(x / options.scale).astype(np.float32)] for x in pixels]
-    real = [int(run_float(graph, case)[0].argmax()) for case in cases]
+    real = [run_float(graph, case)[0] for case in cases]
     rows = {"float": real}
     if options.vendor:
-        rows["vendor's int8"] = classes(import_model(options.vendor), cases)
+        rows["vendor's int8"] = answers(import_model(options.vendor), cases)
     rows[f"our {options.activations}"], seconds = crossed(graph, cases, options)
     for name, found in rows.items():
-        right = sum(a == b for a, b in zip(found, labels, strict=True))
-        same = sum(a == b for a, b in zip(found, real, strict=True))
-        count = len(labels)
-        print(f"{name:<14} {right}/{count} right, {100 * right / count:.1f} %, same {same}")
+        print(f"{name:<14} {row(found, real, labels)}")
     print(f"calibration: {seconds:.1f} s of processor time")
 
 

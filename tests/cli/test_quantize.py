@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,15 @@ def test_some_layers_may_have_four_bits(
     assert len(narrow) == 2
     for bad, why in (("--activations", "int16"), "E101"), (("--int4", "none"), "E114"):
         assert call(capsys, *words, *bad)[1]["error"]["code"] == why
+
+
+def test_learned_rounding_without_pytorch_names_the_extra(
+    capsys: pytest.CaptureFixture[str], model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    code, envelope = call(capsys, "quantize", model, "--data", data, "--rounding", "adaround")
+    assert (code, envelope["error"]["code"]) == (2, "E203")
+    assert envelope["error"]["hints"] == ['pip install "tessera[torch]"']
 
 
 def test_open_inputs_get_shapes_and_values(

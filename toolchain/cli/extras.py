@@ -24,7 +24,7 @@ def missing_package(error: ModuleNotFoundError, command: str) -> ModelError | No
     package = (error.name or "").partition(".")[0]
     if not package or package in _OURS:
         return None
-    extra = "mcu"
+    extra = "torch" if package == "torch" else "mcu"
     if command.startswith("cluster"):
         extra = "worker" if command in _WORKER_VERBS else "cluster"
         extra = "cluster-convert" if package in _CONVERTING else extra

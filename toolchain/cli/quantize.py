@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _ENOUGH = 100
 _REPORTED = 20  # cases that the report per layer runs
 _METHODS = ("minmax", "percentile", "mse", "entropy")
-_ROUNDINGS = ("reconstruct", "nearest")
+_ROUNDINGS = ("reconstruct", "adaround", "nearest")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class _Chosen:
     type=click.Choice(_ROUNDINGS),
     default=_ROUNDINGS[0],
     show_default=True,
-    help="Of weights: fitted to the float outputs layer by layer, or each alone.",
+    help="Of weights: fitted to the float outputs layer by layer, then learned, or each alone.",
 )
 @click.option(
     "--equalize/--no-equalize",

@@ -37,7 +37,7 @@ def fitted(second: Floats, x: Values, y: Values, weights: Values) -> Values:
     """
     left = y - x @ weights.swapaxes(1, 2)
     gradient = (x.swapaxes(1, 2) @ left) / x.shape[1]
-    step = np.linalg.solve(_damped(second, _TRUST), gradient.astype(np.float64))
+    step = np.linalg.solve(damped(second, _TRUST), gradient.astype(np.float64))
     return weights + step.swapaxes(1, 2).astype(np.float32)
 
 
@@ -72,7 +72,7 @@ class _Factored(NamedTuple):
 
 def _factored(second: Floats) -> _Factored:
     order = np.argsort(np.diagonal(second, axis1=1, axis2=2), axis=1)
-    second = _damped(second, _DAMPING)
+    second = damped(second)
     second = np.take_along_axis(second, order[:, :, None], 1)
     second = np.take_along_axis(second, order[:, None, :], 2)
     return _Factored(order, np.asarray(np.linalg.cholesky(second), np.float64))
@@ -122,10 +122,10 @@ def rounded_at_best(
     return made, found
 
 
-def _damped(second: Floats, share: float) -> Floats:
+def damped(second: Floats, share: float = _DAMPING) -> Floats:
     """Return moments with ``share`` of their mean added to the diagonal."""
     size = second.shape[-1]
     mean = np.trace(second, axis1=1, axis2=2) / size
     mean = np.where(mean > 0, mean, 1.0)
-    damped: Floats = second + share * mean[:, None, None] * np.eye(size)
-    return damped
+    found: Floats = second + share * mean[:, None, None] * np.eye(size)
+    return found

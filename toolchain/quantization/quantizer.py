@@ -20,7 +20,7 @@ from toolchain.quantization.reconstruct import reconstruct
 from toolchain.quantization.wide import Ready, every_activation, named_activations, widened
 
 ACTIVATIONS = (DType.INT8.value, DType.INT16.value)
-ROUNDINGS = ("reconstruct", "nearest")
+ROUNDINGS = ("reconstruct", "adaround", "nearest")
 
 
 def quantize(
@@ -55,7 +55,8 @@ def quantize(
         equalize: bring the channels between two layers to like ranges
             (`toolchain.quantization.equalize`).
         rounding: of weights: ``"reconstruct"``, fitted layer by layer to the float outputs
-            (`toolchain.quantization.reconstruct`), or ``"nearest"``.
+            (`toolchain.quantization.reconstruct`), ``"adaround"``, which learns on from there in
+            PyTorch (`toolchain.quantization.adaround`), or ``"nearest"``.
         correct_bias: with nearest rounding: let biases make up for the mean error of the weights.
 
     Raises:
@@ -112,8 +113,8 @@ def quantize_ready(
     histograms = METHODS[method] is not minmax
     statistics = calibrate(graph, cases, histograms=histograms) if measured else {}
     grids = choose_grids(graph, statistics, METHODS[method], ready.wide, ready.narrow)
-    if rounding == "reconstruct" and cases:
-        graph = reconstruct(graph, cases, grids)
+    if rounding != "nearest" and cases:
+        graph = reconstruct(graph, cases, grids, adaround=rounding == "adaround")
     return quantize_graph(graph, grids, statistics if correct_bias else {})
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from toolchain.ir import Array, Graph, Node, Operands, Quant, Tensor, constant
 from toolchain.ops import Conv2D, DepthwiseConv2D, FullyConnected
+from toolchain.quantization.adaround import learned
 from toolchain.quantization.calibrate import Cases
 from toolchain.quantization.grids import Grids
 from toolchain.quantization.least_squares import Values, fitted, moments, rounded_at_best
@@ -47,7 +48,7 @@ class _Sample:
     y: Values
 
 
-def reconstruct(graph: Graph, cases: Cases, grids: Grids) -> Graph:
+def reconstruct(graph: Graph, cases: Cases, grids: Grids, *, adaround: bool = False) -> Graph:
     """Return a float graph whose weights lie on their int8 grids, which they carry.
 
     Weights that carry a quantisation already, and those of layers with very many inputs, stay.
@@ -56,10 +57,11 @@ def reconstruct(graph: Graph, cases: Cases, grids: Grids) -> Graph:
         graph: a float graph.
         cases: sample inputs; as many are used as memory allows.
         grids: of every float activation.
+        adaround: improve the rounding by `toolchain.quantization.adaround`, which needs PyTorch.
     """
     width = sum(t.nbytes for t in graph.tensors.values() if not t.is_constant)
     kept = cases[: max(_FEWEST, _BYTES // max(2 * width, 1))]
-    return _Pass(graph, kept, grids).result()
+    return _Pass(graph, kept, grids, adaround=adaround).result()
 
 
 class _Pass:
@@ -70,8 +72,8 @@ class _Pass:
         made: values of the graph as it is quantised so far, per case.
     """
 
-    def __init__(self, graph: Graph, cases: Cases, grids: Grids) -> None:
-        self.graph, self.grids = graph, grids
+    def __init__(self, graph: Graph, cases: Cases, grids: Grids, *, adaround: bool) -> None:
+        self.graph, self.grids, self.adaround = graph, grids, adaround
         self.rng = np.random.default_rng(_SEED)
         self.tensors: dict[str, Tensor] = dict(graph.tensors)
         known = {n: t.values for n, t in graph.tensors.items() if t.is_constant}
@@ -118,6 +120,8 @@ class _Pass:
             self.grids.scale_tries(node),
             greatest(dtype),
         )
+        if self.adaround:
+            values = learned(second, wanted, values, scales, greatest(dtype))
         quant = replace(start, scales=tuple(map(float, scales.reshape(-1))))
         error = sample.y - sample.x @ values.swapaxes(1, 2)
         corrected = bias + error.mean(axis=1, dtype=np.float64).reshape(-1)
