@@ -34,7 +34,7 @@ _SHARES = Quant.per_tensor(1 / 256, -128)
 
 def side_by_side(graphs: Iterable[Graph]) -> Graph:
     """Return one graph of all, which share nothing."""
-    nodes, tensors = [], {}
+    nodes, tensors, states = [], {}, []
     inputs: list[str] = []
     outputs: list[str] = []
     for i, graph in enumerate(graphs):
@@ -46,7 +46,9 @@ def side_by_side(graphs: Iterable[Graph]) -> Graph:
         tensors |= {new[name]: replace(t, name=new[name]) for name, t in graph.tensors.items()}
         inputs += [new[name] for name in graph.inputs]
         outputs += [new[name] for name in graph.outputs]
-    return verify(Graph("layers", tuple(nodes), tensors, tuple(inputs), tuple(outputs)))
+        states += [replace(s, read=new[s.read], write=new[s.write]) for s in graph.states]
+    named = tuple(inputs), tuple(outputs), tuple(states)
+    return verify(Graph("layers", tuple(nodes), tensors, *named))
 
 
 def drawn(make: Make, count: int, seed: int = 0) -> Graph:

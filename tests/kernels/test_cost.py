@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ from tests.kernels.random_layers import (
     with_nibbles,
     with_zero_points,
 )
+from tests.kernels.random_others import OTHERS, lstm, svdf
 from toolchain.cli.arguments import random_cases
 from toolchain.ir import Graph
 from toolchain.kernels import Isa
@@ -47,6 +48,10 @@ from toolchain.plan.lowering import lower, specialise
 BOARD = "nucleo_l4r5zi"
 SMALL = 1000
 WALKS = ("average_pool2d_dsp", "max_pool2d_dsp", "mean_dsp")  # prices of `toolchain.kernels.price`
+
+# GCC keeps what their innermost loops need in registers for some shapes and not for others: layers
+# are known within a factor of two only, and no sum of few.
+UNEVEN = ("transpose_conv", "batch_matmul")
 
 
 def bottlenecks() -> Graph:
@@ -161,12 +166,37 @@ def test_every_family_has_an_estimate_within_a_sixth(
     board = load_board(board_id)
     if not board.emulation.unicorn and shutil.which("qemu-system-arm") is None:
         pytest.skip("needs qemu-system-arm")
+    assert_near(measured(draw(), isa, board, tmp_path), kinds)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(gcc() is None, reason="the constants are those of GCC's code")
+@pytest.mark.parametrize(("isa", "kinds"), [(Isa.PORTABLE, 19), (Isa.DSP, 2)])
+def test_every_other_kernel_has_an_estimate_within_a_sixth(
+    isa: Isa, kinds: int, tmp_path: Path
+) -> None:
+    rng, board = np.random.default_rng(9), load_board("emulator_m4_16m")
+    makers = OTHERS if isa is Isa.PORTABLE else (lstm, svdf)
+    graphs = (side_by_side(make(rng) for _ in range(8)) for make in makers)
+    found = (measured(graph, isa, board, tmp_path / str(i)) for i, graph in enumerate(graphs))
+    assert_near(itertools.chain.from_iterable(found), kinds)
+
+
+def assert_near(found: Iterable[tuple[str, int, int]], kinds: int) -> None:
+    """Compare estimates with counts: those of layers, and the sums of ``kinds`` kernels or more.
+
+    Args:
+        found: kernel, estimate and count of layers.
+        kinds: so many kernels are compared at least.
+    """
     sums: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for kernel, estimate, count in measured(draw(), isa, board, tmp_path):
+    for kernel, estimate, count in found:
         assert estimate, kernel
+        even = not kernel.startswith(UNEVEN)
         if count > SMALL:
-            assert 1 / 1.4 < estimate / count < 1.4, kernel
-        sums[kernel] = sums[kernel][0] + estimate, sums[kernel][1] + count
-    off = {kernel: estimate / count for kernel, (estimate, count) in sums.items() if count > SMALL}
-    assert all(abs(share - 1) <= 1 / 6 for share in off.values()), off
-    assert len(off) >= kinds
+            assert abs(np.log(estimate / count)) < np.log(1.4 if even else 2), kernel
+        if even:
+            sums[kernel] = sums[kernel][0] + estimate, sums[kernel][1] + count
+    shares = {k: estimate / count for k, (estimate, count) in sums.items() if count > SMALL}
+    assert not {k: share for k, share in shares.items() if abs(share - 1) > 1 / 6}
+    assert len(shares) >= kinds

@@ -90,3 +90,13 @@ def inside(taps: RowTaps, height: int) -> int:
     starts = [row * taps.stride - taps.pad for row in range(taps.out_rows)]
     reach = range(0, height * taps.dilation, taps.dilation)
     return sum(0 <= start + tap < taps.in_rows for start in starts for tap in reach)
+
+
+def rounds(loops: Number) -> int:
+    """Return the rounds of all loops together; each is a tuple that starts with its own."""
+    product = 1
+    for loop in loops if isinstance(loops, tuple) else ():
+        match loop:
+            case (int(count), *_):
+                product *= count
+    return product

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from toolchain.kernels import cost_mve
 from toolchain.kernels.base import Isa, Specialised
-from toolchain.kernels.price import rounds
+from toolchain.kernels.loops import rounds
 from toolchain.ops.base import Lowered
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from toolchain.kernels.loops import Loops, dense, number, pair, reached, sliding
+from toolchain.kernels.loops import Loops, dense, number, pair, reached, rounds, sliding
+from toolchain.kernels.price_others import other
 from toolchain.ops.base import Lowered, Number
 
 
@@ -40,6 +41,8 @@ _WALKS = {
     "conv2d": Prices(output=28, row=11.3, tap=7.8, product=7.6),
     "conv2d_w4": Prices(output=32, row=21.7, tap=0.7, product=7.7),
     "conv2d_16x8": Prices(pixel=56, output=11.2, row=34, product=5.8),
+    "depthwise_conv2d": Prices(output=47, product=5.9),
+    "depthwise_conv2d, padded": Prices(output=47, row=6, product=12.5),
     "depthwise_conv2d_w4": Prices(output=56, row=5.8, product=13),
     "depthwise_conv2d_16x8": Prices(output=8.2, row=13.5, product=10.3),
     "fully_connected": Prices(output=25, product=6.6),
@@ -98,16 +101,22 @@ def estimate(lowered: Lowered) -> int:
         return _by_channel(lowered)
     if name in _WALKS:
         loops = sliding(lowered) if lowered.taps else dense(lowered)
-        return round(_START + _WALKS[name].of(loops))
+        prices = _WALKS.get(f"{name}, padded" if numbers.get("pad_columns") else name)
+        return round(_START + (prices or _WALKS[name]).of(loops))
     if (name, _LOOP) in _POOLS:
         return pool(name, lowered)
     if name == "fully_connected_fold":
         return _folded(lowered)
     if name == "mean":
         return mean(name, rounds(numbers["kept"]), rounds(numbers["reduced"]))
-    size = numbers.get("size")
-    elements = size if isinstance(size, int) else rounds(numbers.get("loops", ()))
-    return round(_ELEMENTS.get(name, 0.0) * elements)
+    return _elements(lowered) if name in _ELEMENTS else other(name, lowered)
+
+
+def _elements(lowered: Lowered) -> int:
+    """Estimate a kernel that makes its output element by element."""
+    size = lowered.numbers.get("size")
+    elements = size if isinstance(size, int) else rounds(lowered.numbers["loops"])
+    return round(_ELEMENTS[lowered.kernel] * elements)
 
 
 def pool(name: str, lowered: Lowered) -> int:
@@ -163,13 +172,3 @@ def _by_channel(lowered: Lowered) -> int:
     read, product = (0.0, 1.1) if height * width <= 9 else (11.7, 1.4)
     walk = read * columns * height + product * reached(n, width) * height
     return round(calls * (setup + walk + 40.7 * out_w))
-
-
-def rounds(loops: Number) -> int:
-    """Return the rounds of all loops together; each is a tuple that starts with its own."""
-    product = 1
-    for loop in loops if isinstance(loops, tuple) else ():
-        match loop:
-            case (int(count), *_):
-                product *= count
-    return product

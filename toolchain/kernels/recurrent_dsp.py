@@ -10,6 +10,7 @@ from toolchain.ir.tensor import Array
 from toolchain.kernels.base import Isa, Specialised, integer
 from toolchain.kernels.fully_connected_dsp import interleave
 from toolchain.kernels.packing import lanes
+from toolchain.kernels.price_others import other
 from toolchain.ops.base import Lowered
 
 _REACH = 2**23  # 256 times a sum of products must fit a word
@@ -34,7 +35,12 @@ class LstmDsp:
         """See `Kernel.specialise`."""
         packed = {name: _packed(lowered.tables[name]) for name in ("weights", "recurrent")}
         tables = {**lowered.tables, **{k: v for k, v in packed.items() if v is not None}}
-        return Specialised(lowered.numbers, tables, lowered.scratch_bytes)
+        return Specialised(
+            lowered.numbers,
+            tables,
+            lowered.scratch_bytes,
+            instructions=other(self.name, lowered),
+        )
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,12 @@ class SvdfDsp:
         packed = _packed(features)
         assert packed is not None
         entering = -(-len(features) * integer(lowered.numbers, "time_bits") // 32) * 4
-        return Specialised(lowered.numbers, {**lowered.tables, "features": packed}, entering)
+        return Specialised(
+            lowered.numbers,
+            {**lowered.tables, "features": packed},
+            entering,
+            instructions=other(self.name, lowered),
+        )
 
 
 def _packed(weights: Array) -> Array | None:
