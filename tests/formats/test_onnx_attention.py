@@ -42,7 +42,15 @@ def random_attention(rng: Rng) -> bytes:
         names.append("mask")
         added = np.where(allowed, rng.normal(0, 1, (rows, keys)), -np.inf).astype(np.float32)
         constants["mask"] = allowed if kind == "truth" else added
-    return model([node("Attention", names, ["y"], **extra)], shapes, constants, opset=23)
+    if rng.random() < 0.3:
+        extra["softcap"] = float(rng.uniform(0.5, 3))
+    outputs = ["y"]
+    if rng.random() < 0.3 and kind == "none":
+        past = int(rng.integers(1, 4))
+        shapes |= {"pk": [2, heads, past, depth], "pv": [2, heads, past, out]}
+        names, outputs = [*names, "", "pk", "pv"], ["y", "keys", "values"]
+    layer = node("Attention", names, outputs, **extra)
+    return model([layer], shapes, constants, outputs=outputs, opset=23)
 
 
 def random_where(rng: Rng) -> bytes:
@@ -133,7 +141,6 @@ def test_hidden_keys_play_no_part_in_integers(activations: str) -> None:
 @pytest.mark.parametrize(
     ("extra", "why"),
     [
-        ({"softcap": 2.0}, "capped"),
         ({"q_num_heads": 3, "kv_num_heads": 1}, "3 heads"),
     ],
 )

@@ -30,7 +30,9 @@ def axis_of(rng: Rng, shape: list[int]) -> int:
     return int(rng.integers(-len(shape), len(shape)))
 
 
-def unary(kind: str, positive: bool = False, **bounds: tuple[float, float]) -> Generator:
+def unary(
+    kind: str, positive: bool = False, opset: int = 17, **bounds: tuple[float, float]
+) -> Generator:
     """Return the generator of a function of one element, with random attributes in ``bounds``."""
 
     def make(rng: Rng) -> bytes:
@@ -43,7 +45,7 @@ def unary(kind: str, positive: bool = False, **bounds: tuple[float, float]) -> G
                 *nodes,
             ]
         constants = {"least": np.float32(0.3)} if positive else {}
-        return model(nodes, {"z" if positive else "x": shape_of(rng)}, constants)
+        return model(nodes, {"z" if positive else "x": shape_of(rng)}, constants, opset=opset)
 
     return make
 
@@ -61,6 +63,19 @@ def binary(kind: str, constant: bool = False) -> Generator:
         return model([node(kind, order, ["y"])], inputs, {"b": values} if known else {})
 
     return make
+
+
+def divided(rng: Rng) -> bytes:
+    """Return a quotient, by a constant or by something positive that is computed."""
+    if rng.random() < 0.5:
+        return binary("Div", constant=True)(rng)
+    nodes = [
+        node("Mul", ["b", "b"], ["q"]),
+        node("Add", ["q", "least"], ["p"]),
+        node("Div", [str(rng.choice(["a", "least"])), "p"], ["z"]),
+        node("Add", ["z", "a"], ["y"]),
+    ]
+    return model(nodes, {"a": [2, 3, 4], "b": [3, 1]}, {"least": np.float32(0.3)})
 
 
 def many(kind: str) -> Generator:
@@ -86,18 +101,75 @@ def softmax(kind: str) -> Generator:
     return lambda rng: along(kind, int(rng.choice([11, 17])))(rng)
 
 
-def reduce_mean(rng: Rng) -> bytes:
-    shape = shape_of(rng)
-    axes = sorted({axis_of(rng, shape) % len(shape) for _ in range(2)})
-    layer = node("ReduceMean", ["x"], ["y"], axes=axes, keepdims=int(rng.integers(2)))
-    return model([layer], {"x": shape})
+def reduced(kind: str) -> Generator:
+    """Return the generator of a reduction, with axes as attribute or, since opset 18, as input."""
+
+    def make(rng: Rng) -> bytes:
+        shape, keep = shape_of(rng), int(rng.integers(2))
+        axes = sorted({axis_of(rng, shape) % len(shape) for _ in range(2)})
+        if kind != "ReduceSum" and rng.random() < 0.5:
+            return model([node(kind, ["x"], ["y"], axes=axes, keepdims=keep)], {"x": shape})
+        layer = node(kind, ["x", "axes"], ["y"], keepdims=keep)
+        return model([layer], {"x": shape}, {"axes": np.array(axes, np.int64)}, opset=18)
+
+    return make
 
 
-def reduce_sum(rng: Rng) -> bytes:
+def einsum(rng: Rng) -> bytes:
+    forms = ["bij,bjk->bik", "bhid,bhjd->bhij", "bchw,cf->bfhw", "ij,jk", "abc->cab", "ij->j",
+             "bi,bi->b", "i,j->ij", "bnc,hc->bhn", "bqhd,bkhd->bhqk", "ab,cb->ca"]  # fmt: skip
+    text = str(rng.choice(forms))
+    sizes = dict(zip("abcdefhijkmnqw", rng.integers(1, 6, 14).tolist(), strict=True))
+    terms = text.partition("->")[0].split(",")
+    shapes = {f"x{i}": [sizes[c] for c in term] for i, term in enumerate(terms)}
+    known = {}
+    if len(terms) == 2 and rng.random() < 0.5:
+        fixed = f"x{int(rng.integers(2))}"
+        known = {fixed: weights(rng, *shapes.pop(fixed))}
+    layer = node("Einsum", [f"x{i}" for i in range(len(terms))], ["y"], equation=text)
+    return model([layer], shapes, known)
+
+
+def cumulative(rng: Rng) -> bytes:
     shape = shape_of(rng)
-    axes = sorted({axis_of(rng, shape) % len(shape) for _ in range(2)})
-    layer = node("ReduceSum", ["x", "axes"], ["y"], keepdims=int(rng.integers(2)))
-    return model([layer], {"x": shape}, {"axes": np.array(axes, np.int64)})
+    extra = {name: int(rng.integers(2)) for name in ("exclusive", "reverse")}
+    axis = np.array(axis_of(rng, shape))
+    return model([node("CumSum", ["x", "axis"], ["y"], **extra)], {"x": shape}, {"axis": axis})
+
+
+def triangle(rng: Rng) -> bytes:
+    constants = {"k": np.array(rng.integers(-3, 4))} if rng.random() < 0.7 else {}
+    layer = node("Trilu", ["x", *constants], ["y"], upper=int(rng.integers(2)))
+    return model([layer], {"x": shape_of(rng, 3)}, constants)
+
+
+def tile(rng: Rng) -> bytes:
+    shape = shape_of(rng, 3)
+    return model([node("Tile", ["x", "n"], ["y"])], {"x": shape}, {"n": rng.integers(1, 4, 3)})
+
+
+def top_one(rng: Rng) -> bytes:
+    shape = shape_of(rng, 3)
+    extra = {"axis": axis_of(rng, shape), "largest": int(rng.integers(2))}
+    layer = node("TopK", ["x", "k"], ["y", "i"], **extra)
+    proto = onnx.ModelProto.FromString(
+        model([layer], {"x": shape}, {"k": np.array([1])}, outputs=["y", "i"])
+    )
+    proto.graph.output[1].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    return bytes(proto.SerializeToString())
+
+
+def rms_norm(rng: Rng) -> bytes:
+    shape = shape_of(rng, 3)
+    axis = int(rng.integers(-3, 3))
+    layer = node("RMSNormalization", ["x", "g"], ["y"], axis=axis, epsilon=0.1)
+    return model([layer], {"x": shape}, {"g": weights(rng, *shape[axis:])}, opset=23)
+
+
+def lp_norm(rng: Rng) -> bytes:
+    shape = shape_of(rng)
+    extra = {"axis": axis_of(rng, shape), "p": int(rng.integers(1, 3))}
+    return model([node("LpNormalization", ["x"], ["y"], **extra)], {"x": shape}, opset=22)
 
 
 def blocks(kind: str) -> Generator:
@@ -127,12 +199,15 @@ def normalised(kind: str) -> Generator:
     return make
 
 
-def arg_max(rng: Rng) -> bytes:
-    shape = shape_of(rng)
-    layer = node("ArgMax", ["x"], ["y"], axis=axis_of(rng, shape), keepdims=int(rng.integers(2)))
-    proto = onnx.ModelProto.FromString(model([layer], {"x": shape}))
-    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
-    return bytes(proto.SerializeToString())
+def arg_extreme(kind: str) -> Generator:
+    def make(rng: Rng) -> bytes:
+        shape, keep = shape_of(rng), int(rng.integers(2))
+        layer = node(kind, ["x"], ["y"], axis=axis_of(rng, shape), keepdims=keep)
+        proto = onnx.ModelProto.FromString(model([layer], {"x": shape}))
+        proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+        return bytes(proto.SerializeToString())
+
+    return make
 
 
 def clip(rng: Rng) -> bytes:
@@ -146,7 +221,7 @@ def clip(rng: Rng) -> bytes:
 
 
 def power(rng: Rng) -> bytes:
-    exponent = float(rng.choice([1, 2, 3, 4, 0.5, -0.5]))
+    exponent = float(rng.choice([1, 2, 3, 4, 0.5, -0.5, 1.7, -2]))
     nodes = [
         node("Mul", ["x", "x"], ["q"]),
         node("Add", ["q", "least"], ["p"]),
@@ -161,7 +236,8 @@ def reciprocal(rng: Rng) -> bytes:
         node("Mul", ["x", "x"], ["q"]),
         node("Add", ["q", "least"], ["p"]),
         node("Sqrt", ["p"], ["s"]),
-        node("Reciprocal", ["s"], ["y"]),
+        node("Reciprocal", [str(rng.choice(["p", "s"]))], ["r"]),
+        node("Add", ["r", "s"], ["y"]),
     ]
     return model(nodes, {"x": shape_of(rng)}, {"least": np.float32(0.3)})
 
@@ -200,8 +276,9 @@ def gather(rng: Rng) -> bytes:
     axis = axis_of(rng, shape)
     count = shape[axis]
     first = int(rng.integers(count))
-    picked = [np.array(first), np.arange(first, count), np.array([first - count])]
-    chosen = picked[int(rng.integers(3))]
+    free = rng.integers(-count, count, int(rng.integers(1, 7)))
+    picked = [np.array(first), np.arange(first, count), np.array([first - count]), free, free[None]]
+    chosen = picked[int(rng.integers(5))]
     return model([node("Gather", ["x", "i"], ["y"], axis=axis)], {"x": shape}, {"i": chosen})
 
 
@@ -283,23 +360,31 @@ def rounded(rng: Rng) -> bytes:
 GENERATORS: Mapping[str, Generator] = {
     "Abs": unary("Abs"),
     "Add": binary("Add"),
-    "ArgMax": arg_max,
+    "ArgMax": arg_extreme("ArgMax"),
+    "ArgMin": arg_extreme("ArgMin"),
+    "Atan": unary("Atan"),
     "Attention": attention.random_attention,
     "AveragePool": maps.random_pool,
     "BatchNormalization": batch_normalization,
     "Cast": through("Cast", to=1),
+    "Ceil": unary("Ceil"),
+    "Celu": unary("Celu", alpha=(0.3, 2)),
     "Clip": clip,
     "Concat": maps.random_move,
     "Conv": maps.random_conv,
     "ConvTranspose": maps.random_conv_transpose,
+    "Cos": unary("Cos"),
+    "CumSum": cumulative,
     "DepthToSpace": blocks("DepthToSpace"),
     "DequantizeLinear": rounded,
-    "Div": binary("Div", constant=True),
+    "Div": divided,
     "Dropout": through("Dropout"),
-    "Elu": unary("Elu"),
+    "Einsum": einsum,
+    "Elu": unary("Elu", alpha=(0.3, 2)),
     "Erf": unary("Erf"),
     "Exp": unary("Exp"),
     "Expand": attention.random_where,
+    "Floor": unary("Floor"),
     "Flatten": along("Flatten"),
     "Gather": gather,
     "Gelu": gelu,
@@ -316,10 +401,12 @@ GENERATORS: Mapping[str, Generator] = {
     "LeakyRelu": unary("LeakyRelu", alpha=(0.01, 0.9)),
     "Log": unary("Log", positive=True),
     "LogSoftmax": softmax("LogSoftmax"),
+    "LpNormalization": lp_norm,
     "MatMul": transformer.random_matmul,
     "Max": many("Max"),
     "MaxPool": maps.random_pool,
     "Min": many("Min"),
+    "Mish": unary("Mish", opset=18),
     "Mul": binary("Mul"),
     "Neg": unary("Neg"),
     "PRelu": prelu,
@@ -327,22 +414,40 @@ GENERATORS: Mapping[str, Generator] = {
     "Pow": power,
     "QuantizeLinear": rounded,
     "Reciprocal": reciprocal,
-    "ReduceMean": reduce_mean,
-    "ReduceSum": reduce_sum,
+    "RMSNormalization": rms_norm,
+    "ReduceL1": reduced("ReduceL1"),
+    "ReduceL2": reduced("ReduceL2"),
+    "ReduceMax": reduced("ReduceMax"),
+    "ReduceMean": reduced("ReduceMean"),
+    "ReduceMin": reduced("ReduceMin"),
+    "ReduceSum": reduced("ReduceSum"),
+    "ReduceSumSquare": reduced("ReduceSumSquare"),
     "Relu": unary("Relu"),
     "Reshape": reshape,
     "Resize": maps.random_resize,
+    "Round": unary("Round"),
+    "Selu": unary("Selu", alpha=(0.3, 2), gamma=(0.5, 2)),
+    "Shrink": unary("Shrink", lambd=(0.1, 1), bias=(0, 1)),
     "Sigmoid": unary("Sigmoid"),
+    "Sign": unary("Sign"),
+    "Sin": unary("Sin"),
     "Slice": maps.random_move,
     "Softmax": softmax("Softmax"),
+    "Softplus": unary("Softplus"),
+    "Softsign": unary("Softsign"),
     "SpaceToDepth": blocks("SpaceToDepth"),
     "Split": split,
     "Sqrt": unary("Sqrt", positive=True),
     "Squeeze": squeezed("Squeeze"),
     "Sub": binary("Sub"),
     "Sum": many("Sum"),
+    "Swish": unary("Swish", opset=24, alpha=(0.5, 2)),
     "Tanh": unary("Tanh"),
+    "ThresholdedRelu": unary("ThresholdedRelu", alpha=(0.1, 1)),
+    "Tile": tile,
+    "TopK": top_one,
     "Transpose": maps.random_move,
+    "Trilu": triangle,
     "Unsqueeze": squeezed("Unsqueeze"),
     "Upsample": upsample,
     "Where": attention.random_where,

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from toolchain.importers.onnx_builder import OnnxNode, UnsupportedError, Value, elements
+from toolchain.importers.onnx_builder import OnnxNode, UnsupportedError, Value
 from toolchain.ir import Array
-from toolchain.ops import Add, BatchMatMul, Mul, Reshape, Softmax, Transpose
+from toolchain.ops import Add, BatchMatMul, Concat, Mul, Reshape, Softmax, Tanh, Transpose
 
 LOWEST = float(np.finfo(np.float32).min)
 _MASKING = -1e4  # what a file writes at most where it means minus infinity
@@ -62,12 +62,15 @@ def _kept(node: OnnxNode, value: Value, keep: Array) -> Value:
 
 
 def attention(node: OnnxNode) -> list[str]:
-    """Attention of opset 23, on (N, heads, T, C) or (N, T, heads * C), without a cache."""
+    """Attention of opset 23, on (N, heads, T, C) or (N, T, heads * C).
+
+    Keys and values of the past go in front of those of now; the file takes and returns them.
+    """
     extra = node.attributes
-    if len(node.outputs) > 1 or any(value is not None for value in node.inputs[4:]):
-        raise UnsupportedError("with keys and values of the past")
-    if extra.get("softcap"):
-        raise UnsupportedError("with capped scores")
+    if len(node.outputs) > 3:
+        raise UnsupportedError("with scores as output")
+    if any(value is not None for value in node.inputs[6:]):
+        raise UnsupportedError("with lengths of what is not padding")
     query, key, value = (node.tensor(i) for i in range(3))
     flat = len(node.shape(0)) == 3 and "q_num_heads" in extra
     if flat:
@@ -75,27 +78,43 @@ def attention(node: OnnxNode) -> list[str]:
         query, key, value = (
             _split_heads(node, *pair) for pair in zip((query, key, value), heads, strict=True)
         )
-    mask = node.inputs[3] if len(node.inputs) > 3 else None
+    given = [*node.inputs[3:], None, None, None][:3]
+    key, value = (_behind_past(node, *pair) for pair in zip((key, value), given[1:], strict=True))
+    mask, before = given[0], node.build.shape(key)[-2] - node.shape(1)[-2]
     if extra.get("is_causal"):
-        mask = _causal(node.build.shape(query)[-2], node.build.shape(key)[-2], mask)
-    made = attend(node, (query, key, value), mask, float(extra.get("scale", 0.0)))
-    return [_join_heads(node, made) if flat else made]
+        mask = _causal(node, node.build.shape(query)[-2], node.build.shape(key)[-2], before, mask)
+    scale, cap = float(extra.get("scale", 0.0)), float(extra.get("softcap", 0.0))
+    made = attend(node, (query, key, value), mask, scale, cap)
+    return [_join_heads(node, made) if flat else made, key, value]
 
 
-def _causal(queries: int, keys: int, mask: Value | None) -> Value:
-    """Return a mask that keeps every query from the keys behind it."""
-    past = np.tri(queries, keys, dtype=np.bool_)
+def _behind_past(node: OnnxNode, x: str, past: Value | None) -> str:
+    """Return keys or values behind those of the past, (N, heads, T, C) both."""
+    if past is None:
+        return x
+    known = past if isinstance(past, str) else node.build.constant(past)
+    return node.build.add(Concat(len(node.build.shape(x)) - 2), [known, x])
+
+
+def _causal(node: OnnxNode, queries: int, keys: int, before: int, mask: Value | None) -> Value:
+    """Return a mask that keeps every query from the keys behind it, of which some are past."""
+    past = np.tri(queries, keys, before, dtype=np.bool_)
     if mask is None:
         return past
     if isinstance(mask, str):
-        raise UnsupportedError("causal, and with a mask that is computed")
+        both = node.build.broadcast([mask, np.where(past, np.float32(0), np.float32(_MASKING))])
+        return node.build.add(Add(), both)
     added = additive(mask)
     assert not isinstance(added, str)
     return np.where(past, added, np.float32(LOWEST))
 
 
 def attend(
-    node: OnnxNode, operands: tuple[str, str, str], mask: Value | None, scale: float = 0.0
+    node: OnnxNode,
+    operands: tuple[str, str, str],
+    mask: Value | None,
+    scale: float = 0.0,
+    cap: float = 0.0,
 ) -> str:
     """Return attention of queries to keys and values, (..., heads, T, C) each.
 
@@ -106,6 +125,7 @@ def attend(
         operands: queries, keys and values.
         mask: truth values, or what is added to the scores.
         scale: of the scores; 0 for one over the root of C.
+        cap: what scores come near to at most, by a hyperbolic tangent; 0 for no bound.
     """
     build, (query, key, value) = node.build, operands
     shape, keys = build.shape(query), build.shape(key)
@@ -121,6 +141,8 @@ def attend(
         scores = build.add(Reshape(scores_shape), [scores])
     factor = build.constant(np.full((1,) * len(shape), scale or 1 / math.sqrt(shape[-1])))
     scores = build.add(Mul(), [scores, factor])
+    if cap:
+        scores = _capped(node, scores, cap)
     if mask is not None:
         scores = build.add(Add(), build.broadcast([scores, additive(mask)]))
     weights = build.add(Softmax(), [scores])
@@ -128,6 +150,13 @@ def attend(
         weights = build.add(Reshape((*shape[:-3], keys[-3], rows, keys[-2])), [weights])
     made = build.add(BatchMatMul(), [weights, value])
     return build.add(Reshape((*shape[:-1], build.shape(made)[-1])), [made]) if shared else made
+
+
+def _capped(node: OnnxNode, scores: str, cap: float) -> str:
+    build, ones = node.build, (1,) * len(node.build.shape(scores))
+    small = build.add(Mul(), [scores, build.constant(np.full(ones, 1 / cap))])
+    bounded = build.add(Tanh(), [small])
+    return build.add(Mul(), [bounded, build.constant(np.full(ones, cap))])
 
 
 def _split_heads(node: OnnxNode, name: str, heads: int) -> str:
@@ -144,16 +173,3 @@ def _join_heads(node: OnnxNode, name: str) -> str:
     batch, heads, tokens, width = node.build.shape(name)
     turned = node.build.add(Transpose((0, 2, 1, 3)), [name])
     return node.build.add(Reshape((batch, tokens, heads * width)), [turned])
-
-
-def expand(node: OnnxNode) -> list[str]:
-    """Expand: copies of a tensor, as its sum with zeros; a shape alone costs nothing."""
-    build, given = node.build, [int(n) for n in node.needed(1).reshape(-1)]
-    if elements(given) > 2**27:
-        raise UnsupportedError(f"to {given}")
-    x, rank = node.tensor(0), max(len(given), len(node.shape()))
-    shape = tuple(int(n) for n in np.broadcast_shapes(node.shape(), tuple(given)))
-    full = (1,) * (rank - len(node.shape())) + node.shape()
-    if full != node.shape():
-        x = build.add(Reshape(full), [x])
-    return [x if full == shape else build.add(Add(), [x, build.constant(np.zeros(shape))])]

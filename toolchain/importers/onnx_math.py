@@ -14,17 +14,16 @@ from toolchain.ir import Array, DType, Quant
 from toolchain.numerics import Activation
 from toolchain.ops import (
     Add,
-    ArgMax,
-    Elu,
+    Function,
     Gelu,
     HardSwish,
     LeakyRelu,
     LogSoftmax,
     Maximum,
-    Mean,
     Minimum,
     Mul,
     Op,
+    Prelu,
     Relu,
     Reshape,
     Rsqrt,
@@ -33,6 +32,7 @@ from toolchain.ops import (
 )
 
 Reader = Callable[[OnnxNode], list[str]]
+_INVERSE = Function("power", (-1.0,))
 
 
 def unary(op: Op) -> Reader:
@@ -95,11 +95,14 @@ def _hard_gate(node: OnnxNode, value: object) -> str | None:
 
 
 def div(node: OnnxNode) -> list[str]:
-    """Div by a constant, or by a root: a product with its reciprocal."""
+    """Div: a product with the reciprocal, of a root by one function, of a constant by none."""
     root = _under_root(node, 1)
     if root is not None:
         inverse = node.build.add(Rsqrt(), [root])
         return [node.build.add(Mul(), node.build.broadcast([node.value(0), inverse]))]
+    if isinstance(node.value(1), str):
+        inverse = node.build.add(_INVERSE, [node.tensor(1)])
+        return [node.build.add(Mul(), node.build.broadcast([inverse, node.value(0)]))]
     divisor = node.needed(1)
     if not np.all(divisor):
         raise UnsupportedError("by zero")
@@ -114,10 +117,10 @@ def div(node: OnnxNode) -> list[str]:
 
 
 def reciprocal(node: OnnxNode) -> list[str]:
-    """Reciprocal of a square root."""
+    """Reciprocal, of a square root by one function."""
     root = _under_root(node, 0)
     if root is None:
-        raise UnsupportedError("of anything but a square root")
+        return [node.build.add(_INVERSE, [node.tensor(0)])]
     return [node.build.add(Rsqrt(), [root])]
 
 
@@ -130,7 +133,7 @@ def _under_root(node: OnnxNode, index: int) -> str | None:
 
 
 def power(node: OnnxNode) -> list[str]:
-    """Pow with a small whole exponent, or a square root or its inverse."""
+    """Pow with one constant exponent: products where it is small and whole, or a function."""
     exponents = np.unique(node.needed(1))
     exponent = float(exponents[0]) if exponents.size == 1 else math.nan
     x = node.tensor(0)
@@ -138,19 +141,16 @@ def power(node: OnnxNode) -> list[str]:
         return [node.build.add(Sqrt(), [x])]
     if exponent == -0.5:
         return [node.build.add(Rsqrt(), [x])]
+    if math.isnan(exponent):
+        raise UnsupportedError(f"to the powers {exponents[:4].tolist()}")
     if exponent not in (1, 2, 3, 4):
-        raise UnsupportedError(f"to the power {exponents[:4].tolist()}")
+        return [node.build.add(Function("power", (exponent,)), [x])]
     return [reduce(lambda y, _: node.build.add(Mul(), [y, x]), range(int(exponent) - 1), x)]
 
 
 def neg(node: OnnxNode) -> list[str]:
     """Neg."""
     return [node.build.add(Mul(), [node.tensor(0), _scalar(node, -1.0)])]
-
-
-def absolute(node: OnnxNode) -> list[str]:
-    """Abs: the larger of x and -x."""
-    return [node.build.add(Maximum(), [node.tensor(0), *neg(node)])]
 
 
 def folded(op: Op) -> Reader:
@@ -198,13 +198,6 @@ def leaky_relu(node: OnnxNode) -> list[str]:
     return [node.build.add(LeakyRelu(float(node.attributes.get("alpha", 0.01))), [node.tensor(0)])]
 
 
-def elu(node: OnnxNode) -> list[str]:
-    """Elu with slope 1 at zero."""
-    if node.attributes.get("alpha", 1.0) != 1:
-        raise UnsupportedError("with another alpha than 1")
-    return [node.build.add(Elu(), [node.tensor(0)])]
-
-
 def gelu(node: OnnxNode) -> list[str]:
     """Gelu, exact or approximated."""
     approximate = node.attributes.get("approximate", "none") == "tanh"
@@ -212,13 +205,11 @@ def gelu(node: OnnxNode) -> list[str]:
 
 
 def prelu(node: OnnxNode) -> list[str]:
-    """PRelu: a leaky rectifier, or ``relu(x) + slope * min(x, 0)`` with slopes per channel."""
+    """PRelu: a leaky rectifier where all slopes are one."""
     slopes, build, x = node.needed(1), node.build, node.tensor(0)
     if np.unique(slopes).size == 1:
         return [build.add(LeakyRelu(float(slopes.reshape(-1)[0])), [x])]
-    negative = build.add(Minimum(), [x, _scalar(node, 0.0)])
-    scaled = build.add(Mul(), build.broadcast([negative, slopes]))
-    return [build.add(Add(), [build.add(Relu(Activation.RELU), [x]), scaled])]
+    return [build.add(Prelu(), build.broadcast([x, slopes]))]
 
 
 def hard_sigmoid(node: OnnxNode) -> list[str]:
@@ -250,34 +241,6 @@ def softmax(op: type[Softmax] | type[LogSoftmax]) -> Reader:
         return [build.transposed(made, np.argsort(order).tolist())]
 
     return read
-
-
-def reduce_mean(node: OnnxNode) -> list[str]:
-    """ReduceMean over constant axes."""
-    given = node.integers("axes", 1) or list(range(len(node.shape())))
-    axes = tuple(sorted({node.axis(a) for a in given}))
-    op = Mean(axes, bool(node.attributes.get("keepdims", 1)))
-    return [node.build.add(op, [node.tensor(0)])]
-
-
-def reduce_sum(node: OnnxNode) -> list[str]:
-    """ReduceSum: a mean times the number of its elements."""
-    (mean,) = reduce_mean(node)
-    count = math.prod(node.shape()) // math.prod(node.build.shape(mean))
-    factor = node.build.constant(np.full((1,) * len(node.build.shape(mean)), count))
-    return [node.build.add(Mul(), [mean, factor])]
-
-
-def arg_max(node: OnnxNode) -> list[str]:
-    """ArgMax, the first of equal values."""
-    if node.attributes.get("select_last_index"):
-        raise UnsupportedError("of the last index")
-    axis = node.axis(int(node.attributes.get("axis", 0)))
-    made = node.build.add(ArgMax(axis), [node.tensor(0)], dtype=DType.INT64)
-    if not node.attributes.get("keepdims", 1):
-        return [made]
-    shape = node.shape()
-    return [node.build.add(Reshape((*shape[:axis], 1, *shape[axis + 1 :])), [made])]
 
 
 def batch_normalization(node: OnnxNode) -> list[str]:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
-from toolchain.importers.onnx_builder import Builder, OnnxNode, UnsupportedError, elements
+from toolchain.importers.onnx_builder import OnnxNode, UnsupportedError, elements
+from toolchain.importers.spelled import (
+    Chain,
+    broadcast_to,
+    extended,
+    gathered,
+    mirrored,
+    tiled,
+)
 from toolchain.ops import (
+    Add,
     Concat,
     Pad,
     Reshape,
@@ -13,11 +24,13 @@ from toolchain.ops import (
     ResizeNearest,
     Split,
     StridedSlice,
+    Sub,
     Transpose,
 )
 from toolchain.ops.resize import Resize
 
-_FAR = 2**31 - 1
+_MOST_ELEMENTS = 2**27  # of what repeats elements
+_MOST_BORDER = 1e4  # beyond it the elements themselves would have no levels left
 
 
 def reshaped(node: OnnxNode, shape: tuple[int, ...]) -> list[str]:
@@ -138,61 +151,72 @@ def slice_(node: OnnxNode) -> list[str]:
 
 
 def gather(node: OnnxNode) -> list[str]:
-    """Gather of one constant index, or of a range of them: a slice."""
+    """Gather of constant indices."""
     shape, indices = node.shape(), node.needed(1)
     axis = node.axis(int(node.attributes.get("axis", 0)))
     places = [int(i) + (shape[axis] if i < 0 else 0) for i in indices.reshape(-1)]
-    steps = set(np.diff(places).tolist()) or {1}
-    if indices.ndim > 1 or not places or len(steps) > 1 or steps == {0}:
-        raise UnsupportedError("of indices that are no range")
-    begin, end, stride = [0] * len(shape), list(shape), [1] * len(shape)
-    (step,) = steps
-    begin[axis], end[axis], stride[axis] = places[0], places[-1] + (1 if step > 0 else -1), step
-    shrink = () if indices.ndim else (axis,)
-    op = StridedSlice(tuple(begin), tuple(end), tuple(stride), shrink)
-    return [node.build.add(op, [node.tensor(0)])]
+    if not places or elements(shape) // shape[axis] * len(places) > _MOST_ELEMENTS:
+        raise UnsupportedError(f"of {len(places)} indices")
+    return [_chained(node, gathered(shape, axis, places, indices.shape))]
+
+
+def tile(node: OnnxNode) -> list[str]:
+    """Tile."""
+    counts = node.integers("repeats", 1) or []
+    if min(counts, default=1) < 1 or elements((*node.shape(), *counts)) > _MOST_ELEMENTS:
+        raise UnsupportedError(f"{counts} times")
+    return [_chained(node, tiled(node.shape(), counts))]
+
+
+def expand(node: OnnxNode) -> list[str]:
+    """Expand: copies along axes of size 1; a shape alone costs nothing."""
+    given = [int(n) for n in node.needed(1).reshape(-1)]
+    if elements(given) > _MOST_ELEMENTS:
+        raise UnsupportedError(f"to {given}")
+    shape = tuple(int(n) for n in np.broadcast_shapes(node.shape(), tuple(given)))
+    return [_chained(node, broadcast_to(node.shape(), shape))]
+
+
+def _chained(node: OnnxNode, chain: Chain) -> str:
+    """Return what operators, one after another, make of the first input."""
+    ops = chain or (Reshape(node.shape()),)
+    return reduce(lambda x, op: node.build.add(op, [x]), ops, node.tensor(0))
 
 
 def pad(node: OnnxNode) -> list[str]:
-    """Pad with zeros, or with what lies inside, mirrored."""
+    """Pad with a constant, or with what lies inside: mirrored, the outermost, or the other end."""
     rank, pads = len(node.shape()), node.integers("pads", 1) or []
     value = node.attributes.get("value", 0.0)
     if len(node.inputs) > 2 and node.known(2) is not None:
         value = float(node.needed(2).reshape(-1)[0])
-    mode = str(node.attributes.get("mode", "constant"))
-    if mode not in ("constant", "reflect") or value != 0:
-        raise UnsupportedError("only padding with zeros or by reflection")
     axes = [node.axis(a) for a in node.integers("axes", 3) or range(rank)]
     before, after = [0] * rank, [0] * rank
     for place, axis in enumerate(axes):
         before[axis], after[axis] = pads[place], pads[place + len(axes)]
     if min((*before, *after)) < 0:
         raise UnsupportedError("negative padding")
-    if mode == "reflect":
-        return [_reflected(node, before, after)]
-    return [node.build.add(Pad(tuple(before), tuple(after)), [node.tensor(0)])]
+    sides, mode = (tuple(before), tuple(after)), str(node.attributes.get("mode", "constant"))
+    if mode == "constant":
+        return [_bordered(node, *sides, value)]
+    if mode == "edge":
+        return [_chained(node, extended(node.shape(), *sides))]
+    if mode != "reflect":
+        raise UnsupportedError(f"mode {mode}")
+    last = [size - 1 for size in node.shape()]
+    if any(max(low, high) > n for low, high, n in zip(*sides, last, strict=True)):
+        raise UnsupportedError(f"reflection of {pads} of {list(node.shape())}")
+    return [_chained(node, mirrored(node.shape(), *sides, edge=False))]
 
 
-def _reflected(node: OnnxNode, before: list[int], after: list[int]) -> str:
-    """Return the input with mirrored slices joined to both ends of every axis."""
+def _bordered(node: OnnxNode, before: tuple[int, ...], after: tuple[int, ...], value: float) -> str:
+    """Return x with a border of ``value``: zeros, where x is moved so that it is zero."""
+    if not np.isfinite(value) or abs(value) > _MOST_BORDER:
+        raise UnsupportedError(f"with {value}")
     build, x = node.build, node.tensor(0)
-    for axis, (low, high) in enumerate(zip(before, after, strict=True)):
-        last = node.shape()[axis] - 1
-        if max(low, high) > last:
-            raise UnsupportedError(f"reflection of {max(low, high)} of {last + 1}")
-        front = [_backwards(build, x, axis, low, low)] if low else []
-        back = [_backwards(build, x, axis, last - 1, high)] if high else []
-        if front or back:
-            x = build.add(Concat(axis), [*front, x, *back])
-    return x
-
-
-def _backwards(build: Builder, x: str, axis: int, first: int, count: int) -> str:
-    """Return ``count`` slices along ``axis`` from ``first`` on downwards."""
-    shape = build.shape(x)
-    begin, end, stride = [0] * len(shape), list(shape), [1] * len(shape)
-    begin[axis], end[axis], stride[axis] = first, first - count, -1
-    return build.add(StridedSlice(tuple(begin), tuple(end), tuple(stride)), [x])
+    moved = build.constant(np.full((1,) * len(node.shape()), value))
+    x = build.add(Sub(), [x, moved]) if value else x
+    padded = build.add(Pad(before, after), [x])
+    return build.add(Add(), [padded, moved]) if value else padded
 
 
 def resize(node: OnnxNode) -> list[str]:
