@@ -247,7 +247,6 @@ def test_scores_that_others_read_keep_their_scale() -> None:
 @pytest.mark.parametrize(
     ("layer", "why"),
     [
-        (node("Reciprocal", ["x"], ["y"]), "square root"),
         (node("MatMul", ["x", "v"], ["y"]), "of a vector"),
         (node("LayerNormalization", ["x", "v"], ["y", "mean"]), "mean or deviation"),
     ],
