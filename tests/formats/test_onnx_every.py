@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.formats import onnx_operators as others
 from tests.formats import test_onnx as maps
 from tests.formats import test_onnx_attention as attention
 from tests.formats import test_onnx_transformer as transformer
 from tests.formats.onnx_graphs import helper, model, onnx
+from tests.formats.onnx_operators import axis_of, shape_of
 from tests.formats.test_onnx import Rng, assert_equals_onnxruntime, weights
 from toolchain.importers.onnx import READERS
 
@@ -20,14 +22,6 @@ Generator = Callable[[Rng], bytes]
 CASES = 20
 # These have random cases in tests of their own.
 ELSEWHERE = {"GRU", "LSTM"}
-
-
-def shape_of(rng: Rng, rank: int | None = None) -> list[int]:
-    return [int(n) for n in rng.integers(1, 6, rank or int(rng.integers(1, 5)))]
-
-
-def axis_of(rng: Rng, shape: list[int]) -> int:
-    return int(rng.integers(-len(shape), len(shape)))
 
 
 def unary(
@@ -101,115 +95,6 @@ def softmax(kind: str) -> Generator:
     return lambda rng: along(kind, int(rng.choice([11, 17])))(rng)
 
 
-def reduced(kind: str) -> Generator:
-    """Return the generator of a reduction, with axes as attribute or, since opset 18, as input."""
-
-    def make(rng: Rng) -> bytes:
-        shape, keep = shape_of(rng), int(rng.integers(2))
-        axes = sorted({axis_of(rng, shape) % len(shape) for _ in range(2)})
-        if kind != "ReduceSum" and rng.random() < 0.5:
-            return model([node(kind, ["x"], ["y"], axes=axes, keepdims=keep)], {"x": shape})
-        layer = node(kind, ["x", "axes"], ["y"], keepdims=keep)
-        return model([layer], {"x": shape}, {"axes": np.array(axes, np.int64)}, opset=18)
-
-    return make
-
-
-def einsum(rng: Rng) -> bytes:
-    forms = ["bij,bjk->bik", "bhid,bhjd->bhij", "bchw,cf->bfhw", "ij,jk", "abc->cab", "ij->j",
-             "bi,bi->b", "i,j->ij", "bnc,hc->bhn", "bqhd,bkhd->bhqk", "ab,cb->ca"]  # fmt: skip
-    text = str(rng.choice(forms))
-    sizes = dict(zip("abcdefhijkmnqw", rng.integers(1, 6, 14).tolist(), strict=True))
-    terms = text.partition("->")[0].split(",")
-    shapes = {f"x{i}": [sizes[c] for c in term] for i, term in enumerate(terms)}
-    known = {}
-    if len(terms) == 2 and rng.random() < 0.5:
-        fixed = f"x{int(rng.integers(2))}"
-        known = {fixed: weights(rng, *shapes.pop(fixed))}
-    layer = node("Einsum", [f"x{i}" for i in range(len(terms))], ["y"], equation=text)
-    return model([layer], shapes, known)
-
-
-def cumulative(rng: Rng) -> bytes:
-    shape = shape_of(rng)
-    extra = {name: int(rng.integers(2)) for name in ("exclusive", "reverse")}
-    axis = np.array(axis_of(rng, shape))
-    return model([node("CumSum", ["x", "axis"], ["y"], **extra)], {"x": shape}, {"axis": axis})
-
-
-def triangle(rng: Rng) -> bytes:
-    constants = {"k": np.array(rng.integers(-3, 4))} if rng.random() < 0.7 else {}
-    layer = node("Trilu", ["x", *constants], ["y"], upper=int(rng.integers(2)))
-    return model([layer], {"x": shape_of(rng, 3)}, constants)
-
-
-def tile(rng: Rng) -> bytes:
-    shape = shape_of(rng, 3)
-    return model([node("Tile", ["x", "n"], ["y"])], {"x": shape}, {"n": rng.integers(1, 4, 3)})
-
-
-def top_one(rng: Rng) -> bytes:
-    shape = shape_of(rng, 3)
-    extra = {"axis": axis_of(rng, shape), "largest": int(rng.integers(2))}
-    layer = node("TopK", ["x", "k"], ["y", "i"], **extra)
-    proto = onnx.ModelProto.FromString(
-        model([layer], {"x": shape}, {"k": np.array([1])}, outputs=["y", "i"])
-    )
-    proto.graph.output[1].type.tensor_type.elem_type = onnx.TensorProto.INT64
-    return bytes(proto.SerializeToString())
-
-
-def rms_norm(rng: Rng) -> bytes:
-    shape = shape_of(rng, 3)
-    axis = int(rng.integers(-3, 3))
-    layer = node("RMSNormalization", ["x", "g"], ["y"], axis=axis, epsilon=0.1)
-    return model([layer], {"x": shape}, {"g": weights(rng, *shape[axis:])}, opset=23)
-
-
-def lp_norm(rng: Rng) -> bytes:
-    shape = shape_of(rng)
-    extra = {"axis": axis_of(rng, shape), "p": int(rng.integers(1, 3))}
-    return model([node("LpNormalization", ["x"], ["y"], **extra)], {"x": shape}, opset=22)
-
-
-def blocks(kind: str) -> Generator:
-    def make(rng: Rng) -> bytes:
-        size, (channels, height, width) = int(rng.integers(1, 4)), rng.integers(1, 4, 3).tolist()
-        if kind == "SpaceToDepth":
-            layer = node(kind, ["x"], ["y"], blocksize=size)
-            return model([layer], {"x": [1, channels, height * size, width * size]})
-        mode = str(rng.choice(["DCR", "CRD"]))
-        layer = node(kind, ["x"], ["y"], blocksize=size, mode=mode)
-        return model([layer], {"x": [2, channels * size**2, height, width]})
-
-    return make
-
-
-def normalised(kind: str) -> Generator:
-    """Return the generator of normalisation over groups of channels, or over each."""
-
-    def make(rng: Rng) -> bytes:
-        groups, each = (int(n) for n in rng.integers(1, 4, 2))
-        shape = [2, groups * each, *rng.integers(2, 5, int(rng.integers(1, 3))).tolist()]
-        extra = {"num_groups": groups} if kind.startswith("Group") else {}
-        constants = {n: weights(rng, groups * each) for n in ("gain", "offset")}
-        layer = node(kind, ["x", *constants], ["y"], epsilon=float(rng.uniform(0.01, 1)), **extra)
-        return model([layer], {"x": shape}, constants, opset=21)
-
-    return make
-
-
-def arg_extreme(kind: str) -> Generator:
-    def make(rng: Rng) -> bytes:
-        shape, keep = shape_of(rng), int(rng.integers(2))
-        layer = node(kind, ["x"], ["y"], axis=axis_of(rng, shape), keepdims=keep)
-        proto = onnx.ModelProto.FromString(model([layer], {"x": shape}))
-        proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
-        return bytes(proto.SerializeToString())
-
-    return make
-
-
 def clip(rng: Rng) -> bytes:
     low, high = sorted(rng.uniform(-3, 3, 2))
     if rng.random() < 0.3:
@@ -242,14 +127,6 @@ def reciprocal(rng: Rng) -> bytes:
     return model(nodes, {"x": shape_of(rng)}, {"least": np.float32(0.3)})
 
 
-def prelu(rng: Rng) -> bytes:
-    shape = shape_of(rng, 4)
-    slope = np.full([1] * int(rng.integers(1, 4)), rng.uniform(0.01, 0.9), np.float32)
-    if rng.random() < 0.6:
-        slope = rng.uniform(-0.5, 0.9, (shape[1], 1, 1)).astype(np.float32)
-    return model([node("PRelu", ["x", "s"], ["y"])], {"x": shape}, {"s": slope})
-
-
 def batch_normalization(rng: Rng) -> bytes:
     shape = shape_of(rng, int(rng.integers(2, 5)))
     names = ["gamma", "beta", "mean", "variance"]
@@ -257,12 +134,6 @@ def batch_normalization(rng: Rng) -> bytes:
     constants["variance"] = np.abs(constants["variance"]) + np.float32(0.1)
     layer = node("BatchNormalization", ["x", *names], ["y"], epsilon=float(rng.uniform(0, 0.1)))
     return model([layer], {"x": shape}, constants)
-
-
-def local_response(rng: Rng) -> bytes:
-    extra = {name: float(rng.uniform(0.2, 1)) for name in ("alpha", "beta", "bias")}
-    layer = node("LRN", ["x"], ["y"], size=int(rng.choice([1, 3, 5])), **extra)
-    return model([layer], {"x": shape_of(rng, 4)})
 
 
 def global_pool(kind: str) -> Generator:
@@ -360,8 +231,8 @@ def rounded(rng: Rng) -> bytes:
 GENERATORS: Mapping[str, Generator] = {
     "Abs": unary("Abs"),
     "Add": binary("Add"),
-    "ArgMax": arg_extreme("ArgMax"),
-    "ArgMin": arg_extreme("ArgMin"),
+    "ArgMax": others.arg_extreme("ArgMax"),
+    "ArgMin": others.arg_extreme("ArgMin"),
     "Atan": unary("Atan"),
     "Attention": attention.random_attention,
     "AveragePool": maps.random_pool,
@@ -374,12 +245,12 @@ GENERATORS: Mapping[str, Generator] = {
     "Conv": maps.random_conv,
     "ConvTranspose": maps.random_conv_transpose,
     "Cos": unary("Cos"),
-    "CumSum": cumulative,
-    "DepthToSpace": blocks("DepthToSpace"),
+    "CumSum": others.cumulative,
+    "DepthToSpace": others.blocks("DepthToSpace"),
     "DequantizeLinear": rounded,
     "Div": divided,
     "Dropout": through("Dropout"),
-    "Einsum": einsum,
+    "Einsum": others.einsum,
     "Elu": unary("Elu", alpha=(0.3, 2)),
     "Erf": unary("Erf"),
     "Exp": unary("Exp"),
@@ -391,17 +262,17 @@ GENERATORS: Mapping[str, Generator] = {
     "Gemm": transformer.random_gemm,
     "GlobalAveragePool": global_pool("GlobalAveragePool"),
     "GlobalMaxPool": global_pool("GlobalMaxPool"),
-    "GroupNormalization": normalised("GroupNormalization"),
+    "GroupNormalization": others.normalised("GroupNormalization"),
     "HardSigmoid": unary("HardSigmoid", alpha=(0.1, 0.5), beta=(0.2, 0.8)),
     "HardSwish": unary("HardSwish"),
     "Identity": through("Identity"),
-    "InstanceNormalization": normalised("InstanceNormalization"),
-    "LRN": local_response,
+    "InstanceNormalization": others.normalised("InstanceNormalization"),
+    "LRN": others.local_response,
     "LayerNormalization": transformer.random_layer_norm,
     "LeakyRelu": unary("LeakyRelu", alpha=(0.01, 0.9)),
     "Log": unary("Log", positive=True),
     "LogSoftmax": softmax("LogSoftmax"),
-    "LpNormalization": lp_norm,
+    "LpNormalization": others.lp_norm,
     "MatMul": transformer.random_matmul,
     "Max": many("Max"),
     "MaxPool": maps.random_pool,
@@ -409,19 +280,19 @@ GENERATORS: Mapping[str, Generator] = {
     "Mish": unary("Mish", opset=18),
     "Mul": binary("Mul"),
     "Neg": unary("Neg"),
-    "PRelu": prelu,
+    "PRelu": others.prelu,
     "Pad": maps.random_move,
     "Pow": power,
     "QuantizeLinear": rounded,
     "Reciprocal": reciprocal,
-    "RMSNormalization": rms_norm,
-    "ReduceL1": reduced("ReduceL1"),
-    "ReduceL2": reduced("ReduceL2"),
-    "ReduceMax": reduced("ReduceMax"),
-    "ReduceMean": reduced("ReduceMean"),
-    "ReduceMin": reduced("ReduceMin"),
-    "ReduceSum": reduced("ReduceSum"),
-    "ReduceSumSquare": reduced("ReduceSumSquare"),
+    "RMSNormalization": others.rms_norm,
+    "ReduceL1": others.reduced("ReduceL1"),
+    "ReduceL2": others.reduced("ReduceL2"),
+    "ReduceMax": others.reduced("ReduceMax"),
+    "ReduceMean": others.reduced("ReduceMean"),
+    "ReduceMin": others.reduced("ReduceMin"),
+    "ReduceSum": others.reduced("ReduceSum"),
+    "ReduceSumSquare": others.reduced("ReduceSumSquare"),
     "Relu": unary("Relu"),
     "Reshape": reshape,
     "Resize": maps.random_resize,
@@ -435,7 +306,7 @@ GENERATORS: Mapping[str, Generator] = {
     "Softmax": softmax("Softmax"),
     "Softplus": unary("Softplus"),
     "Softsign": unary("Softsign"),
-    "SpaceToDepth": blocks("SpaceToDepth"),
+    "SpaceToDepth": others.blocks("SpaceToDepth"),
     "Split": split,
     "Sqrt": unary("Sqrt", positive=True),
     "Squeeze": squeezed("Squeeze"),
@@ -444,10 +315,10 @@ GENERATORS: Mapping[str, Generator] = {
     "Swish": unary("Swish", opset=24, alpha=(0.5, 2)),
     "Tanh": unary("Tanh"),
     "ThresholdedRelu": unary("ThresholdedRelu", alpha=(0.1, 1)),
-    "Tile": tile,
-    "TopK": top_one,
+    "Tile": others.tile,
+    "TopK": others.top_one,
     "Transpose": maps.random_move,
-    "Trilu": triangle,
+    "Trilu": others.triangle,
     "Unsqueeze": squeezed("Unsqueeze"),
     "Upsample": upsample,
     "Where": attention.random_where,
