@@ -117,7 +117,11 @@ def stride(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def pads(rng: np.random.Generator) -> Pads:
-    return Pads(*(int(p) for p in rng.integers(0, 3, 4))) if rng.random() < 0.7 else Pads()
+    kind = rng.random()
+    if kind >= 0.7:
+        return Pads()
+    top, bottom, left, right = (int(p) for p in rng.integers(0, 3, 4))
+    return Pads(top, bottom, left, right) if kind < 0.6 else Pads(0, 0, left, right)
 
 
 def size(
@@ -135,6 +139,19 @@ def random_channels(rng: np.random.Generator) -> Graph:
     op = DepthwiseConv2D(stride(rng), dilation, pads(rng), activation(rng))
     x_shape = (int(rng.integers(1, 3)), *size(rng, kernel, dilation), in_c)
     return layer(rng, op, x_shape, (1, *kernel, in_c), 3)
+
+
+def random_steep(rng: np.random.Generator) -> Graph:
+    """Return a layer of small weights, most of whose multipliers are above 1."""
+    makers = random_conv, random_pointwise, random_fully_connected, random_channels
+    graph = makers[int(rng.integers(len(makers)))](rng)
+    weights, bias = graph.tensors["w"], graph.tensors["b"]
+    assert weights.quant is not None
+    scales = 20 * 2 ** rng.uniform(-1, 3, len(weights.quant.scales))
+    quant = replace(weights.quant, scales=tuple(float(np.float32(s)) for s in scales))
+    values = rng.integers(-1, 2, weights.shape, dtype=np.int8)
+    few = constant("w", values, quant), constant("b", rng.integers(-9, 10, bias.shape, np.int32))
+    return replace(graph, tensors={**graph.tensors, "w": few[0], "b": few[1]})
 
 
 def with_weight_zero_point(graph: Graph, rng: np.random.Generator) -> Graph:

@@ -14,7 +14,7 @@ from tests.kernels.vector_board import wrong_seeds
 from tests.ops.harness import inferred, random_values, single
 from tests.ops.random_binary import random_quants
 from tests.ops.random_operands import int8_tensor, random_activation
-from toolchain.ir import DType, Graph, Tensor, constant
+from toolchain.ir import DType, Graph, Quant, Tensor, constant
 from toolchain.kernels import Isa, candidates
 from toolchain.ops import Add, AveragePool2D, MaxPool2D, Mean, Mul, Op, Sub
 from toolchain.ops.pool import Pool
@@ -27,10 +27,24 @@ def random_map(rng: np.random.Generator) -> Graph:
     """Return a sum or product of two tensors that may broadcast, one perhaps a constant."""
     activation = random_activation(rng)
     ops: list[Op] = [Add(activation), Sub(activation), Mul(activation)]
-    op = ops[int(rng.integers(len(ops)))]
+    return of_two(rng, ops[int(rng.integers(len(ops)))], random_quants(rng))
+
+
+def random_two_stages(rng: np.random.Generator) -> Graph:
+    """Return a sum or difference that no single line of both inputs equals."""
+    while True:
+        activation = random_activation(rng)
+        op = Add(activation) if rng.integers(2) else Sub(activation)
+        ratios, zeros = rng.choice([0.125, 0.25, 0.5, 0.75, 1.0], 3), rng.integers(-128, 128, 3)
+        a, b, y = (Quant.per_tensor(r, int(z)) for r, z in zip(ratios, zeros, strict=True))
+        graph = of_two(rng, op, (a, b, y))
+        if op.lower(graph.operands(graph.nodes[0])).kernel == "add":
+            return graph
+
+
+def of_two(rng: np.random.Generator, op: Op, quants: tuple[Quant, Quant, Quant]) -> Graph:
     full = [int(rng.integers(1, 4)), int(rng.integers(1, 4)), int(rng.integers(1, 40))]
     shapes = [tuple(1 if rng.random() < 0.2 else n for n in full) for _ in range(2)]
-    quants = random_quants(rng)
     pairs = zip("ab", shapes, quants, strict=False)
     a, b = (Tensor(name, shape, DType.INT8, quant) for name, shape, quant in pairs)
     if rng.random() < 0.3:
@@ -64,13 +78,14 @@ def random_channels_mean(rng: np.random.Generator) -> Graph:
 
 MAKERS: list[Callable[[np.random.Generator], Graph]] = [
     random_map,
+    random_two_stages,
     random_channels_pool,
     random_channels_mean,
 ]
 
 
 def any_graph(rng: np.random.Generator) -> Graph:
-    return MAKERS[int(rng.choice(len(MAKERS), p=(0.5, 0.35, 0.15)))](rng)
+    return MAKERS[int(rng.choice(len(MAKERS), p=(0.35, 0.2, 0.3, 0.15)))](rng)
 
 
 @pytest.mark.slow
@@ -88,10 +103,16 @@ def test_the_portable_text_is_exact_and_defined(
 
 
 def test_the_random_graphs_reach_every_kernel() -> None:
-    seen = set()
+    seen, sums = set(), set()
     for seed in range(3 * len(SEEDS)):
         graph = any_graph(np.random.default_rng(seed))
         lowered = graph.nodes[0].op.lower(graph.operands(graph.nodes[0]))
-        seen.add(candidates(lowered, Isa.MVE)[0].name)
+        name, numbers = candidates(lowered, Isa.MVE)[0].name, lowered.numbers
+        seen.add(name)
+        if name in {"add_mve", "affine_mve"}:
+            sums.add((name, numbers.get("sign"), numbers["prepared"]))
     binary, pools = {"affine_mve", "add_mve", "mul_mve"}, {"average_pool2d_mve", "max_pool2d_mve"}
     assert binary | pools | {"mean_mve"} <= seen
+    ways = (False, False), (False, True)
+    assert {("affine_mve", None, way) for way in ways} <= sums
+    assert {("add_mve", sign, way) for sign in (-1, 1) for way in ways} <= sums

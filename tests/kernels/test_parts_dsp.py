@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from toolchain.ops import Conv2D
 from toolchain.plan import LayerStage, plan_layers
 from toolchain.plan.lowering import lower
 
+Make = Callable[[np.random.Generator], Graph]
 KERNELS = [kernel for kernel in all_kernels() if isinstance(kernel, Conv2dParts)]
 SMALL = [kernel for kernel in KERNELS if kernel.scratch < 400]
 EACH = CASES // len(KERNELS) + 10  # random layers per kernel
@@ -45,19 +46,32 @@ def random_window(rng: np.random.Generator) -> Graph:
     return layer(rng, op, x_shape, (out_c, *kernel, in_c))
 
 
-def kinds(kernel: Conv2dParts) -> Iterator[tuple[int, bool, bool, bool, bool, bool, bool]]:
+def windows_of(kernel: Conv2dParts) -> Make:
+    """Return a maker of random layers that differ from those of other kernels."""
+
+    def make(rng: np.random.Generator) -> Graph:
+        return random_window(np.random.default_rng((kernel.scratch, int(rng.integers(2**31)))))
+
+    return make
+
+
+def kinds(kernel: Conv2dParts) -> Iterator[tuple[object, ...]]:
     """Yield what blocks of the random layers are like that ``kernel`` runs."""
     for seed in range(EACH):
-        graph = random_window(np.random.default_rng(seed))
+        graph = windows_of(kernel)(np.random.default_rng(seed))
         (stage,) = plan_layers(graph, Isa.DSP).stages
         assert isinstance(stage, LayerStage)
         if stage.kernel != kernel.name:
             continue
         lowered = lower(graph.nodes[0].op, graph.operands(graph.nodes[0]))
         geometry, pairs = Geometry.of(lowered.numbers), integer(lowered.numbers, "out_c") // 2
+        mode = next(
+            h.numbers["mode"] for h in kernel.specialise(lowered).helpers if "mode" in h.numbers
+        )
         for _, pixels, s in kernel.blocks(lowered):
             parted, grouped = s.part < geometry.steps, s.group < pairs
-            yield pixels, s.sums < 0, s.inputs < 0, parted, grouped, s.apart > 0, geometry.edges
+            sums = s.sums < 0, s.inputs < 0, parted, grouped, s.apart > 0
+            yield pixels, *sums, geometry.edges, mode
 
 
 def only(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +85,7 @@ def test_the_emulated_core_is_exact(
     kernel: Conv2dParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only(kernel, monkeypatch)
-    assert_c_equals_reference(random_window, tmp_path, EACH, isa=Isa.DSP)
+    assert_c_equals_reference(windows_of(kernel), tmp_path, EACH, isa=Isa.DSP)
 
 
 @pytest.mark.slow
@@ -83,7 +97,7 @@ def test_the_portable_text_is_exact_and_defined(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     only(kernel, monkeypatch)
-    assert_portable_text_is_exact(random_window, Isa.DSP, tmp_path, range(EACH // 2))
+    assert_portable_text_is_exact(windows_of(kernel), Isa.DSP, tmp_path, range(EACH // 2))
     assert "runtime error" not in capfd.readouterr().err
 
 
@@ -101,11 +115,13 @@ def test_estimates_are_within_the_stated_error(
 
 
 def test_the_random_layers_reach_every_kind_of_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: set[tuple[int, bool, bool, bool, bool, bool, bool]] = set()
+    seen: set[tuple[object, ...]] = set()
     for kernel in KERNELS:
         only(kernel, monkeypatch)
         seen |= set(kinds(kernel))
-    pixels, *answers = (set(column) for column in zip(*seen, strict=True))
+    pixels, *answers, _ = (set(column) for column in zip(*seen, strict=True))
+    formulas = {(pixels, mode) for pixels, *_, mode in seen}
+    assert formulas == set(itertools.product((2, 3), ("lean", "linear", "signed", "general")))
     assert pixels == {2, 3}
     assert answers == [{False, True}] * 6
     assert len(seen) > 20
@@ -126,6 +142,6 @@ def test_sums_and_inputs_have_room_and_do_not_meet(scratch: int, free: int) -> N
             )
             if size
         )
-        assert all(before[1] <= behind[0] for before, behind in pairwise(areas))
+        assert all(before[1] <= behind[0] for before, behind in itertools.pairwise(areas))
         for start, end in areas:
             assert (start >= 0 and end <= scratch // 4) or (-free // 4 <= start and end <= 0)

@@ -21,6 +21,7 @@ from tests.kernels.random_weighted import (
     random_fully_connected,
     random_pixel,
     random_pointwise,
+    random_steep,
     stride,
 )
 from tests.kernels.sanitized import assert_portable_text_is_exact
@@ -37,7 +38,7 @@ from toolchain.plan import LayerStage, plan_layers
 
 Make = Callable[[np.random.Generator], Graph]
 MAKERS = [random_conv, random_pointwise, random_depthwise, random_fully_connected]
-NARROW = [random_pixel, random_column]
+NARROW = [random_pixel, random_column, random_steep]
 BY_PAIRS = [DepthwisePairsDsp(), DepthwisePairsDsp("depthwise_pairs_lean_dsp", lanes=1)]
 
 

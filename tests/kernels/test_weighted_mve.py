@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from tests.kernels.random_weighted import (
     random_channels,
     random_conv,
     random_fully_connected,
+    random_pixel,
     random_pointwise,
+    random_steep,
 )
 from tests.kernels.sanitized import assert_portable_text_is_exact
 from tests.kernels.vector_board import wrong_seeds
@@ -28,10 +31,10 @@ from toolchain.ops.spatial import Pads
 from toolchain.plan import LayerStage, plan_layers
 
 Make = Callable[[np.random.Generator], Graph]
-MATRIX_MAKERS = [random_conv, random_pointwise, random_fully_connected]
+MATRIX_MAKERS = [random_conv, random_pointwise, random_fully_connected, random_pixel]
 SEEDS = range(60)  # what fits the machine's code memory
 IN_PLACE_SEEDS = range(30)
-MAKERS = [*MATRIX_MAKERS, random_channels]
+MAKERS = [*MATRIX_MAKERS, random_channels, random_steep]
 
 
 @pytest.mark.slow
@@ -64,8 +67,27 @@ def test_the_random_layers_reach_every_formula_and_block(make: Make) -> None:
     modes = {"fine", "signed", "general"}
     assert {mode for mode, *_ in seen} == modes
     assert modes >= {mode for mode, *_, common in seen if common} >= {"fine", "signed"}
-    pixels = (1,) if make is random_fully_connected else (1, 2)
+    pixels = (1,) if make in {random_fully_connected, random_pixel} else (1, 2)
     assert {variant[1:3] for variant in seen} == {(p, rest) for p in pixels for rest in range(4)}
+
+
+def test_the_random_layers_reach_pixels_alone_shifts_to_the_left_and_columns_of_padding() -> None:
+    alone, steep, columns = 0, Counter[str](), 0
+    for make, seed in itertools.product((random_pixel, random_steep, random_conv), SEEDS):
+        graph = make(np.random.default_rng(seed))
+        lowered = graph.nodes[0].op.lower(graph.operands(graph.nodes[0]))
+        kernel = candidates(lowered, Isa.MVE)[0]
+        special = kernel.specialise(lowered)
+        numbers = special.numbers
+        if kernel.name == "conv1x1_mve":
+            alone += not numbers["copied"]
+        if make is random_steep:
+            steep[kernel.name] += bool(lowered.tables["shift"].max() > 0)
+        if kernel.name == "conv2d_mve" and numbers["edges"] and not numbers["pad_rows"]:
+            columns += numbers["dilation_w"] != 1
+    assert alone
+    assert columns
+    assert {"conv2d_mve", "conv1x1_mve", "fully_connected_mve"} <= set(+steep)
 
 
 def test_the_random_depthwise_layers_reach_every_formula_and_group() -> None:
