@@ -81,6 +81,11 @@ def test_a_search_that_ends_before_it_finds_anything_says_so() -> None:
     assert caught.value.code == "E307"
 
 
+def test_ctrl_c_before_anything_is_found_ends_the_command() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        plan_model(network(1), max_ram=1, watch=interrupted(1))
+
+
 @pytest.mark.parametrize("text", ["slow", "", "s", "-1s", "nan", "inf"])
 def test_what_is_no_effort_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=text or None):

@@ -71,7 +71,8 @@ def plan_model(
 
     Raises:
         FitError: E304 with the least that is possible, and what it costs, if ``max_ram`` or
-            ``max_macs`` is less; E307 if a search that was ended early has found nothing yet.
+            ``max_macs`` is less; E307 if its time was over before a search had found anything.
+        KeyboardInterrupt: for Ctrl-C before it has, or without a watch.
     """
     if max_macs is not None and not max_macs >= 1:
         least = "the least is 1, where nothing is computed twice"
@@ -192,6 +193,8 @@ def _so_far(
     """Return the best of the plans that were found before the search ended."""
     watch.ended = _reason(ending)
     plans = [plan for plan in _candidates(watch.plans, fed=fed) if goal.met(plan)]
+    if not plans and isinstance(ending, KeyboardInterrupt):
+        raise ending
     if not plans:
         raise FitError(
             "E307",
