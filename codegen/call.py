@@ -100,6 +100,14 @@ class Call:
     taps: RowTaps | None
     copies: tuple[Copy, ...] = ()
 
+    def extras_of(self, row: str) -> tuple[str, ...]:
+        """Return the extra arguments of a call that makes ``row``, a C expression."""
+        lines = self.taps.lines if self.taps else ()
+        steps = (f" * {step}" if step > 1 else "" for step in lines)
+        handed = zip(self.extras, steps, strict=False)
+        found = tuple(f"{table} + {row}{step}" for table, step in handed)
+        return (*found, *self.extras[len(found) :])
+
 
 def identifier(text: str) -> str:
     """Return ``text`` as a C identifier (may collide: callers add a number)."""

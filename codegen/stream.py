@@ -215,7 +215,7 @@ class TileLowering:
         outputs = [self._rows(tensor) for tensor in self._ends(position)]
         sources = tuple(self._input(work, i) for i in range(len(work.needs)))
         ready = [
-            self._ready(work, need, tensor)
+            self._ready(work, call, need, tensor)
             for need, tensor in zip(work.needs, work.operands.activations, strict=True)
             if need.tensor in self.index and position + self.shift not in self.stream.paces
         ]
@@ -289,7 +289,7 @@ class TileLowering:
         pixel = row_bytes(part) // part.shape[2]
         return replace(rows, column=need.column * pixel)
 
-    def _ready(self, work: RowWork, need: RowNeed, part: Tensor) -> str:
+    def _ready(self, work: RowWork, call: Call, need: RowNeed, part: Tensor) -> str:
         """Return the condition under which the rows of one input are there."""
         made, row = f"made_{self.index[part.name]}", f"made_{self.index[work.output.name]}"
         if part.name in self.folds:
@@ -299,6 +299,9 @@ class TileLowering:
         if work.single or taps is None:
             ahead = f"{row} + {down + more}" if down + more else row
             return f"{made} > {ahead}" if part.shape[1] > 1 else f"{made} > {down}"
+        if taps.lines:
+            line = call.extras_of(f"({row} + {more})" if more else row)[0]
+            return f"{made} > ({line})[{taps.count - 1}]"
         ahead_rows = (taps.count - 1) * taps.dilation + 1 - taps.pad + down
         last = ahead_rows + more * taps.stride
         return _reached(made, row, taps.stride, last, work.rows - more, count)

@@ -9,6 +9,7 @@ import numpy as np
 from toolchain.ir import DType, Graph, Node, Operands, Quant, Tensor, constant, verify
 from toolchain.ops import (
     Add,
+    ArgMax,
     AveragePool2D,
     Concat,
     Conv2D,
@@ -20,6 +21,8 @@ from toolchain.ops import (
     Op,
     Relu,
     Reshape,
+    ResizeBilinear,
+    ResizeNearest,
 )
 from toolchain.ops.spatial import Pads
 
@@ -254,3 +257,45 @@ def random_mobile_network(rng: np.random.Generator, *, gates: bool = False) -> G
     for _ in range(int(rng.integers(2, 5))):
         x = bottleneck(build, x, gate=gates and bool(rng.random() < 0.7))
     return build.graph(image)
+
+
+def random_decoder(rng: np.random.Generator) -> Graph:
+    """Return a network that shrinks a map and enlarges it again, joined with what it was before.
+
+    Feature pyramids add or concatenate, segmentation ends in the best class of every pixel.
+    """
+    build = Builder(rng)
+    image = x = build.activation("image", (1, *(int(n) for n in rng.integers(6, 20, 2)), 3))
+    before = [x]
+    for _ in range(int(rng.integers(1, 3))):
+        stride = tuple(int(s) for s in rng.choice([1, 2, 2, 3], 2))
+        x = same_size(build, x, int(rng.integers(2, 6)), 3, stride)
+        before.append(x)
+    for finer in before[-2::-1]:
+        size = finer.shape[1:3] if rng.random() < 0.8 else tuple(map(int, rng.integers(1, 25, 2)))
+        x = build.add(resize(rng, size), x, quant=x.quant)
+        if size == finer.shape[1:3]:
+            quant = build.quant()
+            lateral = same_size(build, finer, x.shape[3], int(rng.choice([1, 3])), (1, 1))
+            x = build.add(Add(), x, lateral, quant=quant)
+        x = same_size(build, x, int(rng.integers(2, 6)), int(rng.choice([1, 3])), (1, 1))
+    if rng.random() < 0.5:
+        arg_max(build, x)
+    return build.graph(image)
+
+
+def resize(rng: np.random.Generator, size: tuple[int, ...]) -> Op:
+    """Return an operator that resamples to ``size``, in one of all ways."""
+    high, wide = size
+    align, half = ((False, False), (True, False), (False, True))[int(rng.integers(3))]
+    if rng.random() < 0.4:
+        return ResizeNearest((high, wide), align, half)
+    return ResizeBilinear((high, wide), align, half, in_float=bool(rng.random() < 0.3))
+
+
+def arg_max(build: Builder, x: Tensor) -> None:
+    """Add the index of the largest channel of every pixel."""
+    name = f"t{len(build.tensors)}"
+    kind = DType.INT32 if build.rng.random() < 0.5 else DType.INT64
+    build.tensors[name] = Tensor(name, x.shape[:3], kind)
+    build.nodes.append(Node(f"n{len(build.nodes)}", ArgMax(3), (x.name,), (name,)))

@@ -14,7 +14,7 @@ import pytest
 from codegen.emit import emit
 from runtimes.host.shadow import ShadowModel
 from tests.ops.harness import random_values
-from tests.plan.networks import random_map_network, random_mobile_network
+from tests.plan.networks import random_decoder, random_map_network, random_mobile_network
 from tests.plan.test_banks import placed
 from tests.plan.test_repeats import case
 from tests.plan.test_staging import SLOW, names
@@ -47,6 +47,13 @@ def assert_sound(graph: Graph, plan: Plan, folder: Path) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_right_plans_pass(seed: int, tmp_path: Path) -> None:
     assert_sound(*network(seed), tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_right_plans_that_resample_pass(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    graph = random_decoder(rng)
+    assert_sound(graph, check_plan(graph, random_cuts(graph, rng)), tmp_path)
 
 
 @pytest.mark.slow

@@ -138,8 +138,7 @@ def _runs(n: Numbers, size: int) -> Iterator[tuple[int, int, bool]]:
 
 
 def _pixels(n: Numbers) -> int:
-    height, width = pair(n, "out_size")
-    return number(n, "batch") * height * width
+    return number(n, "calls") * number(n, "out_w")
 
 
 def _reached(inputs: int, outputs: int, taps: int, stride: int, pad: int) -> int:

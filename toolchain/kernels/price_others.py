@@ -62,9 +62,9 @@ _PRICES: Mapping[str, tuple[float, ...]] = {
     "lstm_16": (440.0, 7.1),
     "lstm_16, wide": (640.0, 6.7),
     "lstm_16_dsp": (560.0, 0.95),
-    "resize_bilinear": (0.3, 33.2),
-    "resize_bilinear_float": (5.4, 43.0),
-    "resize_nearest": (5.3, *_MOVES),
+    "resize_bilinear": (6.6, 25.5),
+    "resize_bilinear_float": (7.6, 43.3),
+    "resize_nearest": (4.4, *_MOVES),
     "shift": (24.0, 0.28, 1.12),
     "softmax": (95.0, 31.3),
     "softmax, wide": (141.0, 29.9),
@@ -83,7 +83,9 @@ def other(name: str, lowered: Lowered) -> int:
     """Estimate a node with the kernel of that name; 0 if nothing is known of it."""
     if name not in _PRICES:
         return 0
-    n = lowered.numbers
+    n, taps = lowered.numbers, lowered.taps
+    if taps is not None:
+        n = {**n, "calls": taps.batch * taps.out_rows}
     wide = n.get("wide") is True or n.get("bits") == 16
     prices = _PRICES.get(f"{name}, wide" if wide else name, _PRICES[name])
     pairs = zip(prices, _COUNTS[name](n), strict=True)

@@ -12,7 +12,7 @@ import numpy as np
 from toolchain.ir.graph import Operands
 from toolchain.ir.tensor import Array, DType
 from toolchain.ops.base import Lowered, Op, TensorType, require
-from toolchain.ops.window import Window, whole
+from toolchain.ops.window import IDENTITY, Whole, Window
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class ArgMax(Op):
 
     def windows(self, operands: Operands) -> tuple[Window, ...]:
         """See `Op.windows`."""
-        return (whole(operands.input(0).shape),)
+        shape = operands.input(0).shape
+        axis = self.axis % len(shape)  # those behind it move to the front
+        return (Window((IDENTITY,) * axis + tuple(Whole(size) for size in shape[axis:])),)
 
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""

@@ -48,6 +48,9 @@ class RowTaps:
         in_row_size: elements of an input row.
         out_row_size: elements of an output row.
         rows: output rows per call, a divisor of ``out_rows``.
+        lines: for windows that move by no fixed stride, elements per output row of the first
+            tables. The C function is handed the line of its row; the first one begins with the
+            ``count`` input rows to point to. ``stride``, ``dilation`` and ``pad`` then say nothing.
     """
 
     count: int
@@ -60,10 +63,13 @@ class RowTaps:
     in_row_size: int
     out_row_size: int
     rows: int = 1
+    lines: tuple[int, ...] = ()
 
     @property
     def padded(self) -> bool:
         """Tell whether any pointer may be null."""
+        if self.lines:
+            return False
         last_call = (self.out_rows - self.rows) * self.stride - self.pad
         last = last_call + (self.count - 1) * self.dilation
         return self.pad > 0 or last >= self.in_rows

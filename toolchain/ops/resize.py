@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 from toolchain.ir.graph import Operands
-from toolchain.ops.base import Op, TensorType, require
+from toolchain.ops.base import Op, RowTaps, TensorType, require
 from toolchain.ops.window import IDENTITY, Resample, Window
 
 _MAX_SIZE = 2**15 - 1
@@ -42,3 +42,9 @@ class Resize(Op):
         """See `Op.windows`."""
         sizes = zip(operands.input(0).shape[1:3], self.size, strict=True)
         return (Window((IDENTITY, *(self.resample(*pair) for pair in sizes), IDENTITY)),)
+
+    def row_taps(self, operands: Operands, count: int, *lines: int) -> RowTaps:
+        """Return how a row kernel finds ``count`` input rows by ``lines`` of its tables."""
+        (batch, height, width, channels), (out_h, out_w) = operands.input(0).shape, self.size
+        sizes = height, out_h, width * channels, out_w * channels
+        return RowTaps(count, 1, 1, 0, batch, *sizes, lines=lines)

@@ -62,15 +62,10 @@ class ResizeBilinear(Resize):
 
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""
-        batch, height, width, channels = operands.input(0).shape
-        numbers: dict[str, Number] = {
-            "batch": batch,
-            "in_size": (height, width),
-            "out_size": self.size,
-            "channels": channels,
-        }
+        _, height, width, channels = operands.input(0).shape
+        numbers: dict[str, Number] = {"out_w": self.size[1], "channels": channels}
         if self.in_float:
-            return self._lower_float(height, width, numbers)
+            return self._lower_float(operands, numbers)
         return Lowered(
             "resize_bilinear",
             numbers,
@@ -78,16 +73,18 @@ class ResizeBilinear(Resize):
                 "rows": self._taps(height, self.size[0]).astype(np.int16),
                 "columns": self._taps(width, self.size[1]).astype(np.int16),
             },
-            in_order=True,
+            taps=self.row_taps(operands, 2, 3),
         )
 
-    def _lower_float(self, height: int, width: int, numbers: dict[str, Number]) -> Lowered:
+    def _lower_float(self, operands: Operands, numbers: dict[str, Number]) -> Lowered:
+        _, height, width, _ = operands.input(0).shape
         tables = {}
         for name, sizes in (("row", (height, self.size[0])), ("column", (width, self.size[1]))):
             lower, upper, weight = self._float_taps(*sizes)
             tables[f"{name}s"] = np.stack([lower, upper], axis=1).astype(np.int16)
             tables[f"{name}_weights"] = np.stack([np.float32(1) - weight, weight], axis=1)
-        return Lowered("resize_bilinear_float", numbers, tables, in_order=True)
+        taps = self.row_taps(operands, 2, 2, 2)
+        return Lowered("resize_bilinear_float", numbers, tables, taps=taps)
 
     def _interpolate(self, x: Array) -> Array:
         """Return x resampled in float32, with the roundings of the legacy kernel."""

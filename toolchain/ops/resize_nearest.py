@@ -45,13 +45,11 @@ class ResizeNearest(Resize):
 
     def lower(self, operands: Operands) -> Lowered:
         """See `Op.lower`."""
-        batch, height, width, channels = operands.input(0).shape
+        _, height, width, channels = operands.input(0).shape
         return Lowered(
             "resize_nearest",
             {
-                "batch": batch,
-                "in_size": (height, width),
-                "out_size": self.size,
+                "out_w": self.size[1],
                 "channels": channels,
                 "itemsize": operands.output.dtype.itemsize,
             },
@@ -59,5 +57,5 @@ class ResizeNearest(Resize):
                 "rows": np.array(self.resample(height, self.size[0]).lower, np.int16),
                 "columns": np.array(self.resample(width, self.size[1]).lower, np.int16),
             },
-            in_order=True,
+            taps=self.row_taps(operands, 1, 1),
         )

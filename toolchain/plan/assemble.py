@@ -10,7 +10,7 @@ from toolchain.kernels import Isa
 from toolchain.plan.effort import NORMAL, Effort
 from toolchain.plan.flow import Flow
 from toolchain.plan.layout import Block, Layout, Problem, solve
-from toolchain.plan.lifetimes import Buffer, Work, buffers, roots
+from toolchain.plan.lifetimes import Buffer, Work, buffers, roots, word_bytes
 from toolchain.plan.overlap import BYTES
 from toolchain.plan.plan import (
     ARENA,
@@ -27,8 +27,6 @@ from toolchain.plan.quicken import Faster, hoped, most_saved, quicken
 from toolchain.plan.repeats import repeated
 from toolchain.plan.rows import RowWork, row_bytes, row_count
 from toolchain.plan.streaming import Streaming
-
-WORD = 4
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ class _Assembly:
         self.model, self.graph = graph, repeated(graph, repeats)
         self.isa, self.work, self.order = isa, work, order
         self.segments, self.repeats = segments, repeats
-        self.root = roots(self.graph, work)
+        self.root, self.word = roots(self.graph, work), word_bytes(self.graph)
         self.quick: Mapping[int, Faster] = {}
 
     def plans(
@@ -127,14 +125,14 @@ class _Assembly:
     ) -> Iterator[Plan]:
         bare, layout = self._laid({}, effort)
         names = {step: self._scratch_name(step) for step in faster}
-        end, work = layout.extent * WORD, sum(map(self._instructions, self.segments))
+        end, work = layout.extent * self.word, sum(map(self._instructions, self.segments))
         for limit in limits:
             most = None if limit is None else max(0.0, limit - work + most_saved(faster))
             slots, self.quick = quicken(bare, names, faster, end, most)
             if most is not None:
                 wish = hoped(bare, names, faster, end, most)
                 other = self._laid(wish, effort)
-                if other[1].extent * WORD < max(slot.end for slot in slots):
+                if other[1].extent * self.word < max(slot.end for slot in slots):
                     (slots, layout), self.quick = other, wish
             yield self._plan(slots, work, layout)
 
@@ -147,18 +145,19 @@ class _Assembly:
         needed = [*self._maps(), *working]
         overlaps = [*self._layer_overlaps(), *self._map_overlaps(), *self._row_overlaps()]
         overlaps += self._drained({buffer.name: buffer.last for buffer in working})
-        layout = solve(_problem(needed, overlaps), effort)
-        return list(map(_slot, needed, layout.offsets)), layout
+        layout = solve(_problem(needed, overlaps, self.word), effort)
+        offsets = (place * self.word for place in layout.offsets)
+        return list(map(_slot, needed, offsets)), layout
 
     def _plan(self, slots: Sequence[Slot], work: int, layout: Layout) -> Plan:
-        macs = sum(self._macs(segment) for segment in self.segments)
+        macs, word = sum(self._macs(segment) for segment in self.segments), self.word
         return Plan(
             graph_hash(self.model),
             self.isa.name.lower(),
             tuple(self._stage(segment) for segment in self.segments),
             tuple(slots),
-            max([layout.extent * WORD, *(-(-slot.end // WORD) * WORD for slot in slots)]),
-            layout.bound * WORD,
+            max([layout.extent * word, *(-(-slot.end // word) * word for slot in slots)]),
+            layout.bound * word,
             macs,
             recomputed_macs=max(0, macs - self.model.macs),
             instructions=work - sum(kernel.saves for kernel in self.quick.values()),
@@ -324,18 +323,18 @@ def _release(flow: Flow, stores: Mapping[str, RowStore]) -> list[int]:
     return found
 
 
-def _problem(needed: Sequence[Buffer], overlaps: Sequence[_Overlap]) -> Problem:
-    """State the layout problem in words."""
+def _problem(needed: Sequence[Buffer], overlaps: Sequence[_Overlap], word: int) -> Problem:
+    """State the layout problem in words of so many bytes."""
     index = {buffer.name: i for i, buffer in enumerate(needed)}
     pairs: dict[tuple[int, int], int] = {}
     for overlap in overlaps:
         upper, lower = index[overlap.upper], index[overlap.lower]
         if needed[upper].last == overlap.last and needed[lower].first == overlap.first:
-            distance = -(-overlap.distance // WORD)  # of the view that is read the slowest
+            distance = -(-overlap.distance // word)  # of the view that is read the slowest
             pairs[upper, lower] = max(distance, pairs.get((upper, lower), distance))
-    return Problem(tuple(Block(-(-b.size // WORD), b.first, b.last) for b in needed), pairs)
+    return Problem(tuple(Block(-(-b.size // word), b.first, b.last) for b in needed), pairs)
 
 
 def _slot(buffer: Buffer, offset: int) -> Slot:
-    place = ARENA, offset * WORD, buffer.size, buffer.first, buffer.last
+    place = ARENA, offset, buffer.size, buffer.first, buffer.last
     return Slot(buffer.name, buffer.tensors, *place)

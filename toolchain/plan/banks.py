@@ -18,10 +18,10 @@ from toolchain.ir.graph import Graph
 from toolchain.plan.check import check_plan
 from toolchain.plan.fit import DATA_BYTES, STACK_BYTES
 from toolchain.plan.layout import Block, Problem, Subsets
+from toolchain.plan.lifetimes import word_bytes
 from toolchain.plan.plan import ARENA, Plan, Slot
 from toolchain.plan.repeats import repeated
 
-_WORD = 4
 CACHED = ("cortex-m7", "cortex-m55")  # cores that reach tightly coupled memory beside a cache
 _SHARES = (1, 2, 4, 8)  # of the fast bank's room, tried until the arena grows no longer
 
@@ -105,7 +105,8 @@ class _Splitter:
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph, self.plan = repeated(graph, plan.repeats), plan
-        self.subsets = Subsets(_problem(plan.slots, frozenset(graph.sources)))
+        self.word = word_bytes(self.graph)
+        self.subsets = Subsets(_problem(plan.slots, frozenset(graph.sources), self.word))
         members: dict[str, list[int]] = {}
         for number, slot in enumerate(plan.slots):
             members.setdefault(_tensor_of(slot), []).append(number)
@@ -146,14 +147,14 @@ class _Splitter:
         for bank in banks:
             taken: list[int] = []
             for group in left:
-                if self.subsets.extent({*taken, *group}) * _WORD <= bank.size:
+                if self.subsets.extent({*taken, *group}) * self.word <= bank.size:
                     taken += group
             layout = self.subsets.solve(taken)
-            if layout.extent * _WORD > bank.size:
+            if layout.extent * self.word > bank.size:
                 return None
             for number, offset in zip(taken, layout.offsets, strict=True):
                 slot = self.plan.slots[number]
-                placed[number] = replace(slot, region=bank.name, offset=offset * _WORD)
+                placed[number] = replace(slot, region=bank.name, offset=offset * self.word)
             left = [group for group in left if group[0] not in placed]
         if left:
             return None
@@ -194,15 +195,15 @@ def _tensor_of(slot: Slot) -> str:
     return slot.name
 
 
-def _problem(slots: Sequence[Slot], sources: frozenset[str]) -> Problem:
-    """Return the layout problem of slots.
+def _problem(slots: Sequence[Slot], sources: frozenset[str], word: int) -> Problem:
+    """Return the layout problem of slots, in words of so many bytes.
 
     Those that share bytes may do so again, as far apart as they are or farther: the one that dies
     first is the one that the other runs over, from below.
     """
-    blocks = tuple(Block(-(-slot.size // _WORD), slot.first, slot.last) for slot in slots)
+    blocks = tuple(Block(-(-slot.size // word), slot.first, slot.last) for slot in slots)
     pairs = {
-        (i, j): (upper.offset - lower.offset) // _WORD
+        (i, j): -(-(upper.offset - lower.offset) // word)
         for i, upper in enumerate(slots)
         for j, lower in enumerate(slots)
         if _share(upper, lower) and _age(upper, sources) < _age(lower, sources)

@@ -12,6 +12,8 @@ from toolchain.ops.base import Lowered
 from toolchain.plan.lowering import kernels, lower, specialise
 from toolchain.plan.overlap import distances
 
+_WORD = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Work:
@@ -124,6 +126,12 @@ def _dies(graph: Graph, work: Mapping[str, Work], done: Work) -> bool:
     states = (state.read for state in graph.states)
     shared = maker is not None and bool(work[maker.name].homes)
     return not shared and name not in states and graph.read_once(name)
+
+
+def word_bytes(graph: Graph) -> int:
+    """Return what offsets in the arena are multiples of: the largest element, at least 4 bytes."""
+    made = (tensor for tensor in graph.tensors.values() if not tensor.is_constant)
+    return max(_WORD, *(tensor.dtype.itemsize for tensor in made))
 
 
 def roots(graph: Graph, work: Mapping[str, Work]) -> dict[str, str]:

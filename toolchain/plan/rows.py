@@ -87,6 +87,8 @@ class RowWork:
     def first_row(self, row: int) -> int:
         """Return the first input row of the window of ``row``; negative in the padding."""
         taps = self.special.taps
+        if taps is not None and taps.lines:
+            return self.needs[0].low[row]
         return row if taps is None else row * taps.stride - taps.pad
 
     @property
@@ -257,7 +259,7 @@ def _row_lowered(node: Node, operands: Operands, block: int) -> tuple[Operands, 
     """Return the operands and numbers of the kernel that makes one row, or a block of rows."""
     if len(operands.outputs) != 1 or not operands.activations:
         return None
-    if not all(is_map(tensor) for tensor in (*operands.activations, operands.output)):
+    if not all(map(is_map, operands.activations)) or not has_rows(operands.output):
         return None
     rows = row_count(operands.output)
     if block < 1 or rows % block or rows == block > 1:
@@ -299,6 +301,11 @@ def _single_rows(node: Node, operands: Operands, block: int) -> Operands | None:
 def is_map(tensor: Tensor) -> bool:
     """Tell whether this is a single NHWC map."""
     return len(tensor.shape) == 4 and tensor.shape[0] == 1
+
+
+def has_rows(tensor: Tensor) -> bool:
+    """Tell whether this is a single map, of channels or of one value per pixel (N, H, W)."""
+    return len(tensor.shape) in (3, 4) and tensor.shape[0] == 1
 
 
 def _row(tensor: Tensor, count: int = 1) -> Tensor:

@@ -28,6 +28,7 @@ from toolchain.plan.rows import (
     RowNeed,
     RowWork,
     fold_work,
+    has_rows,
     is_map,
     named_row_work,
     row_kernels,
@@ -245,7 +246,7 @@ class Tiling:
                 return None  # read before the last tile completes it
             target = operands.input(0) if folds else operands.output
             anchored = folds or target.name not in self.inside or target.name not in every[0]
-            cuts = self.grid.boxes(target) if anchored and is_map(target) else None
+            cuts = self.grid.boxes(target) if anchored and has_rows(target) else None
             if anchored and cuts is None:
                 return None
             for index, boxes in enumerate(every):
@@ -344,7 +345,7 @@ def crop(tensor: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the tensor of a part of a map: so many rows and columns."""
     if size == tensor.shape[1:3]:
         return tensor
-    return replace(tensor, shape=(tensor.shape[0], *size, tensor.shape[3]))
+    return replace(tensor, shape=(tensor.shape[0], *size, *tensor.shape[3:]))
 
 
 def _clipped(x: Tensor, window: Window, out: Box, grid: Grid) -> Box:
