@@ -51,6 +51,52 @@ static TSR_NOINLINE uint32_t *tsr_widen_1(const int8_t *a, int words, uint32_t *
     return out;
 }
 
+/* tsr_widen_3 for `count` segments, `words` words of each: those of the pixels lie `gap` bytes apart. */
+#if defined(__ARM_FEATURE_DSP)
+TSR_NAKED uint32_t *tsr_widen_segments_3(const int8_t *const *at TSR_UNUSED, int count TSR_UNUSED,
+                                         int gap TSR_UNUSED, int words TSR_UNUSED,
+                                         uint32_t *out TSR_UNUSED)
+{
+    __asm__("push {r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
+            "ldr r11, [sp, #40]\n\t"
+            "mov r10, r1\n\t"
+            "1: ldr r3, [sp]\n\t"
+            "ldr r1, [r0], #4\n\t"
+            "adds r3, r3, #1\n\t"
+            "add r12, r1, r2\n\t"
+            "add lr, r12, r2\n\t"
+            "lsrs r3, r3, #1\n\t"
+            "bcc 3f\n\t"
+            "2:\n\t" TSR_WIDEN_WORD_3("r1", "r12", "lr", "r11")
+            "3:\n\t" TSR_WIDEN_WORD_3("r1", "r12", "lr", "r11")
+            "subs r3, r3, #1\n\t"
+            "bne 2b\n\t"
+            "subs r10, r10, #1\n\t"
+            "bne 1b\n\t"
+            "mov r0, r11\n\t"
+            "pop {r3, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n\t");
+}
+#else
+TSR_INLINE uint32_t *tsr_widen_segments_3(const int8_t *const *at, int count, int gap, int words,
+                                          uint32_t *out)
+{
+    for (; count > 0; count--, at++) {
+        out = tsr_widen_3(*at, *at + gap, *at + 2 * gap, words, out);
+    }
+    return out;
+}
+#endif
+
+/* The same for 2 pixels. */
+TSR_INLINE uint32_t *tsr_widen_segments_2(const int8_t *const *at, int count, int gap, int words,
+                                          uint32_t *out)
+{
+    for (; count > 0; count--, at++) {
+        out = tsr_widen_2(*at, *at + gap, words, out);
+    }
+    return out;
+}
+
 /* A block of widened pixels times all filters: see matmul_dsp. `odd` is 2 * zero point + 1. */
 typedef void tsr_matmul(const uint32_t *x, const int8_t *weights, const int32_t *stage, int pairs,
                         int steps, int8_t *y, int out_c, int32_t odd);

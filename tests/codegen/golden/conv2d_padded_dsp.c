@@ -133,7 +133,8 @@ static void conv2d_dsp_0(const int8_t *const *rows, const int8_t *weights, const
 {
     uint32_t *const wide = (uint32_t *)(void *)scratch;
     int8_t *const edge = (int8_t *)scratch + 168;
-    {        const int left = 0 * 2;
+    {
+        const int left = 0 * 2;
         const int8_t *at[3][3];
         uint32_t *out = wide;
         for (int s = 0; s < 3; s++) {

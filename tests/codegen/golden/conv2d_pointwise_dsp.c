@@ -119,15 +119,13 @@ static void conv2d_dsp_0(const int8_t *const *rows, const int8_t *weights, const
                        uint8_t *scratch, int8_t *y)
 {
     uint32_t *const wide = (uint32_t *)(void *)scratch;
-    {        const int left = 0 * 2;
-        uint32_t *out = wide;
+    {
+        const int left = 0 * 2;
+        const int8_t *at[1];
         for (int s = 0; s < 1; s++) {
-            const int8_t *at[1][3];
-            at[0][0] = conv2d_dsp_0_window(rows[s], left);
-            at[0][1] = conv2d_dsp_0_window(rows[s], left + 2);
-            at[0][2] = conv2d_dsp_0_window(rows[s], left + 4);
-            out = tsr_widen_3(at[0][0], at[0][1], at[0][2], 2, out);
+            at[s] = conv2d_dsp_0_window(rows[s], left);
         }
+        tsr_widen_segments_3(at, 1, 16, 2, wide);
         matmul_dsp_0(wide, weights, stage, 2, 2, y, 4, 0);
     }
 }
