@@ -149,20 +149,33 @@ def _solve(
 
 
 def _crowded(problem: Problem, best: Layout, nodes: int) -> int:
-    """Return a bound that may be better: what the blocks of one step need if laid out alone."""
-    subsets, bound = Subsets(problem), best.bound
+    """Return a bound that may be better: what the blocks of one step need if laid out alone.
+
+    Most proofs are short. One that is not is looked for once, and the others then not as far.
+    """
+    subsets, bound, most = Subsets(problem), best.bound, nodes * _ALONE
     for step in sorted({block.first for block in problem.blocks}):
         alive = [i for i, b in enumerate(problem.blocks) if b.first <= step <= b.last]
         few = len(alive) <= _FEW
         if few and bound < best.extent and (extent := subsets.extent(alive)) > bound:
-            bound = max(bound, _least(subsets.part(alive), extent, nodes * _ALONE))
+            part = subsets.part(alive)
+            blocks = tuple(Block(block.size, 0, 0) for block in part.blocks)
+            least = _least(blocks, tuple(sorted(part.overlaps.items())), extent, most)
+            bound, most = max(bound, least), most if least else nodes // _FIRST
     return bound
 
 
-def _least(problem: Problem, extent: int, nodes: int) -> int:
+@lru_cache(256)
+def _least(
+    blocks: tuple[Block, ...],
+    overlaps: tuple[tuple[tuple[int, int], int], ...],
+    extent: int,
+    nodes: int,
+) -> int:
     """Return the least extent of any layout, known to be ``extent`` at most; 0 if not found."""
+    problem = Problem(blocks, dict(overlaps))
     while (search := _search(problem, extent - 1, nodes)).offsets is not None:
-        extent = max(at + b.size for at, b in zip(search.offsets, problem.blocks, strict=True))
+        extent = max(at + b.size for at, b in zip(search.offsets, blocks, strict=True))
     return 0 if search.gave_up else extent
 
 
