@@ -17,7 +17,7 @@ from toolchain.plan.passes import Link, Passes
 from toolchain.plan.plan import LayerStage, Plan, stage_nodes
 from toolchain.plan.rows import named_row_work, row_kernels
 
-_SLOWED = 0.07  # share of instructions by which kernels may miss the fastest without a wish
+_SLOWED = 0.05  # share of instructions by which kernels may miss the fastest without a wish
 _MOST = 1.05  # instructions over those of plain layers that memory may cost in any case
 _LIMITS = (_MOST, 1.07)  # the same of plans between the fastest and the leanest
 _CALM = (1.0, 0.65)  # shares of the least need that stages should keep to where they can
