@@ -214,10 +214,12 @@ def _places(pixels: int, part: int, pairs: int, scratch: int, free: int) -> Iter
         if used > free or behind > scratch:
             continue
         near, far = (scratch - behind) // pair, (free - used) // pair
-        for most in (near, far, near + far):
-            if not most:
+        groups = 0
+        for most in (max(near, far), near + far):
+            if not most or groups == -(-pairs // min(most, pairs, _MOST)):
                 continue
-            group = -(-pairs // -(-pairs // min(most, pairs, _MOST)))
+            groups = -(-pairs // min(most, pairs, _MOST))
+            group = -(-pairs // groups)
             if group <= near:
                 yield Shares(part, group, behind // 4, at)
             elif group <= far:
