@@ -67,6 +67,39 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "gates": (lambda x: functional.silu(x) * functional.hardsigmoid(x) + x.sigmoid(), MAP),
     "tables": (lambda x: functional.gelu(x) + functional.elu(x) - x.exp(), MAP),
     "gelu with tanh": (lambda x: functional.gelu(x, approximate="tanh"), MAP),
+    "softplus": (lambda x: functional.softplus(x, beta=2) + functional.logsigmoid(x), MAP),
+    "elu of any slope": (lambda x: functional.elu(x, 0.5) + functional.celu(x, 0.7), MAP),
+    "selu": (lambda x: functional.selu(x) + functional.mish(x) - functional.softsign(x), MAP),
+    "threshold": (lambda x: functional.threshold(x, 0.3, -2) + functional.tanhshrink(x), MAP),
+    "waves": (lambda x: x.sin() + x.cos() + x.atan(), MAP),
+    "logarithms": (lambda x: x.abs().log1p() + x.expm1(), MAP),
+    "powers": (lambda x: (x.abs() + 0.3) ** 0.7 + 1 / (x * x + 0.5), MAP),
+    "quotient": (lambda x: x / (x.abs().sum(1, keepdim=True) + 0.5), MAP),
+    "normalised": (lambda x: functional.normalize(x, dim=1), MAP),
+    "greatest": (lambda x: x.amax((2, 3)) - x.amin((2, 3)), MAP),
+    "greatest and place": (lambda x: x.max(1), ROWS),
+    "least and place": (lambda x: x.min(2, keepdim=True), ROWS),
+    "top": (lambda x: x.topk(1, 1), ROWS),
+    "channel attention": (
+        lambda x: torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1),
+        MAP,
+    ),
+    "norm": (lambda x: x.norm(dim=1) + x.abs().sum(1), MAP),
+    "einsum": (
+        lambda x: torch.einsum("bchw,dc->bdhw", x, torch.ones(2, 6)),
+        MAP,
+    ),
+    "running sum": (lambda x: x.cumsum(1), ROWS),
+    "triangle": (lambda x: x.tril(1) - x.triu(), ROWS),
+    "repeat": (lambda x: x.repeat(2, 1, 1, 3), MAP),
+    "roll": (lambda x: x.roll((2, -1), (1, 2)), ROWS),
+    "flip": (lambda x: x.flip(1, 2), ROWS),
+    "chosen": (lambda x: x[:, [3, 0, 0, 1]] + x.index_select(1, torch.tensor([4, 2, 1, 0])), ROWS),
+    "mirrored": (lambda x: functional.pad(x, (1, 2, 3, 0), mode="reflect"), MAP),
+    "edges": (lambda x: functional.pad(x, (1, 2, 3, 0), mode="replicate"), MAP),
+    "border": (lambda x: functional.pad(x, (1, 2), value=0.7), MAP),
+    "channel shuffle": (lambda x: functional.channel_shuffle(x, 3), MAP),
+    "unshuffle": (lambda x: functional.pixel_unshuffle(x[..., :6, :], 2), MAP),
     "log": (lambda x: torch.log(x.clamp(min=0.1)), MAP),
     "slopes": (lambda x: functional.prelu(x, torch.linspace(-0.2, 0.6, 6)), MAP),
     "leaky": (lambda x: functional.leaky_relu(x, 0.2) - functional.hardtanh(x), MAP),
@@ -227,7 +260,7 @@ def test_a_module_is_left_as_it_was() -> None:
 
 
 def test_every_unsupported_operator_is_named_with_its_module() -> None:
-    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Softsign(), nn.Conv2d(4, 2, 1))
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), Function(torch.asinh), nn.Conv2d(4, 2, 1))
     with pytest.raises(ModelError) as caught:
         ts.import_torch(module, torch.zeros(1, 3, 4, 4))
     assert caught.value.code == "E210"

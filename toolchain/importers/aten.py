@@ -135,29 +135,11 @@ def binary(kind: str, reverse: bool = False) -> Reader:
     return read
 
 
-def power(node: AtenNode) -> Sequence[Value]:
-    """Power with a small whole exponent: products."""
-    exponent = node["exponent"]
-    if isinstance(exponent, str) or exponent not in (1, 2, 3, 4):
-        raise UnsupportedError(f"to the power {exponent}")
-    value = node.x
-    for _ in range(int(exponent) - 1):
-        value = node.onnx("Mul", [value, node.x])[0]
-    return [value]
-
-
 def clamp(node: AtenNode) -> Sequence[Value]:
     """Clamp and hardtanh."""
     bounds = [node.get(a, node.get(b)) for a, b in (("min", "min_val"), ("max", "max_val"))]
     known = [None if v is None else np.asarray(v, np.float32).reshape(-1) for v in bounds]
     return node.onnx("Clip", [node.x, *known])
-
-
-def elu(node: AtenNode) -> Sequence[Value]:
-    """ELU without scales of its own."""
-    if node.get("scale", 1) != 1 or node.get("input_scale", 1) != 1:
-        raise UnsupportedError("with scales of its own")
-    return node.onnx("Elu", [node.x], alpha=node["alpha"])
 
 
 def gelu(node: AtenNode) -> Sequence[Value]:
@@ -177,29 +159,18 @@ def silu(node: AtenNode) -> Sequence[Value]:
     return node.onnx("Mul", [node.x, node.onnx("Sigmoid", [node.x])[0]])
 
 
-def mean(node: AtenNode) -> Sequence[Value]:
-    """Mean over some or all axes."""
-    axes = [node.axis(a) for a in node.get("dim", range(len(node.shape())))]
-    return node.onnx("ReduceMean", [node.x], axes=axes, keepdims=int(node.get("keepdim", False)))
-
-
-def summed(node: AtenNode) -> Sequence[Value]:
-    """Sum over axes: a mean times their size."""
-    count = math.prod(node.shape()) // math.prod(node.shapes[0])
-    return node.onnx("Mul", [*mean(node), number(count)])
-
-
 def softmax(kind: str) -> Reader:
     """Return the reader of a softmax."""
     return lambda node: node.onnx(kind, [node.x], axis=node.axis(node["dim"]))
 
 
 def arg_max(node: AtenNode) -> Sequence[Value]:
-    """ArgMax along one axis."""
+    """ArgMax and ArgMin along one axis."""
+    kind = "ArgMax" if node.kind == "argmax" else "ArgMin"
     if node.get("dim") is None:
         raise UnsupportedError("over all axes")
     axis = node.axis(node["dim"])
-    return node.onnx("ArgMax", [node.x], axis=axis, keepdims=int(node["keepdim"]))
+    return node.onnx(kind, [node.x], axis=axis, keepdims=int(node["keepdim"]))
 
 
 def batch_norm(node: AtenNode) -> Sequence[Value]:

@@ -10,6 +10,8 @@ import numpy as np
 from toolchain.importers.aten import AtenNode, Reader, number
 from toolchain.importers.onnx_builder import UnsupportedError, Value
 
+_BORDERS = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+
 
 def _axes(node: AtenNode) -> int:
     return len(node.shape()) - 2
@@ -161,8 +163,9 @@ def slice_(node: AtenNode) -> Sequence[Value]:
 
 
 def pad(node: AtenNode) -> Sequence[Value]:
-    """Pad with zeros, and crop by negative amounts, from the last axis on."""
-    if node.get("mode", "constant") != "constant":
+    """Pad with a constant or what lies inside, crop by negative amounts, from the last axis on."""
+    mode = _BORDERS.get(node.get("mode", "constant"))
+    if mode is None:
         raise UnsupportedError(f"mode {node['mode']}")
     amounts, rank = list(node["pad"]), len(node.shape())
     pairs = [(0, 0)] * (rank - len(amounts) // 2)
@@ -176,4 +179,5 @@ def pad(node: AtenNode) -> Sequence[Value]:
     before, after = ([max(n, 0) for n in side] for side in zip(*pairs, strict=True))
     if not any((*before, *after)):
         return [x]
-    return node.onnx("Pad", [x, np.array([*before, *after]), number(node.get("value", 0.0))])
+    inputs = [x, np.array([*before, *after]), number(node.get("value", 0.0))]
+    return node.onnx("Pad", inputs, mode=mode)
