@@ -8,8 +8,9 @@ and the RAM for the arena and for weights that stay there.
 
 - layers: one layer after the other, weights read from flash;
 - default: the plan of least memory, with weights copied where it has room;
+- fed: the same of an input that the caller hands over row by row;
 - max-ram: the plan of least work within so many bytes, with weights copied where it has room
-  (``tessera compile --max-ram``);
+  (``tessera compile --max-ram``), and of a fed input;
 - hot: the default plan with weights copied to RAM at start (``--hot-weights``).
 """
 
@@ -38,7 +39,9 @@ def plans(graph: Graph, board: Board) -> Iterator[tuple[str, Plan]]:
     yield "layers", plan_layers(graph, Isa[board.isa.upper()])
     default = plan_model(graph, board)
     yield "default", default
+    yield "fed", plan_model(graph, board, fed=True)
     yield "max-ram", plan_model(graph, board, max_ram=MAX_RAM)
+    yield "max, fed", plan_model(graph, board, max_ram=MAX_RAM, fed=True)
     yield "hot", with_hot_weights(graph, default, board, HOT)
 
 

@@ -16,6 +16,7 @@ from nas.layer_list import Block, LayerList, build_graph
 from runtimes.emulator.cycles import estimate
 from runtimes.emulator.emulator import Emulator
 from runtimes.host.sanitized import SanitizedModel
+from runtimes.host.shadow import ShadowModel
 from runtimes.toolchains import build_firmware
 from tests.plan.networks import random_mobile_network
 from toolchain.cli.arguments import random_cases
@@ -34,6 +35,7 @@ from toolchain.plan import (
     plan_to_json,
 )
 from toolchain.plan.heat import with_hot_weights
+from toolchain.plan.plan import stage_nodes
 from toolchain.plan.staging import slot_name, with_staged_weights
 
 BOARD = load_board("nucleo_l4r5zi")
@@ -70,6 +72,19 @@ def test_staged_plans_are_right_and_keep_to_their_bytes(seed: int, tmp_path: Pat
     cases = random_cases(graph.input_tensors, 2, seed=seed)
     for case, outputs in zip(cases, model.run(cases), strict=True):
         np.testing.assert_array_equal(outputs, run(graph, case))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fed_streams_copy_constants_with_their_first_row(seed: int, tmp_path: Path) -> None:
+    graph = random_mobile_network(np.random.default_rng(seed), gates=seed % 2 > 0)
+    plan = plan_model(graph, fed=True)
+    staged = check_plan(graph, with_staged_weights(graph, plan, SLOW, 2**20))
+    (first, *_), here = plan.stages, names(staged)
+    assert plan.feed
+    assert any(slot_name(node) in here for node in stage_nodes(first))
+    model = ShadowModel(graph, staged, emit(graph, staged), tmp_path)
+    for case in random_cases(graph.input_tensors, 2, seed=seed):
+        np.testing.assert_array_equal(model.run(case), run(graph, case))
 
 
 def test_staging_saves_waits_on_a_board_and_changes_no_output(tmp_path: Path) -> None:

@@ -60,11 +60,8 @@ def offsets(special: Specialised) -> dict[str, int]:
 
 
 def stageable(stage: Stage) -> bool:
-    """Tell whether constants can be copied when a stage begins.
-
-    Not if its parts begin anew, tile by tile, or row by row as the caller hands them over.
-    """
-    return isinstance(stage, LayerStage) or (stage.tiles == 1 and not stage.feed)
+    """Tell whether constants can be copied as a stage begins: not if it does so for each tile."""
+    return isinstance(stage, LayerStage) or stage.tiles == 1
 
 
 def with_staged_weights(
