@@ -112,3 +112,27 @@ def test_a_layer_norm_without_gain_gets_one() -> None:
         run_float(made, cases[0])[0], run_float(bare, cases[0])[0], rtol=1e-4, atol=1e-4
     )
     assert any(len(one.inputs) == 2 for one in made.nodes if one.op.name == "layer_norm")
+
+
+@pytest.mark.parametrize("hidden", [-20.0, -1e4, -1e9, float(np.finfo(np.float32).min)])
+def test_masks_that_are_inputs_leave_scores_their_levels(hidden: float) -> None:
+    """What hides a score may be as low as files and callers like."""
+    nodes = [
+        node("MatMul", ["q", "k"], ["s"]),
+        node("Add", ["s", "mask"], ["masked"]),
+        node("Softmax", ["masked"], ["w"], axis=-1),
+        node("MatMul", ["w", "v"], ["y"]),
+    ]
+    shapes = {"q": [1, 6, 4], "k": [1, 4, 6], "v": [1, 6, 3], "mask": [1, 1, 6]}
+    graph = import_onnx(model(nodes, shapes), "net")
+    rng = np.random.default_rng(0)
+
+    def case() -> list[Array]:
+        allowed = rng.random((1, 1, 6)) < 0.6
+        allowed[..., 0] = True
+        mask = np.where(allowed, 0, hidden).astype(np.float32)
+        others = [rng.normal(0, 1, shapes[name]).astype(np.float32) for name in "qkv"]
+        return [*others, mask]
+
+    quantised, test = quantize(graph, [case() for _ in range(32)]), [case() for _ in range(32)]
+    assert compare_layers(graph, quantised, test)[-1].sqnr_db > 22

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from toolchain.errors import UsageError
 from toolchain.ir import Array, DType, Graph
-from toolchain.ops import Softmax
+from toolchain.ops import Conv2D, DepthwiseConv2D, FullyConnected, Softmax, TransposeConv
 from toolchain.quantization.ranges import METHODS, Range
 from toolchain.reference import trace_float
 
@@ -18,6 +18,8 @@ __all__ = ["METHODS", "Statistics", "calibrate"]
 
 _BINS = 2048
 _ROWS = 2048  # of what a softmax reads
+_WEIGHTED = (Conv2D, DepthwiseConv2D, FullyConnected, TransposeConv)
+_MOST = 1e15  # whose squares can be summed in float32
 
 Cases = Sequence[Sequence[Array]]
 
@@ -56,17 +58,21 @@ def calibrate(graph: Graph, cases: Cases, *, histograms: bool = True) -> Mapping
         histograms: whether they are needed; without them counts are zero.
 
     Raises:
-        UsageError: E115 if there are no cases or a tensor takes a value that is not finite.
+        UsageError: E115 if there are no cases, a tensor takes a value that is not finite, or a
+            layer with weights one whose square float32 does not hold.
     """
     if not cases:
         raise UsageError("E115", "there is no calibration data")
     names = [n for n, t in graph.tensors.items() if not t.is_constant and t.dtype is DType.FLOAT32]
     peaked = {n.inputs[0] for n in graph.nodes if isinstance(n.op, Softmax)}
+    weighted = {n.inputs[0] for n in graph.nodes if isinstance(n.op, _WEIGHTED)}
     found = {name: _Seen(-(-_ROWS // len(cases)) * (name in peaked)) for name in names}
     for number, case in enumerate(cases):
         values = trace_float(graph, case)
         for name, seen in found.items():
             seen.add(values[name], name, number)
+            if name in weighted:
+                _require_moderate(seen, name, number)
     counts = {name: np.zeros(_BINS) for name in names}
     for case in cases if histograms else ():
         values = trace_float(graph, case)
@@ -96,7 +102,8 @@ class _Seen:
         low, high = float(rows.min()), float(rows.max())
         require_finite(low + high, tensor, case)
         self.low, self.high = min(self.low, low), max(self.high, high)
-        self.sums = self.sums + rows.mean(axis=0)
+        with np.errstate(over="ignore"):  # of masks that are the least number
+            self.sums = self.sums + rows.mean(axis=0)
         if self.kept:
             self.rows.append(rows[:: -(-len(rows) // self.kept)].copy())
 
@@ -113,6 +120,18 @@ def require_finite(value: float, tensor: str, case: int) -> None:
             "E115",
             f"case {case} makes values that are not finite (NaN or infinite)",
             where=f'tensor "{tensor}"',
+        )
+
+
+def _require_moderate(seen: _Seen, tensor: str, case: int) -> None:
+    """Raise E115 if values are too large for the sums of squares that weights are fitted with."""
+    most = max(-seen.low, seen.high)
+    if most > _MOST:
+        raise UsageError(
+            "E115",
+            f"case {case} makes values up to {most:.3g}; layers with weights take {_MOST:.0g}",
+            where=f'tensor "{tensor}"',
+            hints=["give the samples in the units that the model was trained with"],
         )
 
 
