@@ -3,30 +3,36 @@
     python benchmarks/cluster_kernels.py [--rounds 7] [--only-tokens] [--llama-python PYTHON]
 
 The first part prints the share of stream-read bandwidth that int4 and int8 matrix-vector products
-reach with weights out of cache. The second runs the shape of TinyLlama-1.1B (zero or random
-weights: speed does not depend on them) token by token here and in llama.cpp Q4_0, in turns in one
-run; llama.cpp comes from a Python that has gguf and xllamacpp or llama-cpp-python.
+reach with weights out of cache, and the time of choosing a token. The second runs the shape of
+TinyLlama-1.1B (zero or random weights: speed does not depend on them) token by token here and in
+llama.cpp Q4_0, in turns in one run; llama.cpp comes from a Python that has gguf and xllamacpp or
+llama-cpp-python.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import timeit
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from runtimes.cluster.array_sampler import ArraySampler
+from runtimes.cluster.arrays import rows_of
 from runtimes.cluster.engine import Engine
 from runtimes.cluster.measure import kernel_speed, stream_bandwidth
 from runtimes.cluster.native.cpu import supported
 from runtimes.cluster.native_engine import EngineOptions, NativeEngine
+from runtimes.cluster.sampling import Sampling, open_sampler
 from runtimes.cluster.shard import ShardFile
 from runtimes.cluster.sparse_shard import write_sparse_shard
 from runtimes.cluster.unsplit import run_unsplit
@@ -50,6 +56,23 @@ def kernels(rounds: int) -> None:
                     f"  {speed.bandwidth / 1e9:5.1f} of {stream / 1e9:5.1f} GB/s"
                     f"  share {speed.bandwidth / stream:.2f}"
                 )
+
+
+def sampling(rounds: int) -> None:
+    """Time of choosing a token: top-k, top-p, by the kernel and by numpy."""
+    random = np.random.default_rng(0)
+    print("\nsampling (least)            kernel      numpy")
+    for vocab in (32_000, 151_936):
+        logits = rows_of(3 * random.standard_normal((1, vocab)).astype(np.float32))
+        for options in ({}, {"top_p": 0.95}, {"top_k": 40, "top_p": 0.95}):
+            how = Sampling(temperature=0.8, **options)
+            calls = [
+                functools.partial(sampler.choose, logits, how, 7)
+                for sampler in (open_sampler(), ArraySampler())
+            ]
+            times = [min(timeit.repeat(call, number=5, repeat=rounds)) for call in calls]
+            text = "".join(f"{1e6 * seconds / 5:8.0f} us" for seconds in times)
+            print(f"  {vocab:7d}  {options.get('top_k', '-')!s:>3} {how.top_p:5}  {text}")
 
 
 def open_tiny(folder: Path, bits: Bits) -> Engine:
@@ -177,6 +200,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.only_tokens:
         kernels(options.rounds)
+        sampling(options.rounds)
     with tempfile.TemporaryDirectory() as folder:
         tokens(options.rounds, options.llama_python, options.llama_package, Path(folder))
 

@@ -10,17 +10,12 @@ import numpy as np
 from runtimes.cluster.arrays import F32, IntArray, Partial, array_of, rows_of
 from runtimes.cluster.buffers import Rows
 from runtimes.cluster.engine import Engine
+from runtimes.cluster.exchange import LocalExchange
+from runtimes.cluster.payload import open_codec
 from runtimes.cluster.step import run_layers
+from runtimes.cluster.wire import Encoding
 
 Sum: TypeAlias = Callable[[Sequence[Partial]], Partial]
-
-
-def sum_in_rank_order(partials: Sequence[Partial]) -> Partial:
-    """Add partial sums, rank 0 first."""
-    total = partials[0].copy()
-    for partial in partials[1:]:
-        total += partial
-    return total
 
 
 class ArrayExchange:
@@ -45,7 +40,7 @@ def run_unsplit(
     *,
     slot: int = 0,
     position: int = 0,
-    exchange: Sum = sum_in_rank_order,
+    exchange: Sum | None = None,
 ) -> F32:
     """Run tokens through all ranks of a model in this process.
 
@@ -54,14 +49,15 @@ def run_unsplit(
         tokens: (n,) token ids.
         slot: which sequence.
         position: of the first token.
-        exchange: of `ArrayExchange`.
+        exchange: of `ArrayExchange`; the sum as it is by default.
 
     Returns:
         (n, vocab) float32 logits.
     """
+    plain = LocalExchange(open_codec(Encoding.F32, 0))
     hidden = run_layers(
         dict(enumerate(engines)),
-        ArrayExchange(exchange),
+        plain if exchange is None else ArrayExchange(exchange),
         engines[0].embed([int(token) for token in tokens]),
         step=0,
         slot=slot,

@@ -8,8 +8,8 @@ from toolchain.cluster.plan import PlanOptions
 from toolchain.cluster.predict import FRAME_BYTES, max_rows, payload_bytes
 from toolchain.cluster.split import Share, block_bytes
 
-PROCESS_BYTES = 40 << 20  # a head: interpreter, numpy, sockets
-_WORKER_BYTES = 28 << 20  # a worker, which has no numpy
+PROCESS_BYTES = 40 << 20  # a head: interpreter, tokenizer, server, sockets
+_WORKER_BYTES = 28 << 20  # a worker: interpreter, sockets
 
 
 def fixed_bytes(config: ModelConfig, share: Share, ranks: int, options: PlanOptions) -> int:

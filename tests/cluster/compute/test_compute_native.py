@@ -82,7 +82,10 @@ def test_reproducible_native_logits_have_equal_bits_on_any_split(config, weights
 def test_quantised_native_is_close_to_its_own_dequantised_weights(
     config, weights, bits, tmp_path_factory
 ):
-    config = dataclasses.replace(config, attention_softcap=0.0, window=0, global_every=0)
+    hidden = max(config.hidden, 16)  # what fewer channels lose to rounding does not average out
+    config = dataclasses.replace(
+        config, hidden=hidden, attention_softcap=0.0, window=0, global_every=0
+    )
     source, tokens = synthetic(config), tokens_of(config, 6)
     paths = shard_files(source, weights, bits, tmp_path_factory.mktemp("shards"))
     expected = run([ReferenceEngine(ShardWeights(ShardFile(path))) for path in paths], tokens)
