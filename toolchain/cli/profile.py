@@ -60,6 +60,8 @@ def profile_project(
     layers = _layers(project, calls, run, exact, cycles.layers if cycles else None)
     say_layers(reporter, layers, run.instructions)
     say_hot(reporter, hot, run.instructions)
+    if not exact:
+        reporter.note("QEMU counts whole layers: no cycles, stacks of layers and blocks are known")
     about = f", about {cycles.total:,} cycles ({cycles.trust})" if cycles else ""
     if cycles and cycles.waits:
         about += f", {cycles.waits:,} of them waiting for the flash"
@@ -87,22 +89,32 @@ def _layers(
     cycles: Sequence[int] | None,
 ) -> list[dict[str, Any]]:
     unknown = [None] * len(calls)
-    scratch = {slot.name: slot.size for slot in project.plan.slots}
     stacks = emulator.machine.layer_stacks if emulator else unknown
+    return [
+        {
+            **layer,
+            "instructions": counted.instructions,
+            "cycles_estimate": spent,
+            "stack_bytes": stack,
+        }
+        for layer, counted, spent, stack in zip(
+            known_layers(project, calls), run.layers, cycles or unknown, stacks, strict=True
+        )
+    ]
+
+
+def known_layers(project: Project, calls: Sequence[Call]) -> list[dict[str, Any]]:
+    """Return what is known of each layer before it runs: its name, kernel, work and scratch."""
+    scratch = {slot.name: slot.size for slot in project.plan.slots}
     return [
         {
             "name": call.node,
             "op": call.identifier[3:],
             "kernel": call.function.template,
             "macs": call.macs,
-            "instructions": counted.instructions,
-            "cycles_estimate": spent,
             "scratch_bytes": scratch.get(f"{call.node}.scratch", 0),
-            "stack_bytes": stack,
         }
-        for call, counted, spent, stack in zip(
-            calls, run.layers, cycles or unknown, stacks, strict=True
-        )
+        for call in calls
     ]
 
 
@@ -135,23 +147,30 @@ def _hot(emulator: Emulator, total: int, *, disassemble: bool) -> list[dict[str,
 
 
 def say_layers(reporter: Reporter, layers: list[dict[str, Any]], total: int) -> None:
-    """Print the table of layers."""
-    rows = [
-        (
+    """Print the table of layers.
+
+    Args:
+        reporter: where to.
+        layers: with ``instructions`` of an emulator or, of a board, with ``cycles``.
+        total: of the same over the whole inference.
+    """
+    rows = []
+    for number, layer in enumerate(layers):
+        spent = layer.get("instructions", layer.get("cycles", 0))
+        row = (
             number,
             layer["op"],
             layer["kernel"],
             f"{layer['macs']:,}",
-            f"{layer['instructions']:,}",
-            f"{layer['instructions'] / layer['macs']:.2f}" if layer["macs"] else "",
-            _shown(layer["cycles_estimate"]),
-            f"{100 * layer['instructions'] / max(1, total):.1f} %",
+            _shown(layer.get("instructions")),
+            f"{spent / layer['macs']:.2f}" if layer["macs"] else "",
+            _shown(layer.get("cycles", layer.get("cycles_estimate"))),
+            f"{100 * spent / max(1, total):.1f} %",
             f"{layer['scratch_bytes']:,}",
-            _shown(layer["stack_bytes"]),
+            _shown(layer.get("stack_bytes")),
             layer["name"],
         )
-        for number, layer in enumerate(layers)
-    ]
+        rows.append(row)
     head = (
         ">#", "operator", "kernel", ">MACs", ">instructions", ">per MAC", ">cycles", ">share",
         ">scratch", ">stack", "layer",

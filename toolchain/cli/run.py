@@ -59,17 +59,20 @@ def command(
     cases = load_cases(inputs, ports) if inputs else random_cases(ports, 20, 0)
     profile = profile_project(reporter, project) if can_emulate(project.board) else None
     compared = check_project(project, cases, reporter)
+    counted = None
     if flash:
         from toolchain.cli.flash import flash_project
         from toolchain.cli.validate import validate_project
 
         flash_project(reporter, project, None)
-        compared.append(validate_project(reporter, project, cases, None))
+        same_bytes, counted = validate_project(reporter, project, cases, None)
+        compared.append(same_bytes)
     same = say_comparisons(reporter, compared, len(cases))
     reporter.note(f"next: tessera flash {output} && tessera validate {output}")
     facts = {
         "compile": compiled,
         "profile": profile,
+        "board": counted,
         "cases": len(cases),
         "targets": [one.facts() for one in compared],
     }

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from toolchain.cli.arguments import load_cases, project_argument, random_cases
 from toolchain.cli.report import Reporter, common_options
-from toolchain.cli.table import print_table
 
 if TYPE_CHECKING:
     from runtimes.device.client import DeviceRun
@@ -37,16 +36,19 @@ def command(
     opened = open_project(project, reporter)
     ports = opened.graph.input_tensors
     cases = load_cases(inputs, ports) if inputs else random_cases(ports, count, 0)
-    compared = validate_project(reporter, opened, cases, port)
+    compared, board = validate_project(reporter, opened, cases, port)
     same = say_comparisons(reporter, [compared], len(cases))
-    facts = {"cases": len(cases), "targets": [compared.facts()]}
+    facts = {"cases": len(cases), "targets": [compared.facts()], **board}
     return reporter.result(facts, 0 if same else _DIFFER)
 
 
 def validate_project(
     reporter: Reporter, project: Project, cases: Sequence[Sequence[Array]], port: str | None
-) -> Comparison:
+) -> tuple[Comparison, dict[str, Any]]:
     """Run ``cases`` on the board, print its cycles and compare with the interpreter.
+
+    Returns:
+        The comparison, and what the first case took: ``cycles`` and ``layers``.
 
     Raises:
         DeviceError: E501 to E504 if there is no board, its port is busy, it runs another plan, or
@@ -58,20 +60,24 @@ def validate_project(
     with Device(port or find_port(), project.graph, project.plan.hash) as device:
         runs = [device.run(case) for case in progress(reporter, "board", cases)]
         clock = device.info.clock_hz
-    _say_cycles(reporter, project, runs[0], clock)
+    layers = _say_cycles(reporter, project, runs[0], clock)
     expected = interpret(project, cases, reporter)
     stack = max(run.stack_bytes for run in runs)
-    return compare("board", expected, [run.outputs for run in runs], stack_bytes=stack)
+    compared = compare("board", expected, [run.outputs for run in runs], stack_bytes=stack)
+    return compared, {"cycles": runs[0].ticks, "layers": layers}
 
 
-def _say_cycles(reporter: Reporter, project: Project, run: DeviceRun, clock: int) -> None:
+def _say_cycles(
+    reporter: Reporter, project: Project, run: DeviceRun, clock: int
+) -> list[dict[str, Any]]:
+    """Print the table of ``tessera profile`` with cycles that the board counted; return it."""
     from codegen.model import build_model
+    from toolchain.cli.profile import known_layers, say_layers
 
     calls = build_model(project.graph, project.plan, project.name).calls
-    rows = [
-        (number, call.identifier, f"{ticks:,}", f"{ticks / call.macs:.2f}" if call.macs else "")
-        for number, (call, ticks) in enumerate(zip(calls, run.layers, strict=True))
-    ]
-    print_table(reporter, (">#", "layer", ">cycles", ">per MAC"), rows)
+    known = zip(known_layers(project, calls), run.layers, strict=True)
+    layers = [{**layer, "cycles": ticks} for layer, ticks in known]
+    say_layers(reporter, layers, run.ticks)
     milliseconds = f", {1000 * run.ticks / clock:.3f} ms" if clock else ""
     reporter.say(f"{run.ticks:,} cycles{milliseconds} per inference")
+    return layers
