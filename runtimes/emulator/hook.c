@@ -14,6 +14,8 @@ enum { AT_OUTSIDE = 0, AT_MARK = 1, AT_RUN = 2, FIRST_LAYER = 3 };
 #define IDLE_POLLS 4u
 #define LINK_REGISTER 10  /* UC_ARM_REG_LR */
 #define STACK_POINTER 12  /* UC_ARM_REG_SP */
+#define EXECUTION 121     /* UC_ARM_REG_EPSR */
+#define THUMB (1u << 24)
 #define FIRST_ARGUMENT 66 /* UC_ARM_REG_R0 */
 
 typedef struct {
@@ -45,6 +47,7 @@ typedef struct {
     uint64_t fault_address;
     int (*stop)(void *uc);
     int (*read_register)(void *uc, int id, void *value);
+    int (*write_register)(void *uc, int id, const void *value);
     /* Lowest stack pointer at each place, or null; where it stood when the run was entered. */
     uint32_t *deepest;
     uint32_t run_stack;
@@ -172,7 +175,11 @@ static void fetch(emulation *e, uint32_t address, uint32_t bytes)
 void on_flash_read(void *uc, int kind, uint64_t address, int bytes, int64_t value, void *context)
 {
     emulation *e = context;
-    (void)uc, (void)kind, (void)bytes, (void)value;
+    const uint32_t outside_it = THUMB;
+    (void)kind, (void)bytes, (void)value;
+    /* For this call Unicorn 2.1 restores the state of an IT block that the load may stand in, and
+     * then executes the next block under its conditions. */
+    e->write_register(uc, EXECUTION, &outside_it);
     if (!in_cache(e->data_words, e->data_cached, (uint32_t)address >> e->word_shift)) {
         e->waits[e->current] += e->wait_states;
     }

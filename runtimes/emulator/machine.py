@@ -280,6 +280,7 @@ class Machine:
 
         self._state.stop = address_of(self._lib, "uc_emu_stop")
         self._state.read_register = address_of(self._lib, "uc_reg_read")
+        self._state.write_register = address_of(self._lib, "uc_reg_write")
         self._hook(UC_HOOK_BLOCK, "on_block")
         self._hook(UC_HOOK_MEM_INVALID, "on_fault")
         self._uc.hook_add(UC_HOOK_INTR, self._interrupt)

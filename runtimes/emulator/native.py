@@ -63,6 +63,7 @@ class State(ctypes.Structure):
         ("fault_address", u64),
         ("stop", ctypes.c_void_p),
         ("read_register", ctypes.c_void_p),
+        ("write_register", ctypes.c_void_p),
         ("deepest", ctypes.c_void_p),
         ("run_stack", u32),
         ("waits", ctypes.c_void_p),

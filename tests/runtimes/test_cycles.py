@@ -141,6 +141,21 @@ def test_loads_wait_for_flash_that_is_not_cached(tmp_path: Path) -> None:
     assert 5 * 8 < waits[127, 16] <= 5 * (8 + 3)
 
 
+def test_a_conditional_load_from_flash_leaves_no_condition_behind(tmp_path: Path) -> None:
+    """The two loads behind the branch are no part of the IT block before it."""
+    body = (
+        "mov.w r1, #0x8000000\\n\\tcmp r1, #0\\n\\t"
+        "itett lt\\n\\tmovlt r3, #1\\n\\tldrge r2, [r1]\\n\\t"
+        "movlt r3, #2\\n\\tmovlt r3, #3\\n\\tb 1f\\n\\tnop\\n"
+        "1: ldr.w r2, [r1, #{first}]\\n\\tldr.w r2, [r1, #{second}]"
+    )
+    near, far = (
+        flash_waits(tmp_path / f"{first}", body.format(first=first, second=second))
+        for first, second in ((4, 8), (512, 1024))
+    )
+    assert far - near == 2 * 5
+
+
 def test_code_waits_for_flash_that_is_not_cached(tmp_path: Path) -> None:
     """64 words are cached; of a word that follows, one of five wait states is not hidden."""
     body = (
