@@ -109,7 +109,7 @@ def finetune(
         targets: an array or tensor of N; not needed beside a teacher.
         loss: of a batch of outputs and targets; cross-entropy if not given.
         options: further keywords of `toolchain.quantization.finetune.finetune`: ``teacher`` (the
-            float graph), ``epochs``, ``batch``, ``rate``, ``seed``.
+            float graph), ``epochs``, ``batch``, ``rate``, ``damping``, ``seed``.
 
     Raises:
         UsageError: E115, E122 for a loss or shapes that cannot be trained with.

@@ -1,8 +1,9 @@
-"""Train a small network and print its accuracy in float, int8, 16x8 and fine-tuned for int8.
+"""Train a small network and print its accuracy in float, int8, 16x8 and fine-tuned.
 
     pip install -e ".[mcu]" torch scikit-learn pillow
     python -m examples.trained.train                    # scikit-learn's digits
     python -m examples.trained.train --transformer      # attention instead of convolutions
+    python -m examples.trained.train --int4 "*"         # 4-bit weights in all layers
     python -m examples.trained.train --sprite fashion-mnist-sprite.png
 
 A third of the images of each class is kept apart: neither training nor calibration sees them. With
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -92,15 +94,20 @@ def accuracy(graph: Graph, images: Array, classes: Array) -> float:
     return float(np.mean(np.array(answers) == classes))
 
 
-def quantised(module: nn.Module, split: Split) -> tuple[Graph, Graph, Graph]:
-    """Return the float graph of a trained module and its int8 and 16x8 graphs."""
+def quantised(
+    module: nn.Module, split: Split, int4: Sequence[str] = ()
+) -> tuple[Graph, Graph, Graph]:
+    """Return the float graph of a trained module, and its int8 and 16x8 graphs.
+
+    The layers that ``int4`` names have 4-bit weights in the int8 graph.
+    """
     graph = ts.import_torch(module, torch.tensor(split.train_x[:1]))
     calibration = split.train_x[:_CALIBRATION]
-    int8 = ts.quantize(graph, calibration)
+    int8 = ts.quantize(graph, calibration, int4=int4)
     return graph, int8, ts.quantize(graph, calibration, activations="int16")
 
 
-def fine_tuned(graph: Graph, int8: Graph, split: Split, epochs: int) -> Graph:
+def fine_tuned(graph: Graph, int8: Graph, split: Split, epochs: int, rate: float = 0.02) -> Graph:
     """Return an int8 graph that learnt the float graph's answers to shifted images."""
     rng = np.random.default_rng(SEED)
     reach = max(1, split.train_x.shape[2] // 10)
@@ -109,7 +116,7 @@ def fine_tuned(graph: Graph, int8: Graph, split: Split, epochs: int) -> Graph:
         for _ in range(_COPIES)
         for image in split.train_x
     ]
-    return ts.finetune(int8, np.stack(images), teacher=graph, epochs=epochs)
+    return ts.finetune(int8, np.stack(images), teacher=graph, epochs=epochs, rate=rate)
 
 
 def main() -> None:
@@ -120,6 +127,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=SEED, help="of the weights and the training")
     parser.add_argument("--fine-tune", type=int, default=5, help="epochs with rounding in the loop")
+    parser.add_argument("--rate", type=float, default=0.02, help="of fine-tuning")
+    parser.add_argument("--int4", nargs="*", default=(), help="layers with 4-bit weights")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     split = fashion(options.sprite) if options.sprite else digits()
@@ -128,11 +137,12 @@ def main() -> None:
     module = transformer(split, seed) if options.transformer else network(seed=seed)
     train(module, split, options.epochs, seed=seed)
     print(f"{len(split.train_x)} images, trained in {time.perf_counter() - start:.0f} s")
-    graph, int8, wide = quantised(module, split)
+    graph, int8, wide = quantised(module, split, options.int4)
     share = float_accuracy(graph, split.test_x, split.test_y)
     print(f"float  {share:.2%} of {len(split.test_x)}")
-    tuned = fine_tuned(graph, int8, split, options.fine_tune)
-    results = [("int8", int8), ("16x8", wide), ("int8, fine-tuned", tuned)]
+    tuned = fine_tuned(graph, int8, split, options.fine_tune, options.rate)
+    label = "4-bit weights" if options.int4 else "int8"
+    results = [(label, int8), ("16x8", wide), (f"{label}, fine-tuned", tuned)]
     for name, made in results:
         print(f"{name:<6} {accuracy(made, split.test_x, split.test_y):.2%}")
     if options.output:

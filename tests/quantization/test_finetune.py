@@ -12,7 +12,7 @@ from toolchain.importers.onnx import import_onnx
 from toolchain.ir import Array, DType, Graph, constant, run, verify
 from toolchain.numerics import Activation
 from toolchain.quantization import compare_layers, quantize
-from toolchain.quantization.finetune import fake_quantised, finetune
+from toolchain.quantization.finetune import fake_quantised, finetune, unrest
 from toolchain.quantization.gradients import GRADIENTS
 from toolchain.quantization.report import integer_case, real_values
 from toolchain.quantization.teacher import answers
@@ -187,6 +187,21 @@ def test_training_that_does_harm_changes_nothing() -> None:
     assert ts.finetune(quantised, batch(cases), teacher=graph, epochs=2, rate=50) is quantised
 
 
+def test_unrest_draws_weights_to_integers_and_leaves_biases() -> None:
+    graph = uneven(3)
+    module = fake_quantised(quantize(graph, inputs(graph, 8, 3), int4=["*"]))
+    assert unrest(module) == 0
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.25)
+    found = unrest(module)
+    np.testing.assert_allclose(found.item(), 0.0625)
+    found.backward()
+    for parameter in module.parameters():
+        biases = parameter.ndim == 1
+        assert parameter.grad is None if biases else bool((parameter.grad > 0).all())
+
+
 def test_what_cannot_be_trained_is_refused() -> None:
     graph = float_graph(0)
     cases = inputs(graph, 4, 0)
@@ -196,9 +211,9 @@ def test_what_cannot_be_trained_is_refused() -> None:
     assert caught.value.code == "E122"
     with pytest.raises(UsageError, match="not finite"):
         finetune(quantised, batch(cases), np.zeros(4), lambda y, _: y.sum() * float("nan"))
-    exp = import_onnx(model([node("Exp", ["x"], ["y"])], {"x": [1, 4]}, {}), "net")
-    with pytest.raises(ModelError, match="the operator exp cannot be trained") as refused:
-        fake_quantised(quantize(exp, inputs(exp, 4, 0)))
+    logs = import_onnx(model([node("LogSoftmax", ["x"], ["y"])], {"x": [1, 4]}, {}), "net")
+    with pytest.raises(ModelError, match="the operator log_softmax cannot be trained") as refused:
+        fake_quantised(quantize(logs, inputs(logs, 4, 0)))
     assert refused.value.code == "E202"
     turned = import_onnx(
         model([node("Transpose", ["x"], ["y"], perm=[1, 0])], {"x": [1, 4]}, {}), "net"

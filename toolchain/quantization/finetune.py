@@ -3,12 +3,16 @@
 Forward, the module computes what the interpreter computes, integer by integer, so that what is
 trained is what will run. Backward, gradients pass every operator as if it computed with real
 numbers, and rounding as if it were not there; they stop where values are clipped (straight-through
-estimator). Weights and biases are trained, their scales and those of activations stay.
+estimator). Weights and biases are trained, their scales and those of activations stay. Weights that
+end between two integers would jump from one to the other until the last step decides by chance, the
+more the fewer bits they have: towards the end they are drawn to the integer they are nearest.
 
 References: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", CVPR 2018, section 3; G. Hinton et al., "Distilling the
 Knowledge in a Neural Network", 2015, section 2.1, for logits as targets; Y. Bengio et al.,
-"Estimating or Propagating Gradients Through Stochastic Neurons", 2013, for the estimator.
+"Estimating or Propagating Gradients Through Stochastic Neurons", 2013, for the estimator; M. Nagel
+et al., "Overcoming Oscillations in Quantization-Aware Training", ICML 2022, section 4.1, for what
+draws weights to integers.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from toolchain.quantization.teacher import answers
 
 Loss = Callable[[Any, Any], Any]
 _KEPT_BACK = 0.1  # of the cases
+_LATE = 2  # power of the share of the rate that is gone: weights are drawn to integers last
 
 
 def finetune(
@@ -36,6 +41,7 @@ def finetune(
     epochs: int = 5,
     batch: int = 64,
     rate: float = 0.02,
+    damping: float = 30.0,
     seed: int = 0,
 ) -> Graph:
     """Return an integer graph with weights and biases that were trained further.
@@ -55,6 +61,8 @@ def finetune(
         epochs: passes over the data.
         batch: cases per step.
         rate: the first step size of Adam, in steps of the grids; it falls to zero as a half cosine.
+        damping: how strongly weights are drawn to integers at the end: weight of their mean squared
+            distance, in steps of the grid, against the loss at the start.
         seed: of the order of cases, and of those that are kept back.
 
     Raises:
@@ -74,10 +82,12 @@ def finetune(
     optimiser = torch.optim.Adam(module.parameters(), lr=rate)
     steps = epochs * -(-len(seen) // batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
-    least, best = lesson.mean(module, kept.split(batch)), graph
+    first = least = lesson.mean(module, kept.split(batch))
+    best = graph
     for _ in range(epochs):
         for part in seen[torch.randperm(len(seen), generator=order)].split(batch):
-            error = lesson.loss(module, part)
+            settled = 1 - schedule.get_last_lr()[0] / rate
+            error = lesson.loss(module, part) + damping * first * settled**_LATE * unrest(module)
             optimiser.zero_grad()
             error.backward()
             optimiser.step()
@@ -86,6 +96,17 @@ def finetune(
         if reached < least:
             least, best = reached, module.quantised()
     return best
+
+
+def unrest(module: Any) -> Any:
+    """Return the mean squared distance of weights to integers, in steps of their grids.
+
+    Args:
+        module: made by `fake_quantised`.
+    """
+    weights = [one for one in module.parameters() if one.ndim > 1]  # biases have one dimension
+    distances = sum((one - one.detach().round()).square().sum() for one in weights)
+    return distances / max(sum(one.numel() for one in weights), 1)
 
 
 @dataclass(frozen=True, eq=False)
