@@ -353,3 +353,17 @@ def test_a_model_is_found_by_content_whatever_its_name(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     inputs = [rng.integers(-128, 128, t.shape, dtype=np.int8) for t in graph.input_tensors]
     np.testing.assert_array_equal(run(again, inputs)[0], run(graph, inputs)[0])
+
+
+def test_embeddings_are_listed_with_what_makes_their_indices() -> None:
+    table = constant("table", np.zeros((10, 4), np.float32))
+    tokens = Tensor("tokens", (1, 3), DType.INT32)
+    tensors = [real("x", 1, 3), tokens, table, real("y", 1, 3, 4)]
+    records = [
+        Record("CAST", 1, ("x",), ("tokens",)),
+        Record("GATHER", 1, ("table", "tokens"), ("y",), "GatherOptions", {"Axis": 0}),
+    ]
+    error = refusal(write(tensors, records, ["x"], ["y"]))
+    assert error.code == "E210"
+    assert "#0 CAST" in error.what
+    assert "#1 GATHER of computed indices" in error.what

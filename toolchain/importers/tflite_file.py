@@ -10,6 +10,7 @@ from toolchain.importers.flatbuffer import Scalars, Table, Tables, check, corrup
 from toolchain.importers.tflite_types import IDENTIFIER, SCHEMA_VERSION
 
 _MAX_NAME = 400  # characters
+EMBEDDING = "GATHER of computed indices"
 _BYTES, _INTS, _LONGS = Scalars(1), Scalars(4), Scalars(8)
 
 _OPTIONS = Table("options", loose=True)
@@ -61,7 +62,10 @@ def open_model(data: bytes) -> Any:
 
 
 def operators(model: Any, subgraph: Any) -> Iterator[tuple[str, Any]]:
-    """Yield name and accessor of every operator, in the file's order."""
+    """Yield name and accessor of every operator, in the file's order.
+
+    A GATHER of indices that are computed, which is another matter, has a name of its own.
+    """
     import tflite
 
     names = {n: name for name, n in vars(tflite.BuiltinOperator).items() if isinstance(n, int)}
@@ -73,7 +77,21 @@ def operators(model: Any, subgraph: Any) -> Iterator[tuple[str, Any]]:
         # Codes that fit 8 bits stand in the deprecated field of old files.
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         name = names.get(number, f"builtin {number}")
-        yield (f'CUSTOM "{text(code.CustomCode())}"' if name == "CUSTOM" else name), raw
+        if name == "CUSTOM":
+            name = f'CUSTOM "{text(code.CustomCode())}"'
+        elif name == "GATHER" and not _second_is_constant(model, subgraph, raw):
+            name = EMBEDDING
+        yield name, raw
+
+
+def _second_is_constant(model: Any, subgraph: Any, raw: Any) -> bool:
+    """Tell whether an operator's second input holds data."""
+    (index,) = integers(raw.InputsAsNumpy())[1:2] or (-1,)
+    if not 0 <= index < subgraph.TensorsLength():
+        return False
+    buffer = subgraph.Tensors(index).Buffer()
+    known = 0 <= buffer < model.BuffersLength()
+    return known and bool(model.Buffers(buffer).DataLength())
 
 
 def integers(vector: Any) -> tuple[int, ...]:

@@ -108,7 +108,6 @@ def gather(layer: Layer) -> Chain:
     axis = layer.axis(options.Axis(), len(shape))
     layer.require(options.BatchDims() == 0, "batches of indices are not supported")
     places = layer.input(1)
-    layer.require(places.is_constant, "indices that are computed (an embedding) are not supported")
     indices = layer.numbers(1, most=_MOST_INDICES)
     legal = bool(indices) and min(indices) >= 0 and max(indices) < shape[axis]
     layer.require(legal, f"an index is not below {shape[axis]}")
