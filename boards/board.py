@@ -19,6 +19,7 @@ CORES = (
     "cortex-a76",
     "host",
 )
+ARMV6M = ("cortex-m0", "cortex-m0plus")  # cores without products of 64 bits
 _CACHED = ("cortex-m7", "cortex-m55")
 FEATURES = ("fpu-sp", "fpu-dp", "dsp", "mve")
 KINDS = ("flash", "ram")
@@ -172,8 +173,12 @@ class Board:
 
     @property
     def isa(self) -> str:
-        """Return the best kernels' instruction set: ``"portable"``, ``"dsp"`` or ``"mve"``."""
-        return next((isa for isa in ("mve", "dsp") if isa in self.features), "portable")
+        """Return the instruction set that kernels are chosen and priced for.
+
+        That is ``"portable"``, ``"armv6m"``, ``"dsp"`` or ``"mve"``.
+        """
+        plain = "armv6m" if self.core in ARMV6M else "portable"
+        return next((isa for isa in ("mve", "dsp") if isa in self.features), plain)
 
     @property
     def caches(self) -> bool:

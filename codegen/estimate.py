@@ -10,7 +10,7 @@ from toolchain.plan.plan import Plan
 # Fitted to linked firmware of fifteen networks (GCC 12, -O2): start-up code and protocol, then what
 # a character of the kernels' C takes. Layers share kernels, so their number alone says little.
 _RUNTIME_BYTES = 3200
-_BYTES_PER_CHARACTER = {"portable": 0.36, "dsp": 0.23, "mve": 0.29}
+_BYTES_PER_CHARACTER = {"portable": 0.36, "armv6m": 0.36, "dsp": 0.23, "mve": 0.29}
 
 
 def estimate_flash(graph: Graph, plan: Plan) -> int:

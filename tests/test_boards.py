@@ -69,7 +69,7 @@ def test_every_board_is_whole(board):
         ("generic_stm32f405rg", "dsp", 128, 1024),
         ("nucleo_l4r5zi", "dsp", 640, 2048),
         ("bluepill_f103c8", "portable", 20, 64),
-        ("pico", "portable", 264, 2048),
+        ("pico", "armv6m", 264, 2048),
         ("qemu_an547", "mve", 4096, 512),
     ],
 )

@@ -38,7 +38,7 @@ NO_IDIOM static __attribute__((noinline)) void *forward(void *to, const void *fr
                              :
                              : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "memory");
         }
-#endif
+#else
         for (; count >= sizeof(block); count -= sizeof(block)) {
             *(block *)(void *)d = *(const block *)(const void *)s;
             d += sizeof(block);
@@ -47,12 +47,17 @@ NO_IDIOM static __attribute__((noinline)) void *forward(void *to, const void *fr
         for (; count >= 4; count -= 4, d += 4, s += 4) {
             *(word *)(void *)d = *(const word *)(const void *)s;
         }
+#endif
     }
 #if defined(__ARM_FEATURE_UNALIGNED)
     for (; count >= 8; count -= 8, d += 8, s += 8) {
         const uint32_t low = *(const loose *)s, high = *(const loose *)(s + 4);
         *(loose *)d = low;
         *(loose *)(d + 4) = high;
+    }
+    if (count >= 4) {
+        *(loose *)d = *(const loose *)s;
+        count -= 4, d += 4, s += 4;
     }
 #endif
     while (count--) {

@@ -130,7 +130,7 @@ def moved(rng: Rng) -> Graph:
 
 def delayed(rng: Rng) -> Graph:
     """Draw a state that takes a value, or a delay line that takes rows."""
-    rows, width = int(rng.integers(4, 40)), int(rng.integers(16, 80))
+    rows, width = int(rng.integers(4, 40)), int(rng.integers(40, 160))
     state, new = _tensor("state", (1, rows, width)), int(rng.integers(1, rows))
     if rng.random() < 0.3:
         return updating(rng, Assign(), state, _tensor("x", state.shape))

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from toolchain.ir.tensor import Array
 from toolchain.kernels.price import estimate
+from toolchain.kernels.price_armv6m import armv6m
 from toolchain.ops.base import Lowered, Number, RowTaps
 
 
@@ -29,8 +30,13 @@ class Isa(IntEnum):
     """Instruction sets, each a superset of those before it."""
 
     PORTABLE = 0  # C99 for any CPU
-    DSP = 1  # Armv7E-M / Armv8-M DSP extension (Cortex-M4, M7, M33)
-    MVE = 2  # Armv8.1-M vector extension (Cortex-M55, M85)
+    ARMV6M = 1  # the same, priced for Armv6-M (Cortex-M0, M0+), whose products have 32 bits only
+    DSP = 2  # Armv7E-M / Armv8-M DSP extension (Cortex-M4, M7, M33)
+    MVE = 3  # Armv8.1-M vector extension (Cortex-M55, M85)
+
+    def runs(self, other: Isa) -> bool:
+        """Tell whether a core of this instruction set runs kernels chosen for ``other``."""
+        return other <= max(self, Isa.ARMV6M)
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Specialised:
         helpers: functions that the kernel calls; its template knows their names as ``helpers``.
         instructions: estimate for the whole node (`toolchain.kernels.cost`), of a fold (`Op.fold`)
             for one call on average; 0 if there is none.
+        armv6m: the same on a core of Armv6-M, of kernels that run there.
         template: name of the template if it is not the kernel's.
         reads: how often the tables are read from start to end; 0 if about once, or not known.
     """
@@ -82,8 +89,13 @@ class Specialised:
     taps: RowTaps | None = None
     helpers: tuple[Helper, ...] = ()
     instructions: int = 0
+    armv6m: int = 0
     template: str = ""
     reads: int = 0
+
+    def cost(self, isa: Isa) -> int:
+        """Return the estimate of instructions on a core of ``isa``."""
+        return self.armv6m if isa is Isa.ARMV6M else self.instructions
 
 
 class Kernel(Protocol):
@@ -137,4 +149,5 @@ class Portable:
             over_row=lowered.over_row,
             taps=lowered.taps,
             instructions=estimate(lowered),
+            armv6m=armv6m(lowered),
         )

@@ -2,7 +2,8 @@
 
 Constants are counts of GCC 12's code at -O2 on an emulated Cortex-M4, loop by loop; tests hold the
 estimates against the emulator (`ERROR`; those of other families within a sixth). Kernels that walk
-over outputs or elements have a price per round of their loops (`toolchain.kernels.price`).
+over outputs or elements have a price per round of their loops (`toolchain.kernels.price`), and
+another on Armv6-M (`toolchain.kernels.price_armv6m`).
 """
 
 from __future__ import annotations
@@ -290,7 +291,18 @@ def columns(steps: int, channels: int, taps: RowTaps, mode: Mode) -> int:
     return round(calls_of(taps) * (channels / 4 * four + 17.0 * steps))
 
 
-def runs(pixels: int, filters: int, depth: int, segments: int) -> int:
+@dataclass(frozen=True)
+class Runs:
+    """How much more products and all else of `runs` take than on a Cortex-M4."""
+
+    product: float = 1.0
+    rest: float = 1.0
+
+
+RUNS, RUNS_ARMV6M, VECTORS_ARMV6M = Runs(), Runs(1.37, 1.9), Runs(1.33, 2.84)
+
+
+def runs(pixels: int, filters: int, depth: int, segments: int, prices: Runs) -> int:
     """Estimate pixels, or vectors, times filters in portable C.
 
     Args:
@@ -298,14 +310,15 @@ def runs(pixels: int, filters: int, depth: int, segments: int) -> int:
         filters: filters.
         depth: inputs of a pixel.
         segments: pieces in which they lie.
+        prices: of the core.
     """
     eights = filters // 8 if filters >= EIGHTS else 0
     fours, ones = divmod(filters - 8 * eights, 4)
-    each = 30.0 + 46.0 * segments + 3.0 * (filters + depth * (eights > 0))
-    each += eights * (125.0 + 27.0 * segments + 20.0 * depth)
-    each += fours * (62.0 + 35.0 * segments + 10.9 * depth)
-    each += ones * (42.0 + 11.0 * segments + 5.1 * depth)
-    return round(pixels * each)
+    rest = 30.0 + 46.0 * segments + 3.0 * filters
+    rest += eights * (125.0 + 27.0 * segments) + fours * (62.0 + 35.0 * segments)
+    rest += ones * (42.0 + 11.0 * segments)
+    product = depth * (3.0 * (eights > 0) + 20.0 * eights + 10.9 * fours + 5.1 * ones)
+    return round(pixels * (prices.rest * rest + prices.product * product))
 
 
 def calls_of(taps: RowTaps | None) -> int:

@@ -87,7 +87,7 @@ def interpolated(n: Numbers) -> tuple[float, ...]:
 def repeated(n: Numbers) -> tuple[float, ...]:
     """Return pixels of a map resized to the nearest, then `_moves` of all."""
     pixels, size = _pixels(n), number(n, "channels") * number(n, "itemsize")
-    moves = _moves(size, aligned=size % 4 == 0)
+    moves = _moves(size, aligned=size % 4 == 0) if number(n, "channels") > 1 else (0.0,) * 7
     return pixels, *(pixels * count for count in moves)
 
 
@@ -97,7 +97,7 @@ def moved(n: Numbers) -> tuple[float, ...]:
     fill = n["fill"]
     assert isinstance(fill, tuple)
     filled = size * fill[0] if fill and isinstance(fill[0], int) else 0
-    alone, several, sums = 0, 0, [0.0] * 6
+    alone, several, sums = 0, 0, [0.0] * 7
     for times, run, aligned in _runs(n, size):
         alone += times * (run == 1)
         if run > 1:
@@ -117,12 +117,13 @@ def shifted(n: Numbers) -> tuple[float, ...]:
 def _moves(size: int, *, aligned: bool) -> tuple[float, ...]:
     """Return what moves ``size`` bytes: a copy in place, or a call.
 
-    That is aligned bytes, others and odd ends of the former, calls, aligned bytes and others.
+    That is copies in place, their aligned bytes, others and odd ends, calls, their aligned bytes
+    and others.
     """
     split = size * aligned, size * (not aligned)
     if size <= _INLINE:
-        return *split, (size % 4).bit_count(), 0.0, 0.0, 0.0
-    return 0.0, 0.0, 0.0, 1.0, *split
+        return 1.0, *split, (size % 4).bit_count(), 0.0, 0.0, 0.0
+    return 0.0, 0.0, 0.0, 0.0, 1.0, *split
 
 
 def _runs(n: Numbers, size: int) -> Iterator[tuple[int, int, bool]]:

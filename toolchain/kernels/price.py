@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from toolchain.kernels.loops import Loops, dense, number, pair, reached, rounds, sliding
-from toolchain.kernels.price_others import other
+from toolchain.kernels.price_others import OTHERS, other
 from toolchain.ops.base import Lowered, Number
 
 
@@ -51,37 +51,37 @@ _WALKS = {
 }
 # Pools by name (", 16": whole vectors, ", rest": and a last one) and shape: windows that may leave
 # the map, those of up to 4 and up to 9 inputs, which the compiler unrolls more or less, others.
-_EDGE, _UNROLLED, _NINE, _LOOP = "edge", "unrolled", "nine", "loop"
+EDGE, UNROLLED, NINE, LOOP = "edge", "unrolled", "nine", "loop"
 _POOLS = {
-    ("average_pool2d", _EDGE): Prices(7, 42.6, 0, 6.1),
-    ("average_pool2d", _UNROLLED): Prices(7, 0, 0, 4.2),
-    ("average_pool2d", _NINE): Prices(7, 0, 0, 5.6),
-    ("average_pool2d", _LOOP): Prices(7, 0, 0, 7.8),
-    ("average_pool2d_dsp", _EDGE): Prices(21, 60.2, 0, 6),
-    ("average_pool2d_dsp", _UNROLLED): Prices(21, 0, 0, 12.6),
-    ("average_pool2d_dsp", _LOOP): Prices(21, 0, 33.4, 0.4),
-    ("average_pool2d_mve", _EDGE): Prices(11, 62.3, 18),
-    ("average_pool2d_mve", _UNROLLED): Prices(11, 0, 0, 6.4),
-    ("average_pool2d_mve", _LOOP): Prices(11, 0, 0, 5.6),
-    ("average_pool2d_mve, 16", _EDGE): Prices(11, 0, 0, 25.2),
-    ("average_pool2d_mve, 16", _UNROLLED): Prices(11, 0, 0, 32.2),
-    ("average_pool2d_mve, 16", _LOOP): Prices(11, 0, 60, 2.3),
-    ("max_pool2d", _EDGE): Prices(5.9, 24.8, 0, 8.7),
-    ("max_pool2d", _UNROLLED): Prices(5.9, 0, 0, 4.1),
-    ("max_pool2d", _NINE): Prices(5.9, 0, 0, 6.1),
-    ("max_pool2d", _LOOP): Prices(5.9, 0, 0, 8.9),
-    ("max_pool2d_dsp", _EDGE): Prices(16.3, 6.9, 8.4, 5.8),
-    ("max_pool2d_dsp", _UNROLLED): Prices(16.3, 0, 0, 4.8),
-    ("max_pool2d_dsp", _LOOP): Prices(16.3, 14, 0, 6.7),
-    ("max_pool2d_mve", _EDGE): Prices(0, 40, 0, 5.8),
-    ("max_pool2d_mve", _UNROLLED): Prices(0, 0, 0, 5.8),
-    ("max_pool2d_mve", _LOOP): Prices(0, 0, 0, 7.5),
-    ("max_pool2d_mve, 16", _EDGE): Prices(0, 15, 2, 5.6),
-    ("max_pool2d_mve, 16", _UNROLLED): Prices(0, 6, 0, 4.6),
-    ("max_pool2d_mve, 16", _LOOP): Prices(0, 6, 0, 4.6),
-    ("max_pool2d_mve, rest", _EDGE): Prices(0, 0, 0, 11.6),
-    ("max_pool2d_mve, rest", _UNROLLED): Prices(0, 0, 0, 8.4),
-    ("max_pool2d_mve, rest", _LOOP): Prices(0, 0, 0, 11.4),
+    ("average_pool2d", EDGE): Prices(7, 42.6, 0, 6.1),
+    ("average_pool2d", UNROLLED): Prices(7, 0, 0, 4.2),
+    ("average_pool2d", NINE): Prices(7, 0, 0, 5.6),
+    ("average_pool2d", LOOP): Prices(7, 0, 0, 7.8),
+    ("average_pool2d_dsp", EDGE): Prices(21, 60.2, 0, 6),
+    ("average_pool2d_dsp", UNROLLED): Prices(21, 0, 0, 12.6),
+    ("average_pool2d_dsp", LOOP): Prices(21, 0, 33.4, 0.4),
+    ("average_pool2d_mve", EDGE): Prices(11, 62.3, 18),
+    ("average_pool2d_mve", UNROLLED): Prices(11, 0, 0, 6.4),
+    ("average_pool2d_mve", LOOP): Prices(11, 0, 0, 5.6),
+    ("average_pool2d_mve, 16", EDGE): Prices(11, 0, 0, 25.2),
+    ("average_pool2d_mve, 16", UNROLLED): Prices(11, 0, 0, 32.2),
+    ("average_pool2d_mve, 16", LOOP): Prices(11, 0, 60, 2.3),
+    ("max_pool2d", EDGE): Prices(5.9, 24.8, 0, 8.7),
+    ("max_pool2d", UNROLLED): Prices(5.9, 0, 0, 4.1),
+    ("max_pool2d", NINE): Prices(5.9, 0, 0, 6.1),
+    ("max_pool2d", LOOP): Prices(5.9, 0, 0, 8.9),
+    ("max_pool2d_dsp", EDGE): Prices(16.3, 6.9, 8.4, 5.8),
+    ("max_pool2d_dsp", UNROLLED): Prices(16.3, 0, 0, 4.8),
+    ("max_pool2d_dsp", LOOP): Prices(16.3, 14, 0, 6.7),
+    ("max_pool2d_mve", EDGE): Prices(0, 40, 0, 5.8),
+    ("max_pool2d_mve", UNROLLED): Prices(0, 0, 0, 5.8),
+    ("max_pool2d_mve", LOOP): Prices(0, 0, 0, 7.5),
+    ("max_pool2d_mve, 16", EDGE): Prices(0, 15, 2, 5.6),
+    ("max_pool2d_mve, 16", UNROLLED): Prices(0, 6, 0, 4.6),
+    ("max_pool2d_mve, 16", LOOP): Prices(0, 6, 0, 4.6),
+    ("max_pool2d_mve, rest", EDGE): Prices(0, 0, 0, 11.6),
+    ("max_pool2d_mve, rest", UNROLLED): Prices(0, 0, 0, 8.4),
+    ("max_pool2d_mve, rest", LOOP): Prices(0, 0, 0, 11.4),
 }  # fmt: skip
 # Means: the output of a sum, of four of them or of 16, and an input.
 _MEANS = {
@@ -94,32 +94,62 @@ _MEANS = {
 _START = 50.0  # a kernel that runs once
 
 
-def estimate(lowered: Lowered) -> int:
+@dataclass(frozen=True)
+class PriceList:
+    """What portable kernels take on a kind of core.
+
+    Attributes:
+        elements: an element, by kernel.
+        walks: rounds of loops, by kernel.
+        pools: rounds of a pool's loops, by kernel and shape.
+        mean: a sum, and an input.
+        others: see `toolchain.kernels.price_others`.
+        by_channel: how much more a depthwise convolution takes that walks along rows.
+        folds: how much more a fold of a fully connected layer takes.
+    """
+
+    elements: Mapping[str, float]
+    walks: Mapping[str, Prices]
+    pools: Mapping[tuple[str, str], Prices]
+    mean: tuple[float, float]
+    others: Mapping[str, tuple[float, ...]]
+    by_channel: float = 1.0
+    folds: float = 1.0
+
+
+CORTEX_M4 = PriceList(_ELEMENTS, _WALKS, _POOLS, _MEANS["mean"], OTHERS)
+
+
+def estimate(lowered: Lowered, prices: PriceList = CORTEX_M4) -> int:
     """Estimate the instructions of a portable kernel; 0 if nothing is known of it."""
     name, numbers = lowered.kernel, lowered.numbers
     if name == "depthwise_conv2d" and numbers.get("by_channel"):
-        return _by_channel(lowered)
-    if name in _WALKS:
+        return round(prices.by_channel * _by_channel(lowered))
+    if name in prices.walks:
         loops = sliding(lowered) if lowered.taps else dense(lowered)
-        prices = _WALKS.get(f"{name}, padded" if numbers.get("pad_columns") else name)
-        return round(_START + (prices or _WALKS[name]).of(loops))
-    if (name, _LOOP) in _POOLS:
-        return pool(name, lowered)
+        walk = prices.walks.get(f"{name}, padded" if numbers.get("pad_columns") else name)
+        return round(_START + (walk or prices.walks[name]).of(loops))
+    if (name, LOOP) in prices.pools:
+        return pool(name, lowered, prices.pools)
     if name == "fully_connected_fold":
-        return _folded(lowered)
+        return round(prices.folds * _folded(lowered))
+    found = _known(lowered, prices)
+    return other(name, lowered, prices.others) if found is None else round(found)
+
+
+def _known(lowered: Lowered, prices: PriceList) -> float | None:
+    """Estimate a mean, or a kernel that makes its output element by element."""
+    name, numbers = lowered.kernel, lowered.numbers
     if name == "mean":
-        return mean(name, rounds(numbers["kept"]), rounds(numbers["reduced"]))
-    return _elements(lowered) if name in _ELEMENTS else other(name, lowered)
+        output, each = prices.mean
+        return _START + rounds(numbers["kept"]) * (output + each * rounds(numbers["reduced"]))
+    if name not in prices.elements:
+        return None
+    size = numbers.get("size")
+    return prices.elements[name] * (size if isinstance(size, int) else rounds(numbers["loops"]))
 
 
-def _elements(lowered: Lowered) -> int:
-    """Estimate a kernel that makes its output element by element."""
-    size = lowered.numbers.get("size")
-    elements = size if isinstance(size, int) else rounds(lowered.numbers["loops"])
-    return round(_ELEMENTS[lowered.kernel] * elements)
-
-
-def pool(name: str, lowered: Lowered) -> int:
+def pool(name: str, lowered: Lowered, pools: Mapping[tuple[str, str], Prices] = _POOLS) -> int:
     """Estimate a pool with the kernel of that name."""
     n, lanes = lowered.numbers, {"_dsp": 4, "_mve": 16}.get(name[-4:], 1)
     channels = number(n, "channels")
@@ -129,7 +159,7 @@ def pool(name: str, lowered: Lowered) -> int:
         lanes = 4
     elif name.endswith("_mve") and channels > 16:
         name += ", rest"
-    prices = _POOLS.get((name, _shape(n))) or _POOLS[name, _LOOP]
+    prices = pools.get((name, _shape(n))) or pools[name, LOOP]
     return round(prices.of(sliding(lowered, lanes)))
 
 
@@ -137,8 +167,8 @@ def _shape(n: Mapping[str, Number]) -> str:
     height, width = pair(n, "kernel")
     last = (number(n, "out_w") - 1) * number(n, "stride_w") - number(n, "pad_left") + width
     if n["pad_rows"] or n["pad_left"] or last > number(n, "in_w"):
-        return _EDGE
-    return _UNROLLED if height * width <= 4 else _NINE if height * width <= 9 else _LOOP
+        return EDGE
+    return UNROLLED if height * width <= 4 else NINE if height * width <= 9 else LOOP
 
 
 def mean(name: str, sums: int, inputs: int) -> int:

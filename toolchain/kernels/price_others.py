@@ -42,12 +42,12 @@ _COUNTS: Mapping[str, _Count] = {
     "transpose_conv": counts.unfolded,
     "transpose_conv_16x8": counts.unfolded,
 }
-# Of moves, the last six prices, see `counts`: copies in place, then calls.
-_MOVES = 0.23, 0.55, 2.0, 30.0, 0.28, 1.15
+# Of moves, the last seven prices, see `counts`: copies in place, then calls.
+_MOVES = 0.0, 0.23, 0.55, 2.0, 30.0, 0.28, 1.15
 # ", wide" where activations have 16 bits and the kernel has one name for both.
-_PRICES: Mapping[str, tuple[float, ...]] = {
+OTHERS: Mapping[str, tuple[float, ...]] = {
     "arg_max": (8.6, 11.6),
-    "assign": (24.0, 0.28, 1.12),
+    "assign": (24.0, 0.25, 1.12),
     "batch_matmul": (16.0, 8.2, 1.8),
     "batch_matmul_16": (20.0, 6.0, 1.7),
     "copy": (0.75, 5.4, 4.5, *_MOVES),
@@ -65,7 +65,7 @@ _PRICES: Mapping[str, tuple[float, ...]] = {
     "resize_bilinear": (6.6, 25.5),
     "resize_bilinear_float": (7.6, 43.3),
     "resize_nearest": (4.4, *_MOVES),
-    "shift": (24.0, 0.28, 1.12),
+    "shift": (24.0, 0.25, 1.12),
     "softmax": (95.0, 31.3),
     "softmax, wide": (141.0, 29.9),
     "softmax_16": (71.0, 42.4),
@@ -79,14 +79,14 @@ _PRICES: Mapping[str, tuple[float, ...]] = {
 }
 
 
-def other(name: str, lowered: Lowered) -> int:
+def other(name: str, lowered: Lowered, known: Mapping[str, tuple[float, ...]] = OTHERS) -> int:
     """Estimate a node with the kernel of that name; 0 if nothing is known of it."""
-    if name not in _PRICES:
+    if name not in known:
         return 0
     n, taps = lowered.numbers, lowered.taps
     if taps is not None:
         n = {**n, "calls": taps.batch * taps.out_rows}
     wide = n.get("wide") is True or n.get("bits") == 16
-    prices = _PRICES.get(f"{name}, wide" if wide else name, _PRICES[name])
+    prices = known.get(f"{name}, wide" if wide else name, known[name])
     pairs = zip(prices, _COUNTS[name](n), strict=True)
     return max(1, round(sum(price * times for price, times in pairs)))

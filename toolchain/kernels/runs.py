@@ -62,7 +62,8 @@ class Conv2dRuns:
             in_order=True,
             taps=lowered.taps,
             helpers=(_filters(packed, lowered.numbers),),
-            instructions=_instructions(lowered, geometry),
+            instructions=_instructions(lowered, geometry, cost.RUNS),
+            armv6m=_instructions(lowered, geometry, cost.RUNS_ARMV6M),
             reads=geometry.out_w * cost.calls_of(lowered.taps),
         )
 
@@ -92,15 +93,17 @@ class FullyConnectedRuns:
             _tables(packed),
             in_order=True,
             helpers=(_filters(packed, n, shared=False),),
-            instructions=cost.runs(rows, units, depth, 1),
+            instructions=cost.runs(rows, units, depth, 1, cost.RUNS),
+            armv6m=cost.runs(rows, units, depth, 1, cost.VECTORS_ARMV6M),
         )
 
 
-def _instructions(lowered: Lowered, geometry: Geometry) -> int:
+def _instructions(lowered: Lowered, geometry: Geometry, prices: cost.Runs) -> int:
     taps = lowered.taps
     assert taps is not None
     pixels, filters = taps.batch * taps.out_rows * geometry.out_w, integer(lowered.numbers, "out_c")
-    return cost.runs(pixels, filters, geometry.segments * geometry.length, geometry.segments)
+    depth = geometry.segments * geometry.length
+    return cost.runs(pixels, filters, depth, geometry.segments, prices)
 
 
 def _runs(geometry: Geometry) -> int:

@@ -54,7 +54,7 @@ def check_plan(graph: Graph, plan: Plan, board: Board | None = None) -> Plan:
     if plan.isa.upper() not in Isa.__members__:
         raise wrong(f'there is no instruction set "{plan.isa}"')
     if board is not None:
-        if Isa[plan.isa.upper()] > Isa[board.isa.upper()]:
+        if not Isa[board.isa.upper()].runs(Isa[plan.isa.upper()]):
             raise wrong(f'{board.id} has the instruction set "{board.isa}"', f'isa "{plan.isa}"')
         _check_regions(plan, board)
     _Check(repeated(graph, plan.repeats), plan, graph.macs).run()

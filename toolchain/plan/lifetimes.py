@@ -86,11 +86,16 @@ def kernel_works(graph: Graph, node: Node, isa: Isa) -> Iterator[Work]:
         yield Work(node, operands, "", 0, {}, homes=_VIEW)
         return
     for kernel in kernels(lowered, isa):
-        yield _work(node, operands, lowered, *specialise(lowered, kernel.name))
+        yield _work(node, operands, lowered, isa, *specialise(lowered, kernel.name))
 
 
 def _work(
-    node: Node, operands: Operands, lowered: Lowered, kernel: Kernel, special: Specialised
+    node: Node,
+    operands: Operands,
+    lowered: Lowered,
+    isa: Isa,
+    kernel: Kernel,
+    special: Specialised,
 ) -> Work:
     overlaps: dict[str, int] = {}
     if special.in_order:
@@ -103,7 +108,7 @@ def _work(
         overlaps,
         in_place=special.in_place,
         homes=lowered.homes,
-        instructions=special.instructions or products(node.op.macs(operands), kernel.isa),
+        instructions=special.cost(isa) or products(node.op.macs(operands), kernel.isa),
     )
 
 

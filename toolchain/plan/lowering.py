@@ -33,7 +33,7 @@ def kernels(lowered: Lowered, isa: Isa) -> tuple[Kernel, ...]:
     """Return `candidates`; one that is clearly cheaper than the first goes before it."""
     found = candidates(lowered, isa)
     rivals = (kernel for kernel in found if kernel.isa is found[0].isa)
-    prices = {kernel: specialise(lowered, kernel.name)[1].instructions for kernel in rivals}
+    prices = {kernel: specialise(lowered, kernel.name)[1].cost(isa) for kernel in rivals}
     known = [kernel for kernel in prices if prices[kernel]]
     if found[0] not in known:
         return found

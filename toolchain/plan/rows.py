@@ -96,12 +96,15 @@ class RowWork:
         """Return the number of rows to make, or to take if the node folds."""
         return row_count(self.operands.activations[0] if self.folds else self.operands.output)
 
-    @property
-    def instructions(self) -> int:
-        """Return the estimate, by the multiply-accumulates if the kernel has none of its own."""
-        if not self.special.instructions:
+    def cost(self, isa: Isa) -> int:
+        """Return the estimate of instructions on a core of ``isa``.
+
+        It goes by the multiply-accumulates if the kernel has none of its own.
+        """
+        each = self.special.cost(isa)
+        if not each:
             return products(self.node.op.macs(self.operands), self.isa)
-        return self.special.instructions * (self.turns if self.single or self.folds else 1)
+        return each * (self.turns if self.single or self.folds else 1)
 
     @property
     def turns(self) -> int:

@@ -141,7 +141,7 @@ class Search:
 
     def _row_work(self, node: Node, kernel: str) -> int:
         work = named_row_work(node, self.graph.operands(node), kernel)
-        return work.instructions if work else 0
+        return work.cost(self.isa) if work else 0
 
     def again(self, least: int) -> list[Plan]:
         """Return plans that compute things twice and need less than ``least`` bytes.

@@ -79,7 +79,7 @@ class Starts:
             work = self.workers[end - 1 - self.first + self.shift]
             assert isinstance(work, RowWork)
             self.calls += work.turns
-            self.dearer += self.cuts.dearer(end - 1, work.instructions)
+            self.dearer += self.cuts.dearer(end - 1, work.cost(self.cuts.isa))
             self.enclosed += closing.get(end - 1, ())
             self._proceed(end, closing.get(end - 1, ()))
             if end in ends or end == self.first + count:

@@ -25,6 +25,7 @@ class Streaming:
         tiles: one or more.
         flow: what the tiles need, the most of each.
         stores: where rows of tensors that are never whole are kept.
+        isa: instruction set the kernels are chosen for.
         faster: per node other kernels, one of which it may get where there is room.
     """
 
@@ -32,6 +33,7 @@ class Streaming:
     tiles: tuple[Tile, ...]
     flow: Flow
     stores: tuple[RowStore, ...]
+    isa: Isa
     faster: tuple[tuple[Faster, ...], ...] = ()
 
     @property
@@ -69,7 +71,7 @@ class Streaming:
 
     def work(self, index: int) -> int:
         """Return the estimated instructions of a node's kernel."""
-        return sum(tile.works[index].instructions for tile in self.tiles)
+        return sum(tile.works[index].cost(self.isa) for tile in self.tiles)
 
     @property
     def instructions(self) -> int:
@@ -80,7 +82,7 @@ class Streaming:
             moving = [worker for worker in tile.workers if worker.output.name in moved]
             calls, moves = sum(map(_calls, tile.workers)), sum(w.rows // w.block for w in moving)
             size = sum(worker.rows * row_bytes(worker.output) for worker in moving)
-            found += tile.instructions + streamed(calls, moves, size)
+            found += tile.cost(self.isa) + streamed(calls, moves, size)
         return found
 
     @property
@@ -120,7 +122,7 @@ def stream(tiling: Tiling, isa: Isa, spare: int, *, lean: bool = False) -> Strea
     if not all(can_pace(workers, paces) for workers in every):
         paces = {}
     flow = merged([run_flow(workers, paces) for workers in every])
-    bare = Streaming(tiling.grid, tiles, flow, ())
+    bare = Streaming(tiling.grid, tiles, flow, (), isa)
     faster = _faster(bare, tiling, isa) if lean else ()
     return replace(bare, stores=_stores(bare, tiling.inside, spare), faster=faster)
 
@@ -134,7 +136,7 @@ def _faster(found: Streaming, tiling: Tiling, isa: Isa) -> tuple[tuple[Faster, .
                 Faster(
                     new[0].kernel,
                     max(work.special.scratch_bytes for work in new),
-                    found.work(i) - sum(work.instructions for work in new),
+                    found.work(i) - sum(work.cost(isa) for work in new),
                 )
                 for new in rivals
                 if not new[0].folds and _alike(old, new[0])

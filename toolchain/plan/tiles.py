@@ -119,10 +119,9 @@ class Tile:
         """Return the multiply-accumulates."""
         return sum(work.node.op.macs(work.operands) for work in self.works)
 
-    @property
-    def instructions(self) -> int:
-        """Return the estimated instructions of the kernels."""
-        return sum(work.instructions for work in self.works)
+    def cost(self, isa: Isa) -> int:
+        """Return the estimated instructions of the kernels on a core of ``isa``."""
+        return sum(work.cost(isa) for work in self.works)
 
 
 @dataclass(frozen=True, eq=False)
