@@ -103,7 +103,7 @@ def streamed(calls: int, moves: int, moved_bytes: int) -> int:
         moves: rows that are moved to a ring.
         moved_bytes: of all these together.
     """
-    return round(60.0 * calls + 45.0 * moves + moved_bytes * 0.5)
+    return round(60.0 * calls + 45.0 * moves + moved_bytes * 0.28)
 
 
 def pointwise(blocks: Blocks) -> int:
