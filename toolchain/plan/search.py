@@ -17,7 +17,7 @@ from toolchain.plan.passes import Link, Passes
 from toolchain.plan.plan import LayerStage, Plan, stage_nodes
 from toolchain.plan.rows import named_row_work, row_kernels
 
-_SLOWED = 0.05  # share of instructions by which kernels may miss the fastest without a wish
+_SLOWED = 0.07  # share of instructions by which kernels may miss the fastest without a wish
 _MOST = 1.05  # instructions over those of plain layers that memory may cost in any case
 _LIMITS = (_MOST, 1.07)  # the same of plans between the fastest and the leanest
 _CALM = (1.0, 0.65)  # shares of the least need that stages should keep to where they can
@@ -103,19 +103,21 @@ class Search:
         """Return those of `once` that pay, and whose kernels miss the fastest by few instructions.
 
         A plan pays if it takes few instructions more than plain layers, or saves a share of the
-        memory no smaller than that by which the work grows.
+        memory no smaller than that by which the work grows; then kernels must not miss as many.
         """
         first, *others = self.once()
         quick = [first]
         for plan in others:
-            if self._slowed(plan) <= _SLOWED and self._pays(quick[-1], plan):
+            if self._pays(quick[-1], plan):
                 quick.append(plan)
         return quick
 
     def _pays(self, before: Plan, plan: Plan) -> bool:
         more = plan.instructions / max(1, before.instructions) - 1
         less = 1 - plan.arena_bytes / max(1, before.arena_bytes)
-        return plan.instructions <= _MOST * self.layers.instructions or more <= less
+        if plan.instructions <= _MOST * self.layers.instructions:
+            return self._slowed(plan) <= _SLOWED
+        return more <= less and self._slowed(plan) <= _MOST - 1
 
     def _slowed(self, plan: Plan) -> float:
         """Return the share of instructions that faster kernels would save."""
