@@ -21,6 +21,7 @@ from toolchain.ops import (
     Concat,
     DepthwiseConv2D,
     Exp,
+    Gather,
     LayerNorm,
     LeakyRelu,
     Logistic,
@@ -30,6 +31,9 @@ from toolchain.ops import (
     Minimum,
     Op,
     Pad,
+    Prelu,
+    ReduceMax,
+    ReduceMin,
     ResizeBilinear,
     ResizeNearest,
     Shift,
@@ -95,6 +99,29 @@ def extremum(rng: Rng) -> Graph:
     op: Op = Minimum() if rng.random() < 0.5 else Maximum()
     a, b = _tensor("a", shape), _tensor("b", other)
     return _one(op, [a, b], a.quant)
+
+
+def slopes(rng: Rng) -> Graph:
+    """Draw a rectifier with a slope per channel, of int8 or int16."""
+    x = _tensor("x", _map(rng), _either(rng))
+    factors = rng.integers(-100, 100, (1, 1, 1, x.shape[3])).astype(x.dtype.numpy)
+    return _one(Prelu(), [x, _scaled("b", factors, 0.01)], x.quant, x.dtype)
+
+
+def reduced(rng: Rng) -> Graph:
+    """Draw the greatest or least element of channels, of rows, or of a whole map."""
+    x = _tensor("x", _map(rng), _either(rng))
+    axes = ((1,), (3,), (1, 2))[int(rng.integers(3))]
+    op: Op = ReduceMax(axes) if rng.random() < 0.5 else ReduceMin(axes)
+    return _one(op, [x], x.quant, x.dtype)
+
+
+def gathered(rng: Rng) -> Graph:
+    """Draw slices of a map along an axis, in any order."""
+    x = _tensor("x", _map(rng), _either(rng))
+    axis = int(rng.integers(1, 4))
+    places = rng.integers(0, x.shape[axis], int(rng.integers(4, 20))).tolist()
+    return _one(Gather(axis, tuple(places)), [x], x.quant, x.dtype)
 
 
 def arg_max(rng: Rng) -> Graph:
@@ -218,6 +245,7 @@ OTHERS: tuple[Maker, ...] = (
     normalised, norm, function_16, extremum, arg_max, resized, moved, delayed, transpose_conv,
     dilated, product, lstm, svdf,
 )  # fmt: skip
+CORTEX_M4_ALONE: tuple[Maker, ...] = (slopes, reduced, gathered)  # without prices elsewhere
 
 
 def _one(op: Op, given: list[Tensor], quant: Quant | None, dtype: DType = DType.INT8) -> Graph:

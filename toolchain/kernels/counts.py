@@ -12,6 +12,7 @@ from toolchain.kernels.loops import number, pair, rounds
 from toolchain.ops.base import Number
 
 Numbers = Mapping[str, Number]
+_UNROLLED = 3  # rounds of a loop that GCC writes out
 _INLINE = 64  # bytes that GCC copies by loads and stores, not by a call
 
 
@@ -37,6 +38,21 @@ def compared(n: Numbers) -> tuple[float, ...]:
     inner = number(n, "inner")
     found = number(n, "outer") * inner * (number(n, "count") - 1)
     return found * (inner == 1), found * (inner > 1)
+
+
+def extremes(n: Numbers) -> tuple[float, ...]:
+    """Return outputs of searches for extremes, their elements, and those of three or fewer."""
+    outputs, each = rounds(n["kept"]), rounds(n["reduced"])
+    few = each <= _UNROLLED
+    return outputs * (not few), outputs * each * (not few), outputs * each * few
+
+
+def picked(n: Numbers) -> tuple[float, ...]:
+    """Return elements that are picked alone, slices of several, and their `_moves`."""
+    slices, inner = number(n, "outer") * number(n, "count"), number(n, "inner")
+    size = inner * number(n, "itemsize") * (inner > 1)
+    moves = _moves(size, aligned=size % 4 == 0)
+    return slices * (inner == 1), slices * (inner > 1), *(slices * count for count in moves)
 
 
 def products(n: Numbers) -> tuple[float, ...]:
