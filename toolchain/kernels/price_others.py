@@ -55,7 +55,7 @@ OTHERS: Mapping[str, tuple[float, ...]] = {
     "batch_matmul_16": (20.0, 6.0, 1.7),
     "copy": (0.75, 5.4, 4.5, *_MOVES),
     "extremum": (5.3, 8.0),
-    "gather": (5.6, 4.5, 0.25, 0.8, 0.1, 17.5, 0.38, 1.15),
+    "gather": (5.6, 4.5, 0.0, 0.25, 0.8, 0.1, 17.5, 0.38, 1.15),
     "global_pool": (20.0, 7.0, 30.0),
     "layer_norm": (140.0, 29.2),
     "layer_norm, wide": (117.0, 30.0),
