@@ -13,10 +13,6 @@
 
 typedef uint32_t __attribute__((may_alias)) word;
 typedef uint32_t __attribute__((may_alias, aligned(1))) loose;
-/* Four words at a time: one load and one store where a core has those of several registers. */
-typedef struct __attribute__((may_alias)) {
-    uint32_t words[4];
-} block;
 
 static int aligned(const void *a, const void *b)
 {
@@ -39,11 +35,15 @@ NO_IDIOM static __attribute__((noinline)) void *forward(void *to, const void *fr
                              : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "memory");
         }
 #else
-        for (; count >= sizeof(block); count -= sizeof(block)) {
-            *(block *)(void *)d = *(const block *)(const void *)s;
-            d += sizeof(block);
-            s += sizeof(block);
+#if defined(__thumb__)
+        for (; count >= 16; count -= 16) {
+            __asm__ volatile("ldmia %0!, {r3, r4, r5, r6}\n\t"
+                             "stmia %1!, {r3, r4, r5, r6}"
+                             : "+l"(s), "+l"(d)
+                             :
+                             : "r3", "r4", "r5", "r6", "memory");
         }
+#endif
         for (; count >= 4; count -= 4, d += 4, s += 4) {
             *(word *)(void *)d = *(const word *)(const void *)s;
         }

@@ -15,6 +15,7 @@ import pytest
 
 from tests.data import shared_models
 from tests.graphs import random_graph
+from tests.oracle.test_moves import MOVES, moving
 from tests.passes.clumsy import clumsy_graph
 from toolchain.errors import ModelError
 from toolchain.exporters.tflite import export_tflite
@@ -96,6 +97,15 @@ def read(data: bytes) -> bool:
 def test_mutated_files_are_refused_or_read(mutate: Mutation) -> None:
     rng = np.random.default_rng(0)
     accepted = [read(data) for seed in seeds() for data in mutate(seed, rng, 100)]
+    assert not all(accepted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", MOVES)
+def test_mutated_moves_are_refused_or_read(code: str) -> None:
+    rng = np.random.default_rng(0)
+    files = [moving(code, rng)[0] for _ in range(4)]
+    accepted = [read(d) for mutate in MUTATIONS for file in files for d in mutate(file, rng, 60)]
     assert not all(accepted)
 
 

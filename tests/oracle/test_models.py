@@ -50,7 +50,7 @@ REFUSED = {
     "mlonmcu/text_class": "E210",
     "mlperf_tiny/ad01_fp32": "E202",
     "mlperf_tiny/kws_ref_model_float32": "E202",
-    "onnx/ultraface/version-RFB-320_without_postprocessing": "E210",
+    "onnx/ultraface/version-RFB-320_without_postprocessing": "E202",
 }
 
 

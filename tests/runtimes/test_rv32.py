@@ -18,6 +18,7 @@ from tests.ops.test_16x8 import MAKERS as WIDE_MAKERS
 from tests.ops.test_add import random_add
 from tests.ops.test_average_pool2d import legacy_or_not
 from tests.ops.test_depthwise_conv2d import random_depthwise
+from tests.ops.test_int4 import MAKERS as NIBBLE_MAKERS
 from tests.ops.test_logistic import random_logistic
 from tests.ops.test_mean import random_mean
 from tests.ops.test_mul import random_mul
@@ -46,6 +47,7 @@ MAKERS: list[Callable[[np.random.Generator], Graph]] = [
     random_softmax,
     random_logistic,
     *WIDE_MAKERS.values(),
+    *NIBBLE_MAKERS.values(),
 ]
 CASES = 8 * len(MAKERS)
 pytestmark = pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"{QEMU} is not installed")

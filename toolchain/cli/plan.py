@@ -23,6 +23,7 @@ from toolchain.cli.report import Reporter, common_options
 from toolchain.cli.table import print_table
 
 if TYPE_CHECKING:
+    from boards import Board
     from toolchain.ir import Graph
     from toolchain.plan import Plan
     from toolchain.plan.diff import PlanDiff
@@ -62,8 +63,7 @@ def command(
     With --max-ram the least work within that arena; else the least memory that costs little work.
     """
     from boards import load_board
-    from toolchain.cli.compile import say_fit
-    from toolchain.cli.pipeline import footprint, load_graph
+    from toolchain.cli.pipeline import load_graph
     from toolchain.plan import pareto, write_plan
     from toolchain.plan.diff import diff
 
@@ -77,21 +77,17 @@ def command(
         with watching(reporter, effort) as watch:
             front = pareto(graph, target, fed=fed, watch=watch)
     inputs = both_inputs(graph, plan, target, effort)
-    say_arena(reporter, plan)
-    say_choices(reporter, plan, front)
-    reporter.say(str(inputs))
     facts = {
         "chosen": describe(plan),
         "lower_bound_bytes": plan.lower_bound_bytes,
         **inputs.facts(),
         "fits": None,
     }
+    say_arena(reporter, plan)
+    say_choices(reporter, plan, front)
+    reporter.say(str(inputs))
     if target:
-        fit = footprint(graph, plan, target)
-        facts["fits"] = fit.fits
-        say_fit(reporter, graph, fit, target)
-        for hint in ways_to_fit(graph, fit, plan, target)[0]:
-            reporter.say(f"hint: {hint}")
+        facts["fits"] = _say_whether_it_fits(reporter, graph, plan, target)
     if other:
         say_diff(reporter, changes := diff(graph, other, plan))
         facts["diff"] = asdict(changes)
@@ -104,6 +100,17 @@ def command(
     if every:
         facts["pareto"] = [describe(point) for point in front]
     return reporter.result(facts, 3 if facts["fits"] is False else 0)
+
+
+def _say_whether_it_fits(reporter: Reporter, graph: Graph, plan: Plan, board: Board) -> bool:
+    from toolchain.cli.compile import say_fit
+    from toolchain.cli.pipeline import footprint
+
+    fit = footprint(graph, plan, board)
+    say_fit(reporter, graph, fit, board)
+    for hint in ways_to_fit(graph, fit, plan, board)[0]:
+        reporter.say(f"hint: {hint}")
+    return fit.fits
 
 
 def describe(plan: Plan) -> dict[str, Any]:

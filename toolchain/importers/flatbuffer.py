@@ -72,6 +72,8 @@ class _Walk:
         end = position + self.number("<H", vtable + 2, what)
         if vtable_size < 4 or vtable + vtable_size > len(self.data) or end > len(self.data):
             raise corrupt(f"{what} is cut short")
+        if vtable_size % 2:  # readers differ in whether half an entry is one
+            raise corrupt(f"the fields of {what} are listed in {vtable_size} bytes")
         offsets = struct.unpack_from(f"<{(vtable_size - 4) // 2}H", self.data, vtable + 4)
         return {slot: position + o for slot, o in enumerate(offsets) if o}, end
 

@@ -261,6 +261,7 @@ def _chain(layer: Layer, kind: _Kind, tensors: Tensors, sized: dict[str, Tensor]
     made = READERS[layer.code].read(layer)
     ops = made if isinstance(made, tuple) else (made,)
     *front, last = ops or (Reshape(layer.outputs[0].shape),)
+    layer.require(not front or len(layer.outputs) == 1, "it makes one output")
     links: list[_Link] = []
     for place, op in enumerate(front):
         (x, *rest), (y,) = layer.inputs, layer.outputs
@@ -293,6 +294,8 @@ def _sizes(layer: Layer, op: Op, kind: _Kind, tensors: Tensors) -> Iterator[tupl
     """
     reader = READERS[layer.code]
     types = kind.check(layer, reader, op, kept_operands(reader, layer))
+    made, wanted = len(types), len(layer.outputs)
+    layer.require(made == wanted, f"it makes {made} outputs, where the file has {wanted}")
     for y, (shape, _) in zip(layer.outputs, types, strict=True):
         sizes = list(zip(y.shape, shape, strict=False))
         differing = {axis for axis, (old, new) in enumerate(sizes) if old != new}

@@ -9,7 +9,7 @@ from toolchain.importers.spelled import Chain
 from toolchain.importers.tflite_layer import Layer
 from toolchain.ops import StridedSlice
 
-_MOST_ELEMENTS = 2**24  # of what repeats elements
+_MOST_ELEMENTS = 2**24  # of what elements are repeated or mirrored in
 _MOST_INDICES = 2**16
 
 
@@ -20,6 +20,10 @@ def _blocks(layer: Layer) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, 
     legal = 0 < len(block) < rank and len(pairs) == 2 * len(block) and min(block) > 0
     layer.require(legal and min(pairs) >= 0, f"blocks of {list(block)} with {list(pairs)}")
     return block, pairs[::2], pairs[1::2]
+
+
+def _require_few(layer: Layer, sizes: tuple[int, ...]) -> None:
+    layer.require(prod(sizes) <= _MOST_ELEMENTS, "too many elements")
 
 
 def space_to_batch(layer: Layer) -> Chain:
@@ -63,6 +67,7 @@ def mirror_pad(layer: Layer) -> Chain:
     sizes = zip(shape, before, after, strict=True)
     fits = all(min(low, high) >= 0 and max(low, high) <= n - (not edge) for n, low, high in sizes)
     layer.require(fits, f"{list(shape)} cannot mirror {list(pads)}")
+    _require_few(layer, shape)
     return spelled.mirrored(shape, before, after, edge)
 
 
@@ -70,7 +75,7 @@ def tile(layer: Layer) -> Chain:
     """TILE."""
     shape, counts = layer.input(0).shape, layer.numbers(1)
     layer.require(len(counts) == len(shape) and min(counts, default=1) > 0, f"{list(counts)} times")
-    layer.require(prod(shape) * prod(counts) <= _MOST_ELEMENTS, "too many elements")
+    _require_few(layer, (*shape, *counts))
     return spelled.tiled(shape, counts)
 
 
@@ -80,7 +85,7 @@ def broadcast_to(layer: Layer) -> Chain:
     ends = zip(shape[::-1], wanted[::-1], strict=False)
     fits = len(shape) <= len(wanted) and all(n in (1, m) for n, m in ends)
     layer.require(fits, f"{list(shape)} does not broadcast to {list(wanted)}")
-    layer.require(prod(wanted) <= _MOST_ELEMENTS, "too many elements")
+    _require_few(layer, wanted)
     return spelled.broadcast_to(shape, wanted)
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from toolchain.errors import ModelError
 from toolchain.ir.tensor import Array, Tensor
 
 if TYPE_CHECKING:
@@ -54,9 +55,14 @@ class Operands:
 
     @property
     def output(self) -> Tensor:
-        """Return the only output."""
-        (tensor,) = self.outputs
-        return tensor
+        """Return the only output.
+
+        Raises:
+            ModelError: E205 if there is another number of them.
+        """
+        if len(self.outputs) != 1:
+            raise ModelError("E205", f"an operator of one output has {len(self.outputs)}")
+        return self.outputs[0]
 
     @property
     def activations(self) -> tuple[Tensor, ...]:

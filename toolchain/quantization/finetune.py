@@ -75,27 +75,40 @@ def finetune(
     module = fake_quantised(graph)
     lesson = _lesson(graph, inputs, targets, loss, teacher)
     order = torch.Generator().manual_seed(seed)
-    rows = torch.randperm(lesson.count, generator=order)
-    kept = rows[: round(_KEPT_BACK * lesson.count)]
-    seen = rows[len(kept) :]
-    kept = kept if len(kept) else seen
+    seen, kept = _parted(torch.randperm(lesson.count, generator=order))
     optimiser = torch.optim.Adam(module.parameters(), lr=rate)
     steps = epochs * -(-len(seen) // batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
     first = least = lesson.mean(module, kept.split(batch))
     best = graph
     for _ in range(epochs):
-        for part in seen[torch.randperm(len(seen), generator=order)].split(batch):
-            settled = 1 - schedule.get_last_lr()[0] / rate
-            error = lesson.loss(module, part) + damping * first * settled**_LATE * unrest(module)
-            optimiser.zero_grad()
-            error.backward()
-            optimiser.step()
-            schedule.step()
+        parts = seen[torch.randperm(len(seen), generator=order)].split(batch)
+        _train(module, lesson, parts, schedule, damping * first)
         reached = lesson.mean(module, kept.split(batch))
         if reached < least:
             least, best = reached, module.quantised()
     return best
+
+
+def _parted(rows: Any) -> tuple[Any, Any]:
+    """Return the rows to learn from and those that judge what was learned: the same if few."""
+    kept = rows[: round(_KEPT_BACK * len(rows))]
+    seen = rows[len(kept) :]
+    return seen, kept if len(kept) else seen
+
+
+def _train(
+    module: Any, lesson: _Lesson, parts: Sequence[Any], schedule: Any, damping: float
+) -> None:
+    """Take a step for each part; the less of the rate is left, the more are weights drawn."""
+    (whole_rate,) = schedule.base_lrs
+    for part in parts:
+        settled = 1 - schedule.get_last_lr()[0] / whole_rate
+        error = lesson.loss(module, part) + damping * settled**_LATE * unrest(module)
+        schedule.optimizer.zero_grad()
+        error.backward()
+        schedule.optimizer.step()
+        schedule.step()
 
 
 def unrest(module: Any) -> Any:

@@ -114,11 +114,9 @@ def quantize_mixed(
     if whole.sqnr_db < target_db:
         raise _out_of_reach(target_db, whole.sqnr_db)
     names, costs = sensitivities(graph, cases, few, method, equalize=equalize)
+    floor, most = (_noises(one.ready.graph, one.graph, few).ratios() for one in (whole, narrow))
     # Fitted weights make up for some of it, for all activations by a like share.
-    floor, all_of_it = (
-        _noises(one.ready.graph, one.graph, few).ratios() for one in (whole, narrow)
-    )
-    costs *= (all_of_it - floor).clip(0) / costs.sum(axis=0).clip(_TINY)
+    costs *= (most - floor).clip(0) / costs.sum(axis=0).clip(_TINY)
     first = max(1, _enough(floor, costs, 10 ** (-target_db / 10)))
     spare = whole.cautious_db >= target_db  # else no choice has one standard error to spare
 
