@@ -10,7 +10,7 @@ from toolchain.kernels.price import EDGE, LOOP, NINE, UNROLLED, PriceList, Price
 from toolchain.ops.base import Lowered
 
 # GCC calls memcpy for few bytes as well, but where it knows that both ends are aligned.
-_MOVES = 46.0, 1.2, 3.7, 0.0, 56.0, 0.66, 5.0
+_MOVES = 46.0, 1.2, 3.7, 0.0, 56.0, 0.33, 5.0
 _LIST = PriceList(
     elements={
         "affine": 18.5, "add": 58.0, "mul": 51.0, "table": 5.5, "quantize": 300.0,
@@ -41,7 +41,7 @@ _LIST = PriceList(
     mean=(69.0, 7.0),
     others={
         "arg_max": (7.9, 16.6),
-        "assign": (60.0, 0.64, 4.96),
+        "assign": (60.0, 0.33, 4.96),
         "batch_matmul": (53.0, 13.4, 0.9),
         "batch_matmul_16": (10.0, 23.0, 0.0),
         "copy": (0.75, 7.2, 6.0, *_MOVES),
@@ -58,7 +58,7 @@ _LIST = PriceList(
         "resize_bilinear": (6.0, 48.0),
         "resize_bilinear_float": (53.0, 1180.0),
         "resize_nearest": (8.0, *_MOVES),
-        "shift": (60.0, 0.64, 4.96),
+        "shift": (60.0, 0.33, 4.96),
         "softmax": (317.0, 68.8),
         "softmax, wide": (383.0, 73.2),
         "softmax_16": (55.0, 94.0),
